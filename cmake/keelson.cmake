@@ -1,0 +1,127 @@
+# Build helpers. Every folder declares its targets with these four functions, so that
+# flags, the precompiled header and test labels are decided in one place.
+#
+#   keelson_library(NAME SRCS a.cc ... DEPS x y ...)     -> target keelson_NAME
+#   keelson_proto(NAME PROTOS a.proto ... [GRPC] DEPS ...) -> target keelson_NAME (generated code)
+#   keelson_test(NAME SRCS a_test.cc ... DEPS ... [LABELS unit] [TIMEOUT 120] [DATA dir])
+#   keelson_executable(NAME SRCS ... DEPS ...)
+#
+# A DEPS entry is first looked up as keelson_ENTRY, then taken as it is (absl::..., Boost, ...).
+
+add_library(keelson_flags INTERFACE)
+target_compile_options(keelson_flags INTERFACE
+  -Wall -Wextra -Werror -Wno-missing-field-initializers -Wno-unused-parameter
+  $<$<CXX_COMPILER_ID:GNU>:-fcoroutines -Wno-mismatched-new-delete -Wno-maybe-uninitialized -Wno-dangling-pointer>)
+target_include_directories(keelson_flags INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+target_compile_definitions(keelson_flags INTERFACE
+  BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_DISABLE_BOOST_ARRAY KEELSON_VERSION="${PROJECT_VERSION}")
+if(KEELSON_SANITIZE)
+  add_compile_options(-fsanitize=${KEELSON_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${KEELSON_SANITIZE})
+endif()
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+  set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+endif()
+find_program(MOLD_PROGRAM mold)
+if(MOLD_PROGRAM)
+  add_link_options(-fuse-ld=mold)
+endif()
+add_compile_options(-ffunction-sections -fdata-sections)
+add_link_options(-Wl,--gc-sections)
+# -g1 keeps line tables for backtraces and a third of the object size.
+set(CMAKE_CXX_FLAGS_DEBUG "-O0 -g1")
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
+
+if(KEELSON_PCH)
+  file(WRITE ${CMAKE_BINARY_DIR}/pch_anchor.cc "")
+  add_library(keelson_pch OBJECT ${CMAKE_BINARY_DIR}/pch_anchor.cc)
+  target_link_libraries(keelson_pch PUBLIC keelson_flags protobuf::libprotobuf absl::status absl::statusor absl::strings absl::time)
+  target_precompile_headers(keelson_pch PRIVATE ${CMAKE_SOURCE_DIR}/base/pch.h)
+  target_compile_options(keelson_pch PRIVATE -fpch-preprocess)
+endif()
+
+function(_keelson_deps target)
+  foreach(dep ${ARGN})
+    if(TARGET keelson_${dep} OR NOT dep MATCHES "::|^-|^[A-Z/]")
+      if(TARGET ${dep} AND NOT TARGET keelson_${dep})
+        target_link_libraries(${target} PUBLIC ${dep})
+      else()
+        target_link_libraries(${target} PUBLIC keelson_${dep})
+      endif()
+    else()
+      target_link_libraries(${target} PUBLIC ${dep})
+    endif()
+  endforeach()
+endfunction()
+
+function(_keelson_common target)
+  target_link_libraries(${target} PUBLIC keelson_flags protobuf::libprotobuf
+    absl::status absl::statusor absl::strings absl::time absl::flat_hash_map absl::flat_hash_set
+    absl::any_invocable Threads::Threads)
+  if(KEELSON_PCH)
+    target_precompile_headers(${target} REUSE_FROM keelson_pch)
+    target_compile_options(${target} PRIVATE -fpch-preprocess)
+  endif()
+endfunction()
+
+function(keelson_library name)
+  cmake_parse_arguments(A "" "" "SRCS;DEPS" ${ARGN})
+  add_library(keelson_${name} STATIC ${A_SRCS})
+  _keelson_common(keelson_${name})
+  _keelson_deps(keelson_${name} ${A_DEPS})
+endfunction()
+
+function(keelson_executable name)
+  cmake_parse_arguments(A "" "OUTPUT" "SRCS;DEPS" ${ARGN})
+  add_executable(${name} ${A_SRCS})
+  _keelson_common(${name})
+  _keelson_deps(${name} ${A_DEPS})
+endfunction()
+
+# Generated code is compiled for size, without warnings and without the precompiled header,
+# so that its objects come out of ccache whatever else changed.
+function(keelson_proto name)
+  cmake_parse_arguments(A "GRPC" "" "PROTOS;DEPS" ${ARGN})
+  set(gen)
+  foreach(proto ${A_PROTOS})
+    get_filename_component(abs ${proto} ABSOLUTE)
+    file(RELATIVE_PATH rel ${CMAKE_SOURCE_DIR} ${abs})
+    string(REGEX REPLACE "\\.proto$" "" stem ${rel})
+    set(out ${CMAKE_BINARY_DIR}/${stem}.pb.cc ${CMAKE_BINARY_DIR}/${stem}.pb.h)
+    set(args --cpp_out=${CMAKE_BINARY_DIR})
+    if(A_GRPC)
+      list(APPEND out ${CMAKE_BINARY_DIR}/${stem}.grpc.pb.cc ${CMAKE_BINARY_DIR}/${stem}.grpc.pb.h)
+      list(APPEND args --grpc_out=${CMAKE_BINARY_DIR} --plugin=protoc-gen-grpc=/usr/bin/grpc_cpp_plugin)
+    endif()
+    add_custom_command(OUTPUT ${out}
+      COMMAND protobuf::protoc -I${CMAKE_SOURCE_DIR} ${args} ${rel}
+      WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
+      DEPENDS ${abs} COMMENT "protoc ${rel}" VERBATIM)
+    list(APPEND gen ${out})
+  endforeach()
+  add_library(keelson_${name} STATIC ${gen})
+  target_include_directories(keelson_${name} PUBLIC ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+  target_link_libraries(keelson_${name} PUBLIC protobuf::libprotobuf)
+  if(A_GRPC)
+    target_link_libraries(keelson_${name} PUBLIC gRPC::grpc++)
+  endif()
+  target_compile_options(keelson_${name} PRIVATE -w $<$<CONFIG:Release>:-Os>)
+  _keelson_deps(keelson_${name} ${A_DEPS})
+endfunction()
+
+function(keelson_test name)
+  cmake_parse_arguments(A "" "TIMEOUT" "SRCS;DEPS;LABELS" ${ARGN})
+  add_executable(${name} ${A_SRCS})
+  _keelson_common(${name})
+  _keelson_deps(${name} ${A_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
+  if(NOT A_TIMEOUT)
+    set(A_TIMEOUT 120)
+  endif()
+  if(NOT A_LABELS)
+    set(A_LABELS unit)
+  endif()
+  add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES LABELS "${A_LABELS}" TIMEOUT ${A_TIMEOUT})
+endfunction()
