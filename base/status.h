@@ -4,7 +4,7 @@
 
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
-#include <absl/strings/str_cat.h>
+#include "base/strings.h"
 
 #include <string_view>
 #include <utility>

@@ -1,0 +1,72 @@
+#include "base/fd.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/paths.h"
+
+namespace keelson {
+namespace {
+
+class FdTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/keelson-fd-XXXXXX";
+    dir_ = ::mkdtemp(name);
+  }
+  void TearDown() override { EXPECT_TRUE(RemoveTree(dir_).ok()); }
+  std::string dir_;
+};
+
+TEST_F(FdTest, WriteAtomicThenRead) {
+  std::string path = dir_ + "/file";
+  ASSERT_TRUE(WriteFileAtomic(path, "one", 0600).ok());
+  ASSERT_TRUE(WriteFileAtomic(path, "two", 0640).ok());
+  EXPECT_EQ(*ReadFile(path), "two");
+  struct stat st;
+  ASSERT_EQ(::stat(path.c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 0777, 0640u);
+  EXPECT_EQ(ReadFile(path, 2).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ReadFile(dir_ + "/none").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(FdTest, OpenBeneathStaysInside) {
+  ASSERT_TRUE(MakeDirs(dir_ + "/in/deep").ok());
+  ASSERT_TRUE(WriteFileAtomic(dir_ + "/secret", "x").ok());
+  ASSERT_TRUE(WriteFileAtomic(dir_ + "/in/deep/ok", "y").ok());
+  ASSERT_EQ(::symlink("../secret", (dir_ + "/in/up").c_str()), 0);
+  ASSERT_EQ(::symlink("/etc/passwd", (dir_ + "/in/abs").c_str()), 0);
+  auto in = OpenFile(dir_ + "/in", O_PATH | O_DIRECTORY);
+  ASSERT_TRUE(in.ok());
+  EXPECT_TRUE(OpenBeneath(in->get(), "deep/ok", O_RDONLY).ok());
+  for (const char* bad : {"../secret", "up", "abs", "deep/../../secret"}) {
+    EXPECT_EQ(OpenBeneath(in->get(), bad, O_RDONLY).status().code(), absl::StatusCode::kPermissionDenied) << bad;
+  }
+  // In-root resolution treats the folder as "/": the absolute link points nowhere inside it.
+  EXPECT_EQ(OpenInRoot(in->get(), "abs", O_RDONLY).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(FdTest, RemoveTreeDoesNotFollowLinks) {
+  ASSERT_TRUE(MakeDirs(dir_ + "/keep").ok());
+  ASSERT_TRUE(WriteFileAtomic(dir_ + "/keep/file", "x").ok());
+  ASSERT_TRUE(MakeDirs(dir_ + "/gone/a/b").ok());
+  ASSERT_EQ(::symlink((dir_ + "/keep").c_str(), (dir_ + "/gone/a/link").c_str()), 0);
+  EXPECT_TRUE(RemoveTree(dir_ + "/gone").ok());
+  EXPECT_TRUE(RemoveTree(dir_ + "/gone").ok());
+  EXPECT_TRUE(ReadFile(dir_ + "/keep/file").ok());
+}
+
+TEST(PathsTest, RootMovesEverything) {
+  Paths defaults = Paths::WithRoot("");
+  EXPECT_EQ(defaults.kubelet_dir, "/var/lib/kubelet");
+  EXPECT_EQ(defaults.cgroup_root, "");
+  Paths moved = Paths::WithRoot("/srv/n1/");
+  EXPECT_EQ(moved.kubelet_dir, "/srv/n1/var/lib/kubelet");
+  EXPECT_EQ(moved.cgroup_root, "keelson-n1");
+}
+
+}  // namespace
+}  // namespace keelson
