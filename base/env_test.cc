@@ -47,7 +47,8 @@ Task<absl::Status> RunCommands(RealEnv* env) {
 
 TEST(RealEnvTest, Subprocesses) {
   RealEnv env{Paths()};
-  EXPECT_TRUE(env.RunUntilDone(RunCommands(&env)).ok());
+  absl::Status status = env.RunUntilDone(RunCommands(&env));
+  EXPECT_TRUE(status.ok()) << status;
 }
 
 Task<absl::Status> SpawnAndKill(RealEnv* env) {

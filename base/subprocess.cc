@@ -36,8 +36,9 @@ struct Reaper : std::enable_shared_from_this<Reaper> {
       int status = 0;
       pid_t got;
       do {
-        got = ::waitpid(self->pid, &status, 0);
+        got = ::waitpid(self->pid, &status, WNOHANG);
       } while (got < 0 && errno == EINTR);
+      if (got == 0) return self->Start();  // a spurious wake-up: the child still runs
       self->status = got == self->pid ? status : 0;
       self->exited.Set();
       if (self->on_exit) std::exchange(self->on_exit, nullptr)();

@@ -1,0 +1,41 @@
+# Written by hack/update-protos.
+set(API_PROTOS
+  apidiscovery/v2/apidiscovery.proto
+  apps/v1/apps.proto
+  authentication/v1/authentication.proto
+  authorization/v1/authorization.proto
+  autoscaling/v1/autoscaling.proto
+  batch/v1/batch.proto
+  clientauthentication/v1/clientauthentication.proto
+  coordination/v1/coordination.proto
+  core/v1/common.proto
+  core/v1/config.proto
+  core/v1/container.proto
+  core/v1/endpoints.proto
+  core/v1/event.proto
+  core/v1/misc.proto
+  core/v1/namespace.proto
+  core/v1/node.proto
+  core/v1/persistent_volume.proto
+  core/v1/pod.proto
+  core/v1/pod_options.proto
+  core/v1/pod_template.proto
+  core/v1/quota.proto
+  core/v1/replication_controller.proto
+  core/v1/service.proto
+  core/v1/volume.proto
+  discovery/v1/discovery.proto
+  events/v1/events.proto
+  kubeconfig/v1/kubeconfig.proto
+  kubelet/config/v1beta1/kubelet_config.proto
+  meta/v1/discovery.proto
+  meta/v1/meta.proto
+  meta/v1/options.proto
+  meta/v1/status.proto
+  meta/v1/table.proto
+  meta/v1/watch.proto
+  node/v1/node.proto
+  policy/v1/policy.proto
+  rbac/v1/rbac.proto
+  scheduling/v1/scheduling.proto
+)

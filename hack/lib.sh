@@ -1,0 +1,85 @@
+# shellcheck shell=bash
+# Shared by the scripts of hack/: messages, steps with progress and elapsed time, and where things are. Source it.
+#
+# A step's output goes to a log file; what the user sees is its title, the elapsed time while it runs and, if it
+# fails, the end of the log and what to do next.
+
+KEELSON_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export KEELSON_TOP
+LIB_LOG_DIR=${KEELSON_LOG_DIR:-${KEELSON_TOP}/build/logs}
+LIB_START_S=$SECONDS
+# How often a running step says that it still runs, in seconds: on a terminal the line is rewritten, else appended.
+LIB_TICK_TTY_S=1
+LIB_TICK_LOG_S=30
+
+say() { printf '%s\n' "$*"; }
+warn() { printf 'warning: %s\n' "$*" >&2; }
+die() {
+  printf 'error: %s\n' "$1" >&2
+  shift
+  for line in "$@"; do printf '  %s\n' "$line" >&2; done
+  exit 1
+}
+
+elapsed() {
+  local s=$((SECONDS - ${1:-LIB_START_S}))
+  if ((s < 60)); then printf '%ds' "$s"; else printf '%dm%02ds' $((s / 60)) $((s % 60)); fi
+}
+
+need_root() {
+  [ "$(id -u)" = 0 ] || die "$(basename "$0") needs root: it installs packages and makes namespaces and cgroups" \
+    "run: sudo $0"
+}
+
+# step TITLE HINT COMMAND...: runs COMMAND with its output in a log. On failure prints the log's end and HINT, and exits.
+step() {
+  local title=$1 hint=$2 log pid rc=0 begin=$SECONDS ticks=0
+  shift 2
+  mkdir -p "$LIB_LOG_DIR"
+  log=$LIB_LOG_DIR/$(printf '%s' "$title" | tr -cs 'A-Za-z0-9' '-' | cut -c1-60).log
+  "$@" >"$log" 2>&1 </dev/null &
+  pid=$!
+  # Interrupting a step stops its own process and nothing else.
+  # shellcheck disable=SC2064
+  trap "kill $pid 2>/dev/null || true; exit 130" INT TERM
+  [ -t 1 ] || printf '  .. %s\n' "$title"
+  while kill -0 "$pid" 2>/dev/null; do
+    sleep 0.2
+    ticks=$((ticks + 1))
+    if [ -t 1 ]; then
+      if ((ticks % (LIB_TICK_TTY_S * 5) == 0)); then printf '\r\033[K  .. %s (%s)' "$title" "$(elapsed "$begin")"; fi
+    elif ((ticks % (LIB_TICK_LOG_S * 5) == 0)); then
+      printf '  .. %s (%s) %s\n' "$title" "$(elapsed "$begin")" "$(tail -n 1 "$log" | cut -c1-90)"
+    fi
+  done
+  wait "$pid" || rc=$?
+  trap - INT TERM
+  if [ -t 1 ]; then printf '\r\033[K'; fi
+  if [ "$rc" != 0 ]; then
+    printf '  failed: %s (%s); the end of %s:\n' "$title" "$(elapsed "$begin")" "$log" >&2
+    tail -n 25 "$log" | sed 's/^/    /' >&2
+    die "$title failed with exit code $rc" "$hint"
+  fi
+  printf '  ok %s (%s)\n' "$title" "$(elapsed "$begin")"
+}
+
+# wait_for TITLE SECONDS COMMAND...: polls until COMMAND succeeds; returns 1 when the time is over.
+wait_for() {
+  local title=$1 limit_s=$2 begin=$SECONDS last=0
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    if ((SECONDS - begin >= limit_s)); then
+      [ ! -t 1 ] || printf '\r\033[K'
+      return 1
+    fi
+    if [ -t 1 ]; then
+      printf '\r\033[K  .. %s (%s)' "$title" "$(elapsed "$begin")"
+    elif ((SECONDS - begin >= last + 10)); then
+      last=$((SECONDS - begin))
+      printf '  .. %s (%s)\n' "$title" "$(elapsed "$begin")"
+    fi
+    sleep 0.5
+  done
+  [ ! -t 1 ] || printf '\r\033[K'
+  printf '  ok %s (%s)\n' "$title" "$(elapsed "$begin")"
+}

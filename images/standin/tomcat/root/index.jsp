@@ -1,0 +1,1 @@
+<%@ page session="false" contentType="text/plain; charset=UTF-8" %>This server has one application: /demo/
