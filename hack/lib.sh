@@ -7,7 +7,7 @@
 KEELSON_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export KEELSON_TOP
 LIB_LOG_DIR=${KEELSON_LOG_DIR:-${KEELSON_TOP}/build/logs}
-LIB_START_S=$SECONDS
+export LIB_START_S=$SECONDS
 # How often a running step says that it still runs, in seconds: on a terminal the line is rewritten, else appended.
 LIB_TICK_TTY_S=1
 LIB_TICK_LOG_S=30

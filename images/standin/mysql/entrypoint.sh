@@ -24,6 +24,7 @@ fi
 
 # Text inside '...' and inside `...` of a statement on one line.
 quoted() { printf '%s' "$1" | tr '\n' ' ' | sed -e 's/\\/\\\\/g' -e "s/'/\\\\'/g"; }
+# shellcheck disable=SC2016
 named() { printf '%s' "$1" | tr '\n' ' ' | sed -e 's/`/``/g'; }
 
 data=/var/lib/mysql
