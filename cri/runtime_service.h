@@ -1,13 +1,15 @@
 // RuntimeService: the Container Runtime Interface v1 as a C++ interface; CRI messages are the vocabulary.
 //
-// Three implementations: cri/remote (gRPC client), cri/server (our own runtime, later), cri/testing (fake with
-// state). All of them belong to one loop: called on it, completed on it.
+// Three implementations: cri/remote (gRPC client), cri/server (our own runtime, later), cri/testing (fake
+// with state). All of them belong to one loop: called on it, completed on it.
 //
 // Rules of every call:
 //  - the request is taken by value; the response is the caller's;
-//  - an error carries the runtime's own code: NotFound for an unknown ID, DeadlineExceeded when the call's bound
+//  - an error carries the runtime's own code: NotFound for an unknown ID, DeadlineExceeded when the call's
+//  bound
 //    passed (the work may still happen: look again), Unavailable while the runtime cannot be reached,
-//    Unimplemented for a call an older runtime lacks (containerd 1.6: GetContainerEvents, RuntimeConfig, Stream*);
+//    Unimplemented for a call an older runtime lacks (containerd 1.6: GetContainerEvents, RuntimeConfig,
+//    Stream*);
 //  - cancelling the awaiting task cancels the call; the object must outlive the task;
 //  - Stop* and Remove* are idempotent: doing it twice, or to what is gone, is success (CRI, runtime.v1);
 //  - IDs may be abbreviated only where a Filter says so.
@@ -53,13 +55,15 @@ class RuntimeService {
   // (name, uid, namespace, attempt).
   virtual Task<absl::StatusOr<v1::RunPodSandboxResponse>> RunPodSandbox(v1::RunPodSandboxRequest request) = 0;
   // Kills what runs in it and gives up the network. Must come before RemovePodSandbox.
-  virtual Task<absl::StatusOr<v1::StopPodSandboxResponse>> StopPodSandbox(v1::StopPodSandboxRequest request) = 0;
+  virtual Task<absl::StatusOr<v1::StopPodSandboxResponse>> StopPodSandbox(
+      v1::StopPodSandboxRequest request) = 0;
   // Removes it with its containers, killing what still runs.
   virtual Task<absl::StatusOr<v1::RemovePodSandboxResponse>> RemovePodSandbox(
       v1::RemovePodSandboxRequest request) = 0;
   virtual Task<absl::StatusOr<v1::PodSandboxStatusResponse>> PodSandboxStatus(
       v1::PodSandboxStatusRequest request) = 0;
-  virtual Task<absl::StatusOr<v1::ListPodSandboxResponse>> ListPodSandbox(v1::ListPodSandboxRequest request) = 0;
+  virtual Task<absl::StatusOr<v1::ListPodSandboxResponse>> ListPodSandbox(
+      v1::ListPodSandboxRequest request) = 0;
   // All parts of the stream merged into one response.
   virtual Task<absl::StatusOr<v1::StreamPodSandboxesResponse>> StreamPodSandboxes(
       v1::StreamPodSandboxesRequest request) = 0;
@@ -71,13 +75,15 @@ class RuntimeService {
   virtual Task<absl::StatusOr<v1::CreateContainerResponse>> CreateContainer(
       v1::CreateContainerRequest request) = 0;
   // CREATED -> RUNNING. Starting twice is an error.
-  virtual Task<absl::StatusOr<v1::StartContainerResponse>> StartContainer(v1::StartContainerRequest request) = 0;
+  virtual Task<absl::StatusOr<v1::StartContainerResponse>> StartContainer(
+      v1::StartContainerRequest request) = 0;
   // The stop signal, `timeout` seconds of grace, then SIGKILL. Returns when the container has exited.
   virtual Task<absl::StatusOr<v1::StopContainerResponse>> StopContainer(v1::StopContainerRequest request) = 0;
   // Kills it first if it runs.
   virtual Task<absl::StatusOr<v1::RemoveContainerResponse>> RemoveContainer(
       v1::RemoveContainerRequest request) = 0;
-  virtual Task<absl::StatusOr<v1::ListContainersResponse>> ListContainers(v1::ListContainersRequest request) = 0;
+  virtual Task<absl::StatusOr<v1::ListContainersResponse>> ListContainers(
+      v1::ListContainersRequest request) = 0;
   virtual Task<absl::StatusOr<v1::StreamContainersResponse>> StreamContainers(
       v1::StreamContainersRequest request) = 0;
   virtual Task<absl::StatusOr<v1::ContainerStatusResponse>> ContainerStatus(
@@ -89,8 +95,8 @@ class RuntimeService {
       v1::ReopenContainerLogRequest request) = 0;
 
   // ---- exec and streaming ----
-  // Runs to the end, output in the response (16 MiB at most). `timeout` seconds, 0: none; past it the command is
-  // killed and the call is DeadlineExceeded. A non-zero exit code is a result, not an error.
+  // Runs to the end, output in the response (16 MiB at most). `timeout` seconds, 0: none; past it the command
+  // is killed and the call is DeadlineExceeded. A non-zero exit code is a result, not an error.
   virtual Task<absl::StatusOr<v1::ExecSyncResponse>> ExecSync(v1::ExecSyncRequest request) = 0;
   // The next three answer with the URL of the runtime's streaming server.
   virtual Task<absl::StatusOr<v1::ExecResponse>> Exec(v1::ExecRequest request) = 0;
@@ -98,7 +104,8 @@ class RuntimeService {
   virtual Task<absl::StatusOr<v1::PortForwardResponse>> PortForward(v1::PortForwardRequest request) = 0;
 
   // ---- stats and metrics ----
-  virtual Task<absl::StatusOr<v1::ContainerStatsResponse>> ContainerStats(v1::ContainerStatsRequest request) = 0;
+  virtual Task<absl::StatusOr<v1::ContainerStatsResponse>> ContainerStats(
+      v1::ContainerStatsRequest request) = 0;
   virtual Task<absl::StatusOr<v1::ListContainerStatsResponse>> ListContainerStats(
       v1::ListContainerStatsRequest request) = 0;
   virtual Task<absl::StatusOr<v1::StreamContainerStatsResponse>> StreamContainerStats(
