@@ -1,9 +1,7 @@
 #include "master/store/revision_index.h"
 
-#include <absl/strings/match.h>
-#include <absl/strings/str_cat.h>
-
 #include "base/log.h"
+#include "base/strings.h"
 
 namespace keelson::master {
 
@@ -75,7 +73,7 @@ RevisionIndex::Page RevisionIndex::List(std::string_view prefix, std::string_vie
                                         Revision revision) const {
   Page page;
   auto it = start_after < prefix ? keys_.lower_bound(prefix) : keys_.upper_bound(start_after);
-  for (; it != keys_.end() && absl::StartsWith(it->first, prefix); ++it) {
+  for (; it != keys_.end() && it->first.starts_with(prefix); ++it) {
     Revision row = RowAt(it->second, revision);
     if (row == 0) continue;
     if (limit > 0 && page.rows.size() == limit) {
@@ -92,7 +90,7 @@ std::vector<RevisionIndex::Change> RevisionIndex::ChangesAfter(Revision after, s
   std::vector<Change> changes;
   for (Revision revision = std::max(after, compacted_) + 1; revision <= committed_; ++revision) {
     const Link& link = LinkOf(revision);
-    if (!absl::StartsWith(link.key->first, prefix)) continue;
+    if (!link.key->first.starts_with(prefix)) continue;
     Change change;
     change.revision = revision;
     change.type = link.deleted ? EventType::kDeleted : link.created ? EventType::kCreated : EventType::kModified;
@@ -135,14 +133,14 @@ absl::Status RevisionIndex::Load(const LogRow& row) {
   auto it = keys_.find(row.key);
   if (row.revision <= compacted_) {
     if (row.deleted || it != keys_.end() || row.create_revision > row.revision) {
-      return absl::DataLossError(absl::StrCat("revision ", row.revision, " (key ", row.key,
+      return absl::DataLossError(StrCat("revision ", row.revision, " (key ", row.key,
                                               ") should have been compacted away"));
     }
     keys_.emplace(row.key, Entry{row.create_revision, row.revision, false});
     return absl::OkStatus();
   }
   if (row.revision != committed_ + 1) {
-    return absl::DataLossError(absl::StrCat("revisions ", committed_ + 1, " to ", row.revision - 1, " are missing"));
+    return absl::DataLossError(StrCat("revisions ", committed_ + 1, " to ", row.revision - 1, " are missing"));
   }
   bool lived = it != keys_.end() && !it->second.deleted;
   Revision before = it == keys_.end() ? 0 : it->second.mod_revision;
@@ -150,7 +148,7 @@ absl::Status RevisionIndex::Load(const LogRow& row) {
   bool chained = row.prev_revision == before || (it == keys_.end() && row.prev_revision <= compacted_);
   bool created_right = row.create_revision == (lived ? it->second.create_revision : row.revision);
   if (!chained || !created_right || (row.deleted && !lived)) {
-    return absl::DataLossError(absl::StrCat("revision ", row.revision, " (key ", row.key,
+    return absl::DataLossError(StrCat("revision ", row.revision, " (key ", row.key,
                                             ") does not continue the key's history (previous revision ",
                                             row.prev_revision, ", found ", before, ")"));
   }

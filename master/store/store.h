@@ -74,7 +74,7 @@ class StoreWatch {
   //   ResourceExhausted  the consumer fell kMaxWatchQueueEvents behind; watch again from the last revision seen
   //   Cancelled          the store was closed
   virtual Task<absl::StatusOr<WatchBatch>> Next() = 0;
-  // What Next() would yield at once; nullopt when it would wait. A batch without events carries progress: it is
+  // What Next() would yield at once; nullopt when it would wait. Allowed while a Next() waits. A batch without events carries progress: it is
   // yielded when revision() moved since the last batch.
   virtual std::optional<absl::StatusOr<WatchBatch>> TryNext() = 0;
 };

@@ -168,11 +168,13 @@ class WatchCache {
 
   Task<absl::Status> Load();
   Task<void> Follow();
-  Task<void> Bookmarks();
-  void Take(WatchBatch batch);
+  Task<absl::Status> Resubscribe();
+  Task<void> SendBookmarks();
+  void Take(const WatchBatch& batch);
   void Apply(const StoreEvent& event);
   void Record(EventPtr event);
   CachedObjectPtr Decode(const std::string& key, const Bytes& bytes, Revision create_revision, Revision revision);
+  Task<absl::StatusOr<CacheList>> ListHistory(CacheListOptions options);
   void EndWatchers(const absl::Status& why);
 
   Env& env_;
@@ -188,7 +190,6 @@ class WatchCache {
   size_t history_bytes_ = 0;
   std::vector<Watcher*> watchers_;
   std::unique_ptr<StoreWatch> source_;
-  std::optional<absl::Status> source_error_;
   WaitList advanced_;
   uint64_t undecodable_objects_ = 0;
   uint64_t terminated_slow_watchers_ = 0;
