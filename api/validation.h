@@ -33,11 +33,4 @@ FieldErrors ValidateUpdate(const google::protobuf::Message& object, const google
 // Paths that are set and that nothing of ours acts on, for a Warning header and an event.
 std::vector<std::string> UnsupportedFields(const google::protobuf::Message& object);
 
-// Name rules, each giving upstream's messages; empty: valid.
-std::vector<std::string> IsDns1123Label(std::string_view name);
-std::vector<std::string> IsDns1123Subdomain(std::string_view name);
-std::vector<std::string> IsDns1035Label(std::string_view name);
-std::vector<std::string> IsQualifiedName(std::string_view name);
-std::vector<std::string> IsValidLabelValue(std::string_view value);
-
 }  // namespace keelson::api
