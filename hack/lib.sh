@@ -31,6 +31,8 @@ need_root() {
     "run: sudo $0"
 }
 
+last_line() { tail -n 1 "$1" | tr -d '\r' | cut -c1-70; }
+
 # step TITLE HINT COMMAND...: runs COMMAND with its output in a log. On failure prints the log's end and HINT, and exits.
 step() {
   local title=$1 hint=$2 log pid rc=0 begin=$SECONDS ticks=0
@@ -47,9 +49,9 @@ step() {
     sleep 0.2
     ticks=$((ticks + 1))
     if [ -t 1 ]; then
-      if ((ticks % (LIB_TICK_TTY_S * 5) == 0)); then printf '\r\033[K  .. %s (%s)' "$title" "$(elapsed "$begin")"; fi
+      if ((ticks % (LIB_TICK_TTY_S * 5) == 0)); then printf '\r\033[K  .. %s (%s) %s' "$title" "$(elapsed "$begin")" "$(last_line "$log")"; fi
     elif ((ticks % (LIB_TICK_LOG_S * 5) == 0)); then
-      printf '  .. %s (%s) %s\n' "$title" "$(elapsed "$begin")" "$(tail -n 1 "$log" | cut -c1-90)"
+      printf '  .. %s (%s) %s\n' "$title" "$(elapsed "$begin")" "$(last_line "$log")"
     fi
   done
   wait "$pid" || rc=$?
@@ -83,3 +85,36 @@ wait_for() {
   [ ! -t 1 ] || printf '\r\033[K'
   printf '  ok %s (%s)\n' "$title" "$(elapsed "$begin")"
 }
+
+# What the build is the same for, so that ccache serves another clone and the precompiled header too.
+build_env() {
+  export CCACHE_BASEDIR=$KEELSON_TOP CCACHE_NOHASHDIR=1
+  export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+}
+
+# build PRESET TARGET...: configures if needed and builds; a fast no-op when nothing changed.
+build() {
+  local preset=$1 tree=$KEELSON_TOP/build/$1
+  shift
+  build_env
+  [ -f "$tree/build.ninja" ] || cmake -S "$KEELSON_TOP" --preset "$preset" || return
+  ninja -C "$tree" "$@"
+}
+
+# Sets ROOT, STATE_DIR, RUN_DIR, ETC_DIR and LOG_DIR for --root "$1"; empty: the default instance.
+use_root() {
+  ROOT=${1%/}
+  case $ROOT in '' | /*) ;; *) die "--root $1: must be an absolute path" ;; esac
+  export ROOT STATE_DIR=$ROOT/var/lib/keelson RUN_DIR=$ROOT/run/keelson
+  export ETC_DIR=$ROOT/etc/keelson LOG_DIR=$ROOT/var/log/keelson
+  export ADMIN_CONF=$ETC_DIR/admin.conf
+  # shellcheck disable=SC2034
+  ROOT_ARGS=()
+  # shellcheck disable=SC2034
+  [ -z "$ROOT" ] || ROOT_ARGS=(--root "$ROOT")
+}
+
+usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$1"; }
+
+KEELSON_BIN=$KEELSON_TOP/build/release/cmd/keelson
+export KEELSON_BIN
