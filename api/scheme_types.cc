@@ -9,6 +9,7 @@
 #include "api/batch/v1/batch.pb.h"
 #include "api/clientauthentication/v1/clientauthentication.pb.h"
 #include "api/coordination/v1/coordination.pb.h"
+#include "api/core/v1/common.pb.h"
 #include "api/core/v1/config.pb.h"
 #include "api/core/v1/endpoints.pb.h"
 #include "api/core/v1/event.pb.h"
@@ -22,10 +23,13 @@
 #include "api/core/v1/quota.pb.h"
 #include "api/core/v1/replication_controller.pb.h"
 #include "api/core/v1/service.pb.h"
+#include "api/core/v1/volume.pb.h"
 #include "api/discovery/v1/discovery.pb.h"
 #include "api/events/v1/events.pb.h"
+#include "api/kubeconfig/v1/kubeconfig.pb.h"
 #include "api/kubelet/config/v1beta1/kubelet_config.pb.h"
 #include "api/meta/v1/discovery.pb.h"
+#include "api/meta/v1/meta.pb.h"
 #include "api/meta/v1/options.pb.h"
 #include "api/meta/v1/status.pb.h"
 #include "api/meta/v1/table.pb.h"
@@ -147,6 +151,73 @@ const std::vector<KindRow>& KindRows() {
     {"client.authentication.k8s.io", "v1", "ExecCredential", "", "", "", true, &::k8s::clientauthentication::v1::ExecCredential::default_instance(), nullptr},
     {"apidiscovery.k8s.io", "v2", "APIGroupDiscovery", "", "", "", true, &::k8s::apidiscovery::v2::APIGroupDiscovery::default_instance(), &::k8s::apidiscovery::v2::APIGroupDiscoveryList::default_instance()},
     {"apidiscovery.k8s.io", "v2", "APIGroupDiscoveryList", "", "", "", true, &::k8s::apidiscovery::v2::APIGroupDiscoveryList::default_instance(), nullptr},
+  };
+  return *rows;
+}
+
+#define KEELSON_MAP(message, number, name) \
+  MakeMapRow<message, &message::name, &message::mutable_##name>(message::descriptor(), number)
+
+const std::vector<MapRow>& MapRows() {
+  static const auto* rows = new std::vector<MapRow>{
+      KEELSON_MAP(::k8s::core::v1::CSIVolumeSource, 4, volume_attributes),
+      KEELSON_MAP(::k8s::core::v1::FlexVolumeSource, 5, options),
+      KEELSON_MAP(::k8s::core::v1::PodCertificateProjection, 7, user_annotations),
+      KEELSON_MAP(::k8s::core::v1::ContainerStatus, 10, allocated_resources),
+      KEELSON_MAP(::k8s::core::v1::PodSpec, 7, node_selector),
+      KEELSON_MAP(::k8s::core::v1::PodSpec, 32, overhead),
+      KEELSON_MAP(::k8s::core::v1::PodStatus, 19, allocated_resources),
+      KEELSON_MAP(::k8s::core::v1::NodeStatus, 1, capacity),
+      KEELSON_MAP(::k8s::core::v1::NodeStatus, 2, allocatable),
+      KEELSON_MAP(::k8s::core::v1::CSIPersistentVolumeSource, 5, volume_attributes),
+      KEELSON_MAP(::k8s::core::v1::FlexPersistentVolumeSource, 5, options),
+      KEELSON_MAP(::k8s::core::v1::PersistentVolumeClaimStatus, 3, capacity),
+      KEELSON_MAP(::k8s::core::v1::PersistentVolumeClaimStatus, 5, allocated_resources),
+      KEELSON_MAP(::k8s::core::v1::PersistentVolumeClaimStatus, 7, allocated_resource_statuses),
+      KEELSON_MAP(::k8s::core::v1::PersistentVolumeSpec, 1, capacity),
+      KEELSON_MAP(::k8s::core::v1::ServiceSpec, 2, selector),
+      KEELSON_MAP(::k8s::core::v1::ConfigMap, 2, data),
+      KEELSON_MAP(::k8s::core::v1::ConfigMap, 3, binary_data),
+      KEELSON_MAP(::k8s::core::v1::Secret, 2, data),
+      KEELSON_MAP(::k8s::core::v1::Secret, 4, string_data),
+      KEELSON_MAP(::k8s::core::v1::ResourceRequirements, 1, limits),
+      KEELSON_MAP(::k8s::core::v1::ResourceRequirements, 2, requests),
+      KEELSON_MAP(::k8s::core::v1::VolumeResourceRequirements, 1, limits),
+      KEELSON_MAP(::k8s::core::v1::VolumeResourceRequirements, 2, requests),
+      KEELSON_MAP(::k8s::core::v1::LimitRangeItem, 2, max),
+      KEELSON_MAP(::k8s::core::v1::LimitRangeItem, 3, min),
+      KEELSON_MAP(::k8s::core::v1::LimitRangeItem, 4, default_),
+      KEELSON_MAP(::k8s::core::v1::LimitRangeItem, 5, default_request),
+      KEELSON_MAP(::k8s::core::v1::LimitRangeItem, 6, max_limit_request_ratio),
+      KEELSON_MAP(::k8s::core::v1::ResourceQuotaSpec, 1, hard),
+      KEELSON_MAP(::k8s::core::v1::ResourceQuotaStatus, 1, hard),
+      KEELSON_MAP(::k8s::core::v1::ResourceQuotaStatus, 2, used),
+      KEELSON_MAP(::k8s::core::v1::ReplicationControllerSpec, 2, selector),
+      KEELSON_MAP(::k8s::policy::v1::PodDisruptionBudgetStatus, 2, disrupted_pods),
+      KEELSON_MAP(::k8s::authentication::v1::TokenRequestSpec, 5, attestations),
+      KEELSON_MAP(::k8s::authentication::v1::UserInfo, 4, extra),
+      KEELSON_MAP(::k8s::authorization::v1::SubjectAccessReviewSpec, 5, extra),
+      KEELSON_MAP(::k8s::discovery::v1::Endpoint, 5, deprecated_topology),
+      KEELSON_MAP(::k8s::node::v1::Overhead, 1, pod_fixed),
+      KEELSON_MAP(::k8s::node::v1::Scheduling, 1, node_selector),
+      KEELSON_MAP(::k8s::meta::v1::LabelSelector, 1, match_labels),
+      KEELSON_MAP(::k8s::meta::v1::ObjectMeta, 11, labels),
+      KEELSON_MAP(::k8s::meta::v1::ObjectMeta, 12, annotations),
+      KEELSON_MAP(::k8s::kubelet::config::v1beta1::KubeletConfiguration, 8, static_pod_url_header),
+      KEELSON_MAP(::k8s::kubelet::config::v1beta1::KubeletConfiguration, 50, cpu_manager_policy_options),
+      KEELSON_MAP(::k8s::kubelet::config::v1beta1::KubeletConfiguration, 55, topology_manager_policy_options),
+      KEELSON_MAP(::k8s::kubelet::config::v1beta1::KubeletConfiguration, 56, qos_reserved),
+      KEELSON_MAP(::k8s::kubelet::config::v1beta1::KubeletConfiguration, 73, eviction_hard),
+      KEELSON_MAP(::k8s::kubelet::config::v1beta1::KubeletConfiguration, 74, eviction_soft),
+      KEELSON_MAP(::k8s::kubelet::config::v1beta1::KubeletConfiguration, 75, eviction_soft_grace_period),
+      KEELSON_MAP(::k8s::kubelet::config::v1beta1::KubeletConfiguration, 78, eviction_minimum_reclaim),
+      KEELSON_MAP(::k8s::kubelet::config::v1beta1::KubeletConfiguration, 86, feature_gates),
+      KEELSON_MAP(::k8s::kubelet::config::v1beta1::KubeletConfiguration, 94, system_reserved),
+      KEELSON_MAP(::k8s::kubelet::config::v1beta1::KubeletConfiguration, 95, kube_reserved),
+      KEELSON_MAP(::k8s::kubelet::config::v1beta1::KubeletConfiguration, 102, default_pod_sysctls),
+      KEELSON_MAP(::k8s::kubelet::config::v1beta1::MemoryReservation, 2, limits),
+      KEELSON_MAP(::k8s::kubeconfig::v1::AuthInfo, 10, as_user_extra),
+      KEELSON_MAP(::k8s::kubeconfig::v1::AuthProviderConfig, 2, config),
   };
   return *rows;
 }
