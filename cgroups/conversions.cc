@@ -1,0 +1,239 @@
+#include "cgroups/conversions.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/status.h"
+#include "base/strings.h"
+#include "cgroups/text.h"
+
+namespace keelson::cgroups {
+
+namespace {
+
+constexpr std::string_view kSliceSuffix = ".slice";
+constexpr uint64_t kMinWeight = 1, kMaxWeight = 10000;
+
+int64_t SaturatingMultiply(int64_t a, int64_t b) {
+  int64_t product;
+  if (__builtin_mul_overflow(a, b, &product)) return std::numeric_limits<int64_t>::max();
+  return product;
+}
+
+absl::Status Malformed(std::string_view what, size_t line, std::string_view text) {
+  return absl::InvalidArgumentError(StrCat(what, " line ", line, ": \"", text.substr(0, 80), "\""));
+}
+
+double SharesToExactWeight(double shares) {
+  double log = std::log2(shares);
+  return std::pow(10.0, (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0);
+}
+
+}  // namespace
+
+uint64_t MilliCpuToShares(int64_t milli_cpu) {
+  if (milli_cpu <= 0) return kMinShares;
+  int64_t shares = SaturatingMultiply(milli_cpu, kSharesPerCpu) / kMilliCpuPerCpu;
+  return std::clamp<uint64_t>(static_cast<uint64_t>(shares), kMinShares, kMaxShares);
+}
+
+int64_t MilliCpuToQuotaUs(int64_t milli_cpu, uint64_t period_us) {
+  if (milli_cpu <= 0) return -1;
+  int64_t quota_us = SaturatingMultiply(milli_cpu, static_cast<int64_t>(period_us)) / kMilliCpuPerCpu;
+  return std::max(quota_us, kMinCpuQuotaUs);
+}
+
+int64_t QuotaUsToMilliCpu(int64_t quota_us, uint64_t period_us) {
+  if (quota_us <= 0 || period_us == 0) return 0;
+  return SaturatingMultiply(quota_us, kMilliCpuPerCpu) / static_cast<int64_t>(period_us);
+}
+
+int64_t SharesToMilliCpu(uint64_t shares) {
+  if (shares <= kMinShares) return 0;
+  // Rounded up, so that a request comes back as it went in.
+  return static_cast<int64_t>((std::min(shares, kMaxShares) * kMilliCpuPerCpu + kSharesPerCpu - 1) /
+                              kSharesPerCpu);
+}
+
+uint64_t SharesToWeight(uint64_t shares) {
+  if (shares == 0) return 0;
+  if (shares <= kMinShares) return kMinWeight;
+  if (shares >= kMaxShares) return kMaxWeight;
+  // ceil, less the rounding noise of the exact points (1024 -> 100).
+  return static_cast<uint64_t>(std::ceil(SharesToExactWeight(static_cast<double>(shares)) - 1e-9));
+}
+
+uint64_t WeightToShares(uint64_t weight) {
+  if (weight == 0) return 0;
+  if (weight <= kMinWeight) return kMinShares;
+  if (weight >= kMaxWeight) return kMaxShares;
+  // l*l + 125*l = 612*(log10(w) + 7/34), solved for l >= 0.
+  double right = 612.0 * (std::log10(static_cast<double>(weight)) + 7.0 / 34.0);
+  double log = (-125.0 + std::sqrt(125.0 * 125.0 + 4.0 * right)) / 2.0;
+  return std::clamp<uint64_t>(static_cast<uint64_t>(std::llround(std::exp2(log))), kMinShares, kMaxShares);
+}
+
+uint64_t SharesToWeightLinear(uint64_t shares) {
+  if (shares == 0) return 0;
+  shares = std::clamp(shares, kMinShares, kMaxShares);
+  return 1 + (shares - kMinShares) * (kMaxWeight - kMinWeight) / (kMaxShares - kMinShares);
+}
+
+std::string HugepageSizeName(uint64_t page_size_bytes) {
+  constexpr std::string_view kUnits[] = {"B", "KB", "MB", "GB", "TB", "PB"};
+  size_t unit = 0;
+  while (unit + 1 < std::size(kUnits) && page_size_bytes >= 1024 && page_size_bytes % 1024 == 0) {
+    page_size_bytes /= 1024;
+    ++unit;
+  }
+  return StrCat(page_size_bytes, kUnits[unit]);
+}
+
+std::string ToSystemdPath(std::string_view cgroupfs_path) {
+  std::string path, name;
+  for (std::string_view component : Split(cgroupfs_path, '/', Empty::kSkip)) {
+    std::string escaped(component);
+    std::replace(escaped.begin(), escaped.end(), '-', '_');
+    StrAppend(&name, name.empty() ? "" : "-", escaped);
+    StrAppend(&path, path.empty() ? "" : "/", name, kSliceSuffix);
+  }
+  return path;
+}
+
+absl::StatusOr<std::string> FromSystemdPath(std::string_view systemd_path) {
+  std::string_view last = systemd_path.substr(systemd_path.rfind('/') + 1);
+  if (systemd_path.empty() || last == "-.slice") return "";
+  if (!last.ends_with(kSliceSuffix) || last.size() == kSliceSuffix.size()) {
+    return absl::InvalidArgumentError(StrCat("\"", systemd_path, "\" does not end in a .slice"));
+  }
+  last.remove_suffix(kSliceSuffix.size());
+  std::string path;
+  for (std::string_view part : Split(last, '-')) {
+    std::string component(part);
+    if (component.empty())
+      return absl::InvalidArgumentError(StrCat("\"", systemd_path, "\" has an empty component"));
+    std::replace(component.begin(), component.end(), '_', '-');
+    StrAppend(&path, path.empty() ? "" : "/", component);
+  }
+  return path;
+}
+
+absl::StatusOr<uint64_t> ParseNumber(std::string_view text) {
+  text = StripSpace(text);
+  uint64_t value = 0;
+  if (!ParseWhole(text, &value)) {
+    return absl::InvalidArgumentError(StrCat("not a number: \"", text.substr(0, 80), "\""));
+  }
+  return value;
+}
+
+absl::StatusOr<std::optional<uint64_t>> ParseLimit(std::string_view text) {
+  text = StripSpace(text);
+  if (text == "max" || text == "-1") return std::nullopt;
+  ASSIGN_OR_RETURN(uint64_t value, ParseNumber(text));
+  // v1 memory's "no limit": LONG_MAX rounded down to a page of at most 64 KiB.
+  constexpr uint64_t kUnlimited = static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) - 65535;
+  if (value >= kUnlimited) return std::nullopt;
+  return value;
+}
+
+absl::StatusOr<std::map<std::string, uint64_t>> ParseFlatKeyed(std::string_view text) {
+  std::map<std::string, uint64_t> values;
+  size_t number = 0;
+  for (std::string_view line : Split(text, '\n')) {
+    ++number;
+    if (line.empty()) continue;
+    std::pair<std::string_view, std::string_view> pair = SplitOnce(line, ' ');
+    uint64_t value = 0;
+    int64_t negative = 0;  // per-CPU sums may be below zero for a moment: 0
+    if (pair.first.empty() || (!ParseWhole(pair.second, &value) && !ParseWhole(pair.second, &negative))) {
+      return Malformed("keyed file", number, line);
+    }
+    values.emplace(pair.first, value);
+  }
+  return values;
+}
+
+absl::StatusOr<std::vector<pid_t>> ParsePids(std::string_view text) {
+  std::vector<pid_t> pids;
+  size_t number = 0;
+  for (std::string_view line : Split(text, '\n')) {
+    ++number;
+    if (line.empty()) continue;
+    int32_t pid = 0;
+    if (!ParseWhole(line, &pid) || pid < 0) return Malformed("cgroup.procs", number, line);
+    if (pid > 0) pids.push_back(pid);
+  }
+  return pids;
+}
+
+absl::StatusOr<Psi> ParsePsi(std::string_view text) {
+  Psi psi;
+  size_t number = 0;
+  bool found = false;
+  for (std::string_view line : Split(text, '\n')) {
+    ++number;
+    if (line.empty()) continue;
+    std::vector<std::string_view> words = Split(line, ' ', Empty::kSkip);
+    PsiLine* target = words.empty()        ? nullptr
+                      : words[0] == "some" ? &psi.some
+                      : words[0] == "full" ? &psi.full
+                                           : nullptr;
+    if (target == nullptr) return Malformed("pressure", number, line);
+    for (size_t i = 1; i < words.size(); ++i) {
+      std::pair<std::string_view, std::string_view> pair = SplitOnce(words[i], '=');
+      double* average = pair.first == "avg10"    ? &target->avg10_percent
+                        : pair.first == "avg60"  ? &target->avg60_percent
+                        : pair.first == "avg300" ? &target->avg300_percent
+                                                 : nullptr;
+      bool ok = average != nullptr      ? ParseWhole(pair.second, average) && std::isfinite(*average)
+                : pair.first == "total" ? ParseWhole(pair.second, &target->total_us)
+                                        : true;  // a key of a later kernel
+      if (!ok) return Malformed("pressure", number, line);
+    }
+    found = true;
+  }
+  if (!found) return absl::InvalidArgumentError("pressure: empty");
+  return psi;
+}
+
+absl::StatusOr<std::vector<int>> ParseCpuList(std::string_view text) {
+  std::vector<int> cpus;
+  text = StripSpace(text);
+  if (text.empty()) return cpus;
+  for (std::string_view range : Split(text, ',')) {
+    std::pair<std::string_view, std::string_view> ends = SplitOnce(range, '-');
+    bool single = range.find('-') == std::string_view::npos;
+    int first = 0, last = 0;
+    if (!ParseWhole(ends.first, &first) || !ParseWhole(single ? ends.first : ends.second, &last) ||
+        first < 0 || last < first || last >= kMaxCpus) {
+      return absl::InvalidArgumentError(
+          StrCat("CPU list \"", text.substr(0, 80), "\": bad range \"", range.substr(0, 40), "\""));
+    }
+    for (int cpu = first; cpu <= last; ++cpu) cpus.push_back(cpu);
+    if (cpus.size() > static_cast<size_t>(kMaxCpus)) return absl::InvalidArgumentError("CPU list: too long");
+  }
+  std::sort(cpus.begin(), cpus.end());
+  cpus.erase(std::unique(cpus.begin(), cpus.end()), cpus.end());
+  return cpus;
+}
+
+absl::StatusOr<std::map<std::string, uint64_t>> ParseMeminfo(std::string_view text) {
+  std::map<std::string, uint64_t> values;
+  size_t number = 0;
+  for (std::string_view line : Split(text, '\n')) {
+    ++number;
+    if (line.empty()) continue;
+    std::pair<std::string_view, std::string_view> pair = SplitOnce(line, ':');
+    std::vector<std::string_view> words = Split(pair.second, ' ', Empty::kSkip);
+    uint64_t value = 0;
+    if (words.empty() || !ParseWhole(words[0], &value)) return Malformed("meminfo", number, line);
+    uint64_t scale = words.size() > 1 && words[1] == "kB" ? 1024 : 1;
+    if (__builtin_mul_overflow(value, scale, &value)) return Malformed("meminfo", number, line);
+    values.emplace(pair.first, value);
+  }
+  return values;
+}
+
+}  // namespace keelson::cgroups
