@@ -296,6 +296,7 @@ Task<void> Connection::RunHandler() {
 }
 
 void Connection::AppendHead(int status, const HttpHeaders& headers, std::optional<size_t> content_length) {
+  if (closing_ && status != 101) keep_alive_ = false;
   StrAppend(&output_, "HTTP/1.1 ", status, " ", HttpReasonPhrase(status), "\r\n");
   for (const auto& [name, value] : headers) {
     output_ += name;
