@@ -49,7 +49,9 @@ step() {
     sleep 0.2
     ticks=$((ticks + 1))
     if [ -t 1 ]; then
-      if ((ticks % (LIB_TICK_TTY_S * 5) == 0)); then printf '\r\033[K  .. %s (%s) %s' "$title" "$(elapsed "$begin")" "$(last_line "$log")"; fi
+      if ((ticks % (LIB_TICK_TTY_S * 5) == 0)); then
+        printf '\r\033[K  .. %s (%s) %s' "$title" "$(elapsed "$begin")" "$(last_line "$log")"
+      fi
     elif ((ticks % (LIB_TICK_LOG_S * 5) == 0)); then
       printf '  .. %s (%s) %s\n' "$title" "$(elapsed "$begin")" "$(last_line "$log")"
     fi
