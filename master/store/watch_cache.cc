@@ -61,6 +61,7 @@ struct WatchCache::Event {
   CachedObjectPtr previous;  // before; null for a creation
   bool deleted = false;
   Revision revision = 0;
+  absl::Duration recorded;  // monotonic time
   CachedObjectPtr left;  // `previous` at this revision, for selectors it leaves; made when first asked for
   size_t bytes() const { return object->bytes()->size(); }
 };
@@ -187,41 +188,49 @@ Task<void> WatchCache::Stop() {
 Task<absl::Status> WatchCache::Load() {
   absl::Status status;
   for (int attempt = 0; attempt < kMaxLoadAttempts; ++attempt) {
-    absl::btree_map<std::string, CachedObjectPtr> objects;
-    Revision revision = kAnyRevision;
-    std::string start_after;
-    bool more = true;
-    status = absl::OkStatus();
-    while (more) {
-      Task<absl::StatusOr<ListResult>> list = store_.List(options_.prefix, kLoadPageKeys, start_after, revision);
-      absl::StatusOr<ListResult> page = co_await std::move(list);
-      status = page.status();
-      if (!status.ok()) break;
-      revision = page->revision;
-      more = page->more;
-      if (!page->items.empty()) start_after = page->items.back().key;
-      for (KeyValue& item : page->items) {
-        CachedObjectPtr object = Decode(item.key, item.value, item.create_revision, item.mod_revision);
-        if (object != nullptr) objects.emplace_hint(objects.end(), std::move(item.key), std::move(object));
-      }
-    }
-    if (status.ok()) {
-      absl::StatusOr<std::unique_ptr<StoreWatch>> watch = store_.Watch(options_.prefix, revision);
-      status = watch.status();
-      if (status.ok()) {
-        source_ = *std::move(watch);
-        objects_ = std::move(objects);
-        history_.clear();
-        history_bytes_ = 0;
-        revision_ = history_floor_ = last_change_ = revision;
-        advanced_.NotifyAll();
-        co_return status;
-      }
-    }
+    Task<absl::Status> load = LoadOnce();
+    status = co_await std::move(load);
     // Only a compaction that overtook the pages is worth a new start.
     if (!IsCompacted(status)) break;
   }
-  co_return Annotate(status, StrCat("load ", options_.prefix));
+  if (!status.ok()) status = Annotate(status, StrCat("load ", options_.prefix));
+  co_return status;
+}
+
+// Lists the state some events ago and replays those.
+Task<absl::Status> WatchCache::LoadOnce() {
+  const Revision target = store_.CurrentRevision();
+  const Revision revision =
+      std::max(store_.CompactedRevision(), target - static_cast<Revision>(options_.max_history_events));
+  absl::btree_map<std::string, CachedObjectPtr> objects;
+  std::string start_after;
+  bool more = true;
+  while (more) {
+    Task<absl::StatusOr<ListResult>> list = store_.List(options_.prefix, kLoadPageKeys, start_after, revision);
+    absl::StatusOr<ListResult> page = co_await std::move(list);
+    if (!page.ok()) co_return page.status();
+    more = page->more;
+    if (!page->items.empty()) start_after = page->items.back().key;
+    for (KeyValue& item : page->items) {
+      CachedObjectPtr object = Decode(item.key, item.value, item.create_revision, item.mod_revision);
+      if (object != nullptr) objects.emplace_hint(objects.end(), std::move(item.key), std::move(object));
+    }
+  }
+  absl::StatusOr<std::unique_ptr<StoreWatch>> watch = store_.Watch(options_.prefix, revision);
+  if (!watch.ok()) co_return watch.status();
+  source_ = *std::move(watch);
+  objects_ = std::move(objects);
+  history_.clear();
+  history_bytes_ = 0;
+  revision_ = history_floor_ = last_change_ = revision;
+  while (!CatchUp() && revision_ < target) {
+    Task<absl::StatusOr<WatchBatch>> next = source_->Next();
+    absl::StatusOr<WatchBatch> batch = co_await std::move(next);
+    if (!batch.ok()) co_return batch.status();
+    Take(*batch);
+  }
+  advanced_.NotifyAll();
+  co_return absl::OkStatus();
 }
 
 Task<void> WatchCache::Follow() {
@@ -273,6 +282,7 @@ Task<void> WatchCache::SendBookmarks() {
     Task<void> sleep = env_.clock().Sleep(options_.bookmark_interval);
     co_await std::move(sleep);
     CatchUp();
+    TrimHistory();
     for (Watcher* watcher : watchers_) {
       if (watcher->wants_bookmarks()) watcher->OfferBookmark(revision_, false);
     }
@@ -338,8 +348,15 @@ void WatchCache::Record(EventPtr event) {
   last_change_ = event->revision;
   for (Watcher* watcher : watchers_) watcher->Offer(*event);
   history_bytes_ += event->bytes();
+  event->recorded = env_.clock().Monotonic();
   history_.push_back(std::move(event));
-  while (history_.size() > options_.max_history_events || history_bytes_ > options_.max_history_bytes) {
+  TrimHistory();
+}
+
+void WatchCache::TrimHistory() {
+  absl::Duration oldest = env_.clock().Monotonic() - options_.max_history_age;
+  while (history_.size() > options_.max_history_events || history_bytes_ > options_.max_history_bytes ||
+         (history_.size() > options_.min_history_events && history_.front()->recorded < oldest)) {
     history_floor_ = history_.front()->revision;
     history_bytes_ -= history_.front()->bytes();
     history_.pop_front();

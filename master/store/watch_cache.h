@@ -116,7 +116,9 @@ struct WatchCacheOptions {
   std::string prefix;  // e.g. "/registry/pods/"
   DecodeFn decode;
   size_t max_history_events = 4096;      // events that can be replayed; also bounded by
-  size_t max_history_bytes = 4 << 20;    // ... the stored bytes of their objects
+  size_t max_history_bytes = 4 << 20;    // ... the stored bytes of their objects, and
+  absl::Duration max_history_age = absl::Minutes(3);  // ... their age, for all but the newest
+  size_t min_history_events = 32;
   size_t max_watcher_events = 32768;     // queue of one watcher; past either it is ended as too slow
   size_t max_watcher_bytes = 16 << 20;   // ... stored bytes of the queued events
   absl::Duration bookmark_interval = absl::Minutes(1);
@@ -127,7 +129,8 @@ class WatchCache {
   WatchCache(Env& env, Store& store, WatchCacheOptions options);
   ~WatchCache();  // after Stop()
 
-  // Loads the prefix and follows it from then on. An object that cannot be decoded is logged, counted and left out.
+  // Loads the prefix and follows it from then on. The history is filled from the store's, so that watchers resume
+  // across a restart. An object that cannot be decoded is logged, counted and left out.
   Task<absl::Status> Start();
   // Ends all watchers and waits until the cache's tasks are over.
   Task<void> Stop();
@@ -167,12 +170,14 @@ class WatchCache {
   using EventPtr = std::shared_ptr<Event>;
 
   Task<absl::Status> Load();
+  Task<absl::Status> LoadOnce();
   Task<void> Follow();
   Task<absl::Status> Resubscribe();
   Task<void> SendBookmarks();
   void Take(const WatchBatch& batch);
   void Apply(const StoreEvent& event);
   void Record(EventPtr event);
+  void TrimHistory();
   CachedObjectPtr Decode(const std::string& key, const Bytes& bytes, Revision create_revision, Revision revision);
   Task<absl::StatusOr<CacheList>> ListHistory(CacheListOptions options);
   void EndWatchers(const absl::Status& why);

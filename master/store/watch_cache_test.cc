@@ -35,7 +35,7 @@ class BreakableStore : public Store {
   absl::StatusOr<std::unique_ptr<StoreWatch>> Watch(std::string prefix, Revision after) override {
     absl::StatusOr<std::unique_ptr<StoreWatch>> watch = inner_.Watch(prefix, after);
     if (!watch.ok()) return watch.status();
-    return std::make_unique<BreakableWatch>(this, *std::move(watch), after < inner_.CurrentRevision());
+    return std::make_unique<BreakableWatch>(this, *std::move(watch), after);
   }
   Task<absl::Status> Compact(Revision r) override { return inner_.Compact(r); }
   Revision CurrentRevision() const override { return inner_.CurrentRevision(); }
@@ -47,12 +47,19 @@ class BreakableStore : public Store {
   // Next() reads a replay, then waits to be broken; what is live comes through TryNext().
   class BreakableWatch : public StoreWatch {
    public:
-    BreakableWatch(BreakableStore* store, std::unique_ptr<StoreWatch> inner, bool replay)
-        : store_(store), generation_(store->generation_), inner_(std::move(inner)), replay_(replay) {}
+    BreakableWatch(BreakableStore* store, std::unique_ptr<StoreWatch> inner, Revision after)
+        : store_(store),
+          generation_(store->generation_),
+          inner_(std::move(inner)),
+          delivered_(after),
+          replay_until_(store->CurrentRevision()) {}
     Task<absl::StatusOr<WatchBatch>> Next() override {
-      if (std::exchange(replay_, false)) {
+      if (delivered_ < replay_until_) {
+        std::optional<absl::StatusOr<WatchBatch>> ready = TryNext();
+        if (ready.has_value()) co_return *std::move(ready);
         Task<absl::StatusOr<WatchBatch>> next = inner_->Next();
         absl::StatusOr<WatchBatch> batch = co_await std::move(next);
+        if (batch.ok()) delivered_ = batch->revision;
         co_return batch;
       }
       while (generation_ == store_->generation_) {
@@ -63,14 +70,17 @@ class BreakableStore : public Store {
     }
     std::optional<absl::StatusOr<WatchBatch>> TryNext() override {
       if (generation_ != store_->generation_) return store_->broken_;
-      return inner_->TryNext();
+      std::optional<absl::StatusOr<WatchBatch>> batch = inner_->TryNext();
+      if (batch.has_value() && batch->ok()) delivered_ = (*batch)->revision;
+      return batch;
     }
 
    private:
     BreakableStore* store_;
     int generation_;
     std::unique_ptr<StoreWatch> inner_;
-    bool replay_;
+    Revision delivered_;
+    const Revision replay_until_;
   };
   Store& inner_;
   absl::Status broken_;
@@ -218,6 +228,31 @@ TEST_F(WatchCacheTest, HistoryIsBoundedInBytes) {
   for (int i = 0; i < 10; ++i) Put("/pods/a", std::string(400, 'v'));
   cache_->CatchUp();
   EXPECT_EQ(cache_->oldest_watchable_revision(), cache_->revision() - 2);
+}
+
+TEST_F(WatchCacheTest, OldHistoryGoesButTheNewestEvents) {
+  options_.min_history_events = 2;
+  Start();
+  for (int i = 0; i < 5; ++i) Put("/pods/a", "v");
+  cache_->CatchUp();
+  EXPECT_EQ(cache_->oldest_watchable_revision(), 1);
+  loop_.fake().Advance(options_.max_history_age + options_.bookmark_interval);
+  EXPECT_EQ(cache_->oldest_watchable_revision(), cache_->revision() - 2);
+}
+
+// A restarted API server has the events of before, so that its clients need not list again.
+TEST_F(WatchCacheTest, HistoryIsFilledFromTheStore) {
+  options_.max_history_events = 4;
+  Put("/pods/a", "1");
+  Put("/pods/b", "1");
+  Put("/pods/b", "2");
+  Put("/other", "1");
+  Delete("/pods/a");
+  Put("/pods/c", "1");
+  Start();
+  EXPECT_EQ(cache_->oldest_watchable_revision(), 3);
+  EXPECT_THAT(ToStrings(cache_->ListNow({}).items), ElementsAre("/pods/b=2@4", "/pods/c=1@7"));
+  EXPECT_THAT(Next(*WatchAfter(3)), ElementsAre("~/pods/b=2@4", "-/pods/a=1@6", "+/pods/c=1@7"));
 }
 
 TEST_F(WatchCacheTest, InitialStateThenItsEndThenEvents) {
