@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <boost/asio/post.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -76,7 +77,10 @@ Task<absl::Status> Load(Loader* loader, size_t connections, absl::Duration durat
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> CloseServer(HttpServer* server) {
+Task<absl::Status> ServeUntil(AsyncEvent* stop, HttpServer* server, double* cpu_s) {
+  Task<void> wait = stop->Wait();
+  co_await std::move(wait);
+  *cpu_s = ThreadCpuSeconds();
   Task<void> close = server->Close();
   co_await std::move(close);
   co_return absl::OkStatus();
@@ -112,14 +116,11 @@ int Main(int argc, char** argv) {
   if (!plain) loader.endpoint.tls = *TlsClientContext::Create(client_tls);
 
   double server_cpu = 0;
-  std::thread server_thread([&] {
-    server_env.Run();
-    server_cpu = ThreadCpuSeconds();
-    (void)server_env.RunUntilDone(CloseServer(&server)).ok();
-  });
+  AsyncEvent stop;
+  std::thread server_thread([&] { (void)server_env.RunUntilDone(ServeUntil(&stop, &server, &server_cpu)).ok(); });
   (void)loader.env.RunUntilDone(Load(&loader, connections, absl::Seconds(seconds))).ok();
   double loader_cpu = ThreadCpuSeconds();
-  server_env.Stop();
+  boost::asio::post(server_env.executor(), [&] { stop.Set(); });
   server_thread.join();
 
   std::vector<double>& all = loader.latencies_ms;
