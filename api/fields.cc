@@ -14,7 +14,7 @@ std::vector<std::string_view> SplitTerms(std::string_view text) {
   std::vector<std::string_view> terms;
   size_t start = 0;
   for (size_t i = 0; i <= text.size(); ++i) {
-    if (i < text.size() && text[i] == '\\') {
+    if (i + 1 < text.size() && text[i] == '\\') {
       ++i;
       continue;
     }

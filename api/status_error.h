@@ -63,7 +63,8 @@ int HttpCode(const absl::Status& status);
 std::string ReasonOf(const absl::Status& status);
 int RetryAfterSeconds(const absl::Status& status);
 
-// True for API statuses of that reason, and for plain absl statuses of the matching code.
+// True for API statuses of that reason, and for plain absl statuses of the matching code. Write api::IsNotFound(s):
+// the bare name is ambiguous with absl's own.
 bool IsNotFound(const absl::Status& status);
 bool IsAlreadyExists(const absl::Status& status);
 bool IsConflict(const absl::Status& status);
