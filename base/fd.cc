@@ -42,7 +42,8 @@ namespace {
 absl::StatusOr<Fd> OpenAt2(int dir_fd, const std::string& path, int flags, unsigned mode, uint64_t resolve) {
   open_how how{};
   how.flags = static_cast<uint64_t>(flags | O_CLOEXEC);
-  how.mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? mode : 0;
+  // O_TMPFILE contains O_DIRECTORY: compare the whole. A mode without creation is EINVAL.
+  how.mode = (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE ? mode : 0;
   how.resolve = resolve | RESOLVE_NO_MAGICLINKS;
   for (int tries = 0; tries < 16; ++tries) {
     long fd = ::syscall(SYS_openat2, dir_fd, path.c_str(), &how, sizeof how);
