@@ -18,7 +18,7 @@ fi
 exec /usr/bin/java $cds -Xshare:auto -Xmx64m -Xms8m -Xss256k -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
   -XX:ReservedCodeCacheSize=24m -XX:MaxMetaspaceSize=64m -XX:-UsePerfData -XX:+ExitOnOutOfMemoryError \
   -Djava.security.egd=file:/dev/urandom -Djava.awt.headless=true -Djava.io.tmpdir=$base/temp \
-  -Dcatalina.home=$base -Dcatalina.base=$base -Dnetworkaddress.cache.ttl=5 -Dnetworkaddress.cache.negative.ttl=0 \
+  -Dcatalina.home=$base -Dcatalina.base=$base -Dsun.net.inetaddr.ttl=5 -Dsun.net.inetaddr.negative.ttl=0 \
   -Djava.util.logging.manager=org.apache.juli.ClassLoaderLogManager \
   -Djava.util.logging.config.file=$base/conf/logging.properties \
   ${JAVA_OPTS:-} -cp "$classpath" org.apache.catalina.startup.Bootstrap start
