@@ -156,7 +156,11 @@ void Scope::Spawn(std::string_view name, Task<void> task) {
         KEELSON_CHECK(false, "task ", entry->name, ": ", e.what());
       }
     }
-    state->entries.erase(entry);
+    // A Cancel() from outside the loop (a fake clock's timer, a test) has only posted its emission, which points into
+    // the entry's signal: the entry goes after whatever is posted by now.
+    auto ended = std::make_shared<std::list<State::Entry>>();
+    ended->splice(ended->end(), state->entries, entry);
+    asio::post(state->executor, [ended] {});
     if (state->entries.empty()) state->drained.NotifyAll();
   };
   asio::co_spawn(state_->executor, std::move(task),

@@ -60,6 +60,24 @@ Task<void> Consume(Channel<int>* channel, std::vector<int>* out) {
   }
 }
 
+Task<void> WaitFor(AsyncEvent* event) {
+  Task<void> wait = event->Wait();
+  co_await std::move(wait);
+}
+
+// The emission is posted and must not meet a destroyed signal (seen under ASan with a fake clock's timer).
+TEST(ScopeTest, CancelFromOutsideTheLoopWhileTheTaskEnds) {
+  FakeEnv env;
+  Scope scope(env.executor());
+  AsyncEvent event;
+  scope.Spawn("ends", WaitFor(&event));
+  env.Settle();
+  event.Set();
+  scope.Cancel();
+  env.Settle();
+  EXPECT_EQ(scope.live(), 0u);
+}
+
 TEST(ChannelTest, BoundedFifo) {
   FakeEnv env;
   Channel<int> channel(2);
