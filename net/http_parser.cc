@@ -148,6 +148,8 @@ size_t RequestParser::PutBody(std::string_view data) {
       break;
     }
   }
+  // Only chunk headers and trailers wait for more than they have: an endless one would fill the memory.
+  if (state_ == State::kBody && data.size() > limits_.max_header_bytes) Fail(431, "chunk header or trailer too large");
   return total;
 }
 
@@ -218,6 +220,7 @@ size_t ResponseParser::Put(std::string_view data) {
       break;
     }
   }
+  if (state_ == State::kBody && data.size() > limits_.max_header_bytes) Fail("chunk header or trailer too large");
   return total;
 }
 

@@ -249,7 +249,13 @@ absl::Status HttpServer::ListenUnix(const std::string& path, unsigned mode) {
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.data(), path.size());
   struct stat existing;
-  if (::lstat(path.c_str(), &existing) == 0 && S_ISSOCK(existing.st_mode)) ::unlink(path.c_str());
+  if (::lstat(path.c_str(), &existing) == 0 && S_ISSOCK(existing.st_mode)) {
+    Fd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (::connect(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 || errno == EAGAIN) {
+      return absl::AlreadyExistsError(StrCat("listen on ", path, ": another process listens there"));
+    }
+    ::unlink(path.c_str());
+  }
   Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd.valid()) return ErrnoStatus(errno, StrCat("listen on ", path));
   // fchmod before bind decides the mode of the file, so that it is never open wider.

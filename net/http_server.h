@@ -116,7 +116,8 @@ class HttpServer {
   // Returns the port bound. AlreadyExists "port 6443 is in use by nginx (pid 12)"; PermissionDenied; InvalidArgument
   // for a bad address. May be called several times.
   absl::StatusOr<uint16_t> ListenTcp(const TcpListen& listen);
-  // Removes a stale socket of that name first. ResourceExhausted for paths over 107 bytes. Removed again by Close().
+  // Removes a stale socket of that name first; one that answers is AlreadyExists. ResourceExhausted for paths over 107
+  // bytes. Removed again by Close().
   absl::Status ListenUnix(const std::string& path, unsigned mode = 0660);
   // Serves one connection that is already open (socketpair in tests, inherited sockets).
   void Serve(Fd socket, std::shared_ptr<TlsServerContext> tls = nullptr);

@@ -368,6 +368,17 @@ TEST_F(HttpServerTest, LimitsHaveTheirOwnStatus) {
   EXPECT_EQ(pushing.Ask(StrCat("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n", std::string(100000, 'x')))
                 .substr(9, 3),
             "413");
+  Peer endless = Connect();
+  EXPECT_EQ(endless
+                .Ask(StrCat("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;", std::string(40 << 10, 'e')))
+                .substr(9, 3),
+            "431");
+  Peer trailers = Connect();
+  EXPECT_EQ(trailers
+                .Ask(StrCat("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT: ",
+                            std::string(40 << 10, 'e')))
+                .substr(9, 3),
+            "431");
   EXPECT_EQ(handler_.calls, 0);
 }
 
@@ -448,6 +459,21 @@ TEST_F(HttpServerTest, WriteStallIsCut) {
   env_.Advance(absl::Seconds(31));
   EXPECT_TRUE(absl::IsDeadlineExceeded(handler_.last_write)) << handler_.last_write;
   EXPECT_EQ(server_->stats().connections, 0u);
+}
+
+TEST_F(HttpServerTest, StalledReaderOfALargeBodyIsCut) {
+  handler_.big_bytes = 50 << 20;
+  Peer peer = Connect();
+  peer.Send("GET /big HTTP/1.1\r\nHost: h\r\n\r\n");
+  env_.Advance(absl::Seconds(50));
+  EXPECT_EQ(server_->stats().connections, 1u);
+  EXPECT_GT(peer.Receive().size(), 1000u);  // a client that reads goes on
+  EXPECT_EQ(handler_.last_write, absl::OkStatus());
+  Peer stuck = Connect();
+  stuck.Send("GET /big HTTP/1.1\r\nHost: h\r\n\r\n");
+  env_.Advance(absl::Seconds(61));
+  // The handler was cancelled in its Send.
+  EXPECT_EQ(server_->stats().connections, 1u);
 }
 
 TEST_F(HttpServerTest, HijackKeepsEarlyBytes) {
@@ -585,6 +611,7 @@ TEST_F(HttpServerTest, UnixListener) {
   TempDir dir;
   std::string path = dir.path() + "/s.sock";
   ASSERT_TRUE(server_->ListenUnix(path, 0600).ok());
+  EXPECT_TRUE(absl::IsAlreadyExists(server_->ListenUnix(path, 0600)));
   EXPECT_TRUE(absl::IsResourceExhausted(server_->ListenUnix(std::string(108, 'p'))));
   env_.AwaitVoid(server_->Close());
   EXPECT_NE(::access(path.c_str(), F_OK), 0);
