@@ -97,6 +97,9 @@ class Subprocess {
   virtual Task<absl::StatusOr<SubprocessResult>> Run(SubprocessOptions options) = 0;
   // Starts and returns. The child outlives the returned object unless signalled.
   virtual absl::StatusOr<std::unique_ptr<ChildProcess>> Spawn(const SpawnOptions& options) = 0;
+  // A process that somebody else started. Its wait status reads as 0. NotFound when there is none; that the pid is
+  // still the one meant (start time) is the caller's to check, after this call.
+  virtual absl::StatusOr<std::unique_ptr<ChildProcess>> Adopt(int pid) = 0;
 };
 
 class Env {

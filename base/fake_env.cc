@@ -51,6 +51,9 @@ class FakeSubprocess : public Subprocess {
   absl::StatusOr<std::unique_ptr<ChildProcess>> Spawn(const SpawnOptions&) override {
     return absl::UnimplementedError("FakeEnv spawns no processes");
   }
+  absl::StatusOr<std::unique_ptr<ChildProcess>> Adopt(int) override {
+    return absl::UnimplementedError("FakeEnv knows no processes");
+  }
   FakeEnv::RunHandler handler;
 };
 

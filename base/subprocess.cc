@@ -1,6 +1,7 @@
 #include "base/subprocess.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -33,13 +34,14 @@ struct Reaper : std::enable_shared_from_this<Reaper> {
   void Start() {
     descriptor.async_wait(asio::posix::descriptor_base::wait_read, [self = shared_from_this()](error_code error) {
       if (error) return;
+      pollfd poll_fd{self->descriptor.native_handle(), POLLIN, 0};
+      if (::poll(&poll_fd, 1, 0) == 0) return self->Start();  // a spurious wake-up: the process still runs
       int status = 0;
       pid_t got;
       do {
         got = ::waitpid(self->pid, &status, WNOHANG);
       } while (got < 0 && errno == EINTR);
-      if (got == 0) return self->Start();  // a spurious wake-up: the child still runs
-      self->status = got == self->pid ? status : 0;
+      self->status = got == self->pid ? status : 0;  // an adopted process is another's to reap
       self->exited.Set();
       if (self->on_exit) std::exchange(self->on_exit, nullptr)();
     });
@@ -218,6 +220,14 @@ absl::Status SetNonBlocking(int fd) {
 
 absl::StatusOr<std::unique_ptr<ChildProcess>> RealSubprocess::Spawn(const SpawnOptions& options) {
   ASSIGN_OR_RETURN(auto reaper, StartChild(io_, options));
+  return std::make_unique<RealChild>(std::move(reaper));
+}
+
+absl::StatusOr<std::unique_ptr<ChildProcess>> RealSubprocess::Adopt(int pid) {
+  int pidfd = ::pidfd_open(pid, 0);
+  if (pidfd < 0) return ErrnoStatus(errno, StrCat("adopt process ", pid));
+  auto reaper = std::make_shared<Reaper>(io_, pid, pidfd);
+  reaper->Start();
   return std::make_unique<RealChild>(std::move(reaper));
 }
 

@@ -12,6 +12,7 @@ class RealSubprocess : public Subprocess {
   RealSubprocess(boost::asio::io_context& io, Clock& clock) : io_(io), clock_(clock) {}
   Task<absl::StatusOr<SubprocessResult>> Run(SubprocessOptions options) override;
   absl::StatusOr<std::unique_ptr<ChildProcess>> Spawn(const SpawnOptions& options) override;
+  absl::StatusOr<std::unique_ptr<ChildProcess>> Adopt(int pid) override;
 
  private:
   boost::asio::io_context& io_;

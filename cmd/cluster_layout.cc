@@ -1,0 +1,101 @@
+#include "cmd/cluster_layout.h"
+
+#include <absl/strings/ascii.h>
+#include <unistd.h>
+
+#include <climits>
+
+#include "api/labels.h"
+#include "base/status.h"
+#include "base/strings.h"
+#include "net/address.h"
+#include "net/netlink.h"
+
+namespace keelson {
+namespace {
+
+constexpr int kNodeCidrPrefix = 24;
+
+std::string FindNodeIp() {
+  auto address = net::NodeAddress();
+  return address.ok() ? address->ToString() : "127.0.0.1";  // a machine without a network is a cluster of its own
+}
+
+absl::Status CheckOverlaps(const ClusterLayout& layout, const net::Cidr& pods, const net::Cidr& services) {
+  if (pods.Overlaps(services)) {
+    return absl::InvalidArgumentError(StrCat("--pod-cidr ", pods.ToString(), " overlaps --service-cidr ",
+                                             services.ToString(), ": choose other blocks"));
+  }
+  ASSIGN_OR_RETURN(net::IpAddress node, net::IpAddress::Parse(layout.options.node_ip));
+  for (const auto& [flag, block] : {std::pair("--pod-cidr", pods), std::pair("--service-cidr", services)}) {
+    if (block.Contains(node)) {
+      return absl::InvalidArgumentError(
+          StrCat(flag, " ", block.ToString(), " contains the node's own address ", node.ToString(), ": choose another block"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string ClusterLayout::server_url() const { return StrCat("https://127.0.0.1:", options.secure_port); }
+
+std::string ClusterLayout::nft_table() const {
+  // "keelson-NAME" without characters nft would want quoted.
+  std::string table = paths.cgroup_root.empty() ? "keelson" : paths.cgroup_root;
+  for (char& c : table) {
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c))) c = '_';
+  }
+  return table;
+}
+
+std::string ClusterLayout::node_pod_cidr() const {
+  auto block = net::Cidr::Parse(options.pod_cidr);
+  if (!block.ok() || block->prefix_length() >= kNodeCidrPrefix) return options.pod_cidr;
+  return block->Subnet(kNodeCidrPrefix, 0)->ToString();
+}
+
+std::string ClusterLayout::service_ip(uint64_t n) const {
+  auto block = net::Cidr::Parse(options.service_cidr);
+  return block->Nth(n)->ToString();  // checked by MakeClusterLayout
+}
+
+absl::StatusOr<ClusterLayout> MakeClusterLayout(ClusterOptions options) {
+  ClusterLayout layout;
+  if (!options.root.empty() && !options.root.starts_with('/')) {
+    return absl::InvalidArgumentError(StrCat("--root ", options.root, ": must be an absolute path"));
+  }
+  layout.paths = Paths::WithRoot(options.root);
+  if (options.node_name.empty()) {
+    char name[HOST_NAME_MAX + 1] = {};
+    if (::gethostname(name, HOST_NAME_MAX) != 0) return ErrnoStatus(errno, "gethostname");
+    options.node_name = absl::AsciiStrToLower(name);
+    if (!options.root.empty()) {
+      options.node_name = StrCat(options.node_name, "-", layout.paths.cgroup_root.substr(std::string("keelson-").size()));
+    }
+  }
+  for (const std::string& message : api::IsDns1123Subdomain(options.node_name)) {
+    return absl::InvalidArgumentError(StrCat("--hostname-override ", options.node_name, ": ", message));
+  }
+  if (options.node_ip.empty()) options.node_ip = FindNodeIp();
+  auto pods = net::Cidr::ParseStrict(options.pod_cidr);
+  if (!pods.ok()) return Annotate(pods.status(), "--pod-cidr");
+  auto services = net::Cidr::ParseStrict(options.service_cidr);
+  if (!services.ok()) return Annotate(services.status(), "--service-cidr");
+  if (services->size() < 32) {
+    return absl::InvalidArgumentError("--service-cidr: too small, give at least a /27 (the DNS server is its tenth address)");
+  }
+  char exe[PATH_MAX + 1] = {};
+  ssize_t length = ::readlink("/proc/self/exe", exe, PATH_MAX);
+  if (length <= 0) return ErrnoStatus(errno, "readlink /proc/self/exe");
+  layout.executable.assign(exe, static_cast<size_t>(length));
+  layout.options = std::move(options);
+  RETURN_IF_ERROR(CheckOverlaps(layout, *pods, *services));
+  // Unix socket paths end at 107 bytes; say so here rather than when containerd starts.
+  if (layout.containerd_socket().size() + 8 > 107) {
+    return absl::InvalidArgumentError(StrCat("--root ", layout.paths.root, ": too long, socket paths below it exceed 107 bytes"));
+  }
+  return layout;
+}
+
+}  // namespace keelson

@@ -1,0 +1,65 @@
+// Where a one-machine cluster keeps its files, and the numbers it runs with. Pure.
+#pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/paths.h"
+
+namespace keelson {
+
+// What `keelson up` was told; defaults are a machine's first cluster.
+struct ClusterOptions {
+  std::string root;                            // --root
+  std::string node_name;                       // "" : host name
+  std::string node_ip;                         // "" : address of the default route, else 127.0.0.1
+  std::string pod_cidr = "10.244.0.0/16";      // the node takes its first /24
+  std::string service_cidr = "10.96.0.0/12";
+  std::string cluster_domain = "cluster.local";
+  std::string container_runtime_endpoint;      // "" : our own containerd
+  uint16_t secure_port = 6443;
+  uint16_t kubelet_port = 10250;
+  uint16_t kubelet_healthz_port = 10248;
+  uint16_t proxy_healthz_port = 10256;
+  uint16_t registry_port = 5000;
+  int64_t log_max_bytes = 8 << 20;
+};
+
+struct ClusterLayout {
+  ClusterOptions options;
+  Paths paths;
+  std::string executable;  // of keelson, for the children
+
+  // ---- files ----
+  std::string pki(const std::string& name) const { return paths.etc_dir + "/pki/" + name; }
+  std::string admin_conf() const { return paths.etc_dir + "/admin.conf"; }
+  std::string kubelet_conf() const { return paths.etc_dir + "/kubelet.conf"; }
+  std::string kubelet_config() const { return paths.etc_dir + "/kubelet.yaml"; }
+  std::string proxy_conf() const { return paths.etc_dir + "/proxy.conf"; }
+  std::string containerd_config() const { return paths.etc_dir + "/containerd/config.toml"; }
+  std::string registry_config() const { return paths.etc_dir + "/registry.yml"; }
+  std::string cni_conf_dir() const { return paths.etc_dir + "/cni/net.d"; }
+  std::string manifest_dir() const { return paths.etc_dir + "/manifests"; }
+  std::string lock_file() const { return paths.run_dir + "/up.lock"; }
+  std::string pid_file(const std::string& component) const { return paths.run_dir + "/" + component + ".pid"; }
+  std::string log_file(const std::string& component) const { return paths.log_dir + "/" + component + ".log"; }
+  std::string containerd_socket() const { return paths.run_dir + "/containerd/containerd.sock"; }
+  bool own_containerd() const { return options.container_runtime_endpoint.empty(); }
+  std::string runtime_endpoint() const {
+    return own_containerd() ? "unix://" + containerd_socket() : options.container_runtime_endpoint;
+  }
+  std::string server_url() const;        // https://127.0.0.1:6443
+  std::string nft_table() const;         // "keelson", or "keelson-NAME" below a root
+  std::string node_pod_cidr() const;     // first /24 of pod_cidr
+  std::string service_ip(uint64_t n) const;
+  std::string dns_ip() const { return service_ip(10); }
+};
+
+// Checks the options (errors name the flag), fills in what was left empty from the machine.
+absl::StatusOr<ClusterLayout> MakeClusterLayout(ClusterOptions options);
+
+}  // namespace keelson

@@ -1,0 +1,120 @@
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/fd.h"
+#include "base/strings.h"
+#include "client/kubeconfig.h"
+#include "cmd/cluster_layout.h"
+#include "cmd/cluster_pki.h"
+#include "cmd/containerd_files.h"
+#include "net/pki.h"
+
+namespace keelson {
+namespace {
+
+ClusterOptions Options() {
+  ClusterOptions options;
+  options.node_name = "n1";
+  options.node_ip = "192.0.2.10";
+  return options;
+}
+
+TEST(ClusterLayoutTest, DefaultsAndRoot) {
+  auto layout = MakeClusterLayout(Options());
+  ASSERT_TRUE(layout.ok()) << layout.status();
+  EXPECT_EQ(layout->admin_conf(), "/etc/keelson/admin.conf");
+  EXPECT_EQ(layout->dns_ip(), "10.96.0.10");
+  EXPECT_EQ(layout->service_ip(1), "10.96.0.1");
+  EXPECT_EQ(layout->node_pod_cidr(), "10.244.0.0/24");
+  EXPECT_EQ(layout->nft_table(), "keelson");
+  ClusterOptions moved = Options();
+  moved.root = "/srv/two";
+  auto second = MakeClusterLayout(moved);
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_EQ(second->admin_conf(), "/srv/two/etc/keelson/admin.conf");
+  EXPECT_EQ(second->nft_table(), "keelson_two");
+}
+
+TEST(ClusterLayoutTest, BadOptionsNameTheFlag) {
+  auto expect = [](ClusterOptions options, const char* part) {
+    auto layout = MakeClusterLayout(options);
+    ASSERT_FALSE(layout.ok()) << part;
+    EXPECT_NE(std::string(layout.status().message()).find(part), std::string::npos) << layout.status();
+  };
+  ClusterOptions options = Options();
+  options.pod_cidr = "10.96.0.0/16";
+  expect(options, "--pod-cidr 10.96.0.0/16 overlaps --service-cidr");
+  options = Options();
+  options.pod_cidr = "192.0.2.0/24";
+  expect(options, "contains the node's own address");
+  options = Options();
+  options.service_cidr = "10.96.0.0/33";
+  expect(options, "--service-cidr");
+  options = Options();
+  options.root = "relative";
+  expect(options, "--root relative");
+  options = Options();
+  options.node_name = "Bad_Name";
+  expect(options, "--hostname-override Bad_Name");
+}
+
+class ClusterFilesTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/keelson-cl-XXXXXX";
+    ClusterOptions options = Options();
+    options.root = dir_ = ::mkdtemp(name);
+    auto layout = MakeClusterLayout(options);
+    ASSERT_TRUE(layout.ok()) << layout.status();
+    layout_ = *std::move(layout);
+  }
+  void TearDown() override { EXPECT_TRUE(RemoveTree(dir_).ok()); }
+  std::string dir_;
+  ClusterLayout layout_;
+};
+
+TEST_F(ClusterFilesTest, PkiIsMadeOnceRenewedAndFollowsAddresses) {
+  absl::Time now = absl::Now();
+  ASSERT_TRUE(EnsureClusterPki(layout_, now).ok());
+  std::string ca = *ReadFile(layout_.pki("ca.crt")), server = *ReadFile(layout_.pki("apiserver.crt"));
+  struct stat st;
+  ASSERT_EQ(::stat(layout_.pki("apiserver.key").c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 0777, 0600u);
+  auto admin = client::LoadKubeConfig(layout_.admin_conf());
+  ASSERT_TRUE(admin.ok()) << admin.status();
+  EXPECT_EQ(admin->server, "https://127.0.0.1:6443");
+  auto subject = net::ParseCertificate(admin->client_certificate_pem);
+  ASSERT_TRUE(subject.ok());
+  EXPECT_EQ(subject->organizations, std::vector<std::string>({"system:masters"}));
+  auto node = client::LoadKubeConfig(layout_.kubelet_conf());
+  ASSERT_TRUE(node.ok());
+  EXPECT_EQ(net::ParseCertificate(node->client_certificate_pem)->common_name, "system:node:n1");
+
+  ASSERT_TRUE(EnsureClusterPki(layout_, now + absl::Hours(24)).ok());
+  EXPECT_EQ(*ReadFile(layout_.pki("apiserver.crt")), server);  // nothing to do
+  layout_.options.node_ip = "192.0.2.99";
+  ASSERT_TRUE(EnsureClusterPki(layout_, now).ok());
+  EXPECT_NE(*ReadFile(layout_.pki("apiserver.crt")), server);  // the SAN followed
+  server = *ReadFile(layout_.pki("apiserver.crt"));
+  ASSERT_TRUE(EnsureClusterPki(layout_, now + absl::Hours(24 * 300)).ok());
+  EXPECT_NE(*ReadFile(layout_.pki("apiserver.crt")), server);  // renewed
+  EXPECT_EQ(*ReadFile(layout_.pki("ca.crt")), ca);
+}
+
+TEST_F(ClusterFilesTest, FilesHoldTheLayoutsPaths) {
+  ASSERT_TRUE(EnsureClusterFiles(layout_).ok());
+  std::string config = *ReadFile(layout_.containerd_config());
+  EXPECT_NE(config.find(layout_.paths.run_dir + "/containerd/containerd.sock"), std::string::npos);
+  EXPECT_NE(config.find("restrict_oom_score_adj = true"), std::string::npos);
+  EXPECT_NE(ReadFile(layout_.cni_conf_dir() + "/10-keelson.conflist")->find("10.244.0.0/24"), std::string::npos);
+  EXPECT_NE(ReadFile(layout_.kubelet_config())->find("clusterDNS: [10.96.0.10]"), std::string::npos);
+}
+
+TEST(FillTemplateTest, UnknownNamesAreErrors) {
+  EXPECT_EQ(*FillTemplate("a@B@c user@host @lower@", {{"B", "1"}}), "a1c user@host @lower@");
+  EXPECT_FALSE(FillTemplate("@MISSING@", {}).ok());
+}
+
+}  // namespace
+}  // namespace keelson
