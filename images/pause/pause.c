@@ -1,7 +1,9 @@
-// The process that holds a pod's namespaces open: PID 1 of the sandbox. It reaps what is re-parented to it and exits
-// on SIGTERM or SIGINT. Freestanding, because it runs once per pod: no libc, one page of data, about 1 KiB of code.
+// The process that holds a pod's namespaces open: PID 1 of the sandbox. It reaps what is re-parented to it
+// and exits on SIGTERM or SIGINT. Freestanding, because it runs once per pod: no libc, one page of data,
+// about 1 KiB of code.
 //
-// PID 1 of a PID namespace gets no signal whose action is the default one, so the three are blocked and waited for.
+// PID 1 of a PID namespace gets no signal whose action is the default one, so the three are blocked and
+// waited for.
 
 #if defined(__x86_64__)
 enum { SYS_rt_sigprocmask = 14, SYS_exit_group = 231, SYS_wait4 = 61, SYS_rt_sigtimedwait = 128 };
@@ -31,7 +33,15 @@ static long Syscall(long number, long a, long b, long c, long d) {
 #error "pause.c: add this architecture's system call numbers and instruction"
 #endif
 
-enum { kSigBlock = 0, kSigInt = 2, kSigTerm = 15, kSigChld = 17, kSigSetBytes = 8, kWaitNoHang = 1, kAnyChild = -1 };
+enum {
+  kSigBlock = 0,
+  kSigInt = 2,
+  kSigTerm = 15,
+  kSigChld = 17,
+  kSigSetBytes = 8,
+  kWaitNoHang = 1,
+  kAnyChild = -1
+};
 
 __attribute__((noreturn, used)) void PauseMain(void) {
   static const unsigned long kSignals = 1UL << (kSigInt - 1) | 1UL << (kSigTerm - 1) | 1UL << (kSigChld - 1);
