@@ -1,0 +1,252 @@
+#include "master/controllers/replication_controller.h"
+
+#include <google/protobuf/util/message_differencer.h>
+
+#include <algorithm>
+
+#include "api/codec.h"
+#include "api/labels.h"
+#include "api/object.h"
+#include "api/status_error.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "base/strings.h"
+
+namespace keelson::master {
+
+namespace corev1 = ::k8s::core::v1;
+using client::ObjectPtr;
+
+namespace {
+
+constexpr int kWorkers = 5;
+constexpr char kKind[] = "ReplicationController";
+
+std::string KeyOf(const api::Message& object) { return api::NamespacedName(object); }
+
+bool IsOwnedBy(const corev1::Pod& pod, const std::string& uid) {
+  const auto* owner = api::ControllerOf(pod);
+  return owner != nullptr && owner->uid() == uid;
+}
+
+}  // namespace
+
+corev1::Pod PodFromTemplate(const corev1::ReplicationController& rc) {
+  corev1::Pod pod;
+  const corev1::PodTemplateSpec& from = rc.spec().template_();
+  auto* meta = pod.mutable_metadata();
+  meta->set_namespace_(rc.metadata().namespace_());
+  meta->set_generate_name(rc.metadata().name() + "-");
+  *meta->mutable_labels() = from.metadata().labels();
+  *meta->mutable_annotations() = from.metadata().annotations();
+  *meta->mutable_finalizers() = from.metadata().finalizers();
+  auto* owner = meta->add_owner_references();
+  owner->set_api_version("v1");
+  owner->set_kind(kKind);
+  owner->set_name(rc.metadata().name());
+  owner->set_uid(rc.metadata().uid());
+  owner->set_controller(true);
+  owner->set_block_owner_deletion(true);
+  *pod.mutable_spec() = from.spec();
+  return pod;
+}
+
+corev1::ReplicationControllerStatus ComputeStatus(const corev1::ReplicationController& rc,
+                                                  const std::vector<PodPtr>& active, absl::Time now,
+                                                  std::optional<absl::Duration>* again) {
+  corev1::ReplicationControllerStatus status;
+  int labeled = 0, ready = 0, available = 0;
+  absl::Duration min_ready = absl::Seconds(rc.spec().min_ready_seconds());
+  for (const PodPtr& pod : active) {
+    labeled += api::SelectsNonEmpty(rc.spec().template_().metadata().labels(), pod->metadata().labels());
+    ready += IsPodReady(*pod);
+    available += IsPodAvailable(*pod, min_ready, now, again);
+  }
+  status.set_replicas(static_cast<int>(active.size()));
+  status.set_fully_labeled_replicas(labeled);
+  status.set_ready_replicas(ready);
+  status.set_available_replicas(available);
+  status.set_observed_generation(rc.metadata().generation());
+  *status.mutable_conditions() = rc.status().conditions();
+  return status;
+}
+
+ReplicationController::ReplicationController(ControllerContext context)
+    : context_(context),
+      pods_(context.informers.For<corev1::Pod>()),
+      controllers_(context.informers.For<Rc>()),
+      expectations_(context.env),
+      loop_(context.env, name(), *this) {
+  AddPodsByControllerIndex(pods_);
+  AddByNamespaceIndex(pods_);
+  AddByNamespaceIndex(controllers_);
+  pods_.AddHandler([this](const ObjectPtr& before, const ObjectPtr& after) { OnPodChange(before, after); });
+  controllers_.AddHandler([this](const ObjectPtr& before, const ObjectPtr& after) {
+    std::string key = KeyOf(after != nullptr ? *after : *before);
+    if (after == nullptr) expectations_.Forget(key);
+    loop_.queue().Add(key);
+  });
+}
+
+ReplicationController::~ReplicationController() = default;
+void ReplicationController::Start() { loop_.Start(kWorkers); }
+Task<void> ReplicationController::Stop() { return loop_.Stop(); }
+
+void ReplicationController::EnqueueOwners(const api::Message& pod) {
+  const auto& meta = api::Meta(pod);
+  if (const auto* owner = api::ControllerOf(pod)) {
+    if (owner->kind() == kKind) loop_.queue().Add(StrCat(meta.namespace_(), "/", owner->name()));
+    return;
+  }
+  // An orphan: whoever selects it may adopt it.
+  for (const ObjectPtr& object : controllers_.ByIndex(kByNamespace, meta.namespace_())) {
+    const auto& rc = static_cast<const Rc&>(*object);
+    if (api::SelectsNonEmpty(rc.spec().selector(), meta.labels())) loop_.queue().Add(KeyOf(rc));
+  }
+}
+
+void ReplicationController::OnPodChange(const ObjectPtr& before, const ObjectPtr& after) {
+  const auto* owner = api::ControllerOf(after != nullptr ? *after : *before);
+  if (owner != nullptr && owner->kind() == kKind) {
+    const auto& meta = api::Meta(after != nullptr ? *after : *before);
+    std::string key = StrCat(meta.namespace_(), "/", owner->name());
+    bool deleting = after == nullptr || meta.has_deletion_timestamp();
+    if (before == nullptr && !deleting) expectations_.CreationObserved(key);
+    if (deleting) expectations_.DeletionObserved(key, meta.uid());
+  }
+  if (before != nullptr) EnqueueOwners(*before);
+  if (after != nullptr) EnqueueOwners(*after);
+}
+
+Task<absl::Status> ReplicationController::Adopt(RcPtr rc, PodPtr pod) {
+  ::k8s::meta::v1::ObjectMeta with_owner = PodFromTemplate(*rc).metadata();
+  std::string owner = api::EncodeJson(with_owner.owner_references(0));
+  std::string patch = StrCat(R"({"metadata":{"uid":")", pod->metadata().uid(), R"(","ownerReferences":[)", owner, "]}}");
+  Task<absl::StatusOr<PodPtr>> task = context_.client.Patch<corev1::Pod>(
+      pod->metadata().namespace_(), pod->metadata().name(), client::PatchType::kStrategicMerge, std::move(patch));
+  absl::StatusOr<PodPtr> result = co_await std::move(task);
+  co_return api::IsNotFound(result.status()) ? absl::OkStatus() : result.status();
+}
+
+Task<absl::Status> ReplicationController::Release(RcPtr rc, PodPtr pod) {
+  std::string patch = StrCat(R"({"metadata":{"uid":")", pod->metadata().uid(),
+                             R"(","ownerReferences":[{"$patch":"delete","uid":")", rc->metadata().uid(), "\"}]}}");
+  Task<absl::StatusOr<PodPtr>> task = context_.client.Patch<corev1::Pod>(
+      pod->metadata().namespace_(), pod->metadata().name(), client::PatchType::kStrategicMerge, std::move(patch));
+  absl::StatusOr<PodPtr> result = co_await std::move(task);
+  co_return api::IsNotFound(result.status()) ? absl::OkStatus() : result.status();
+}
+
+Task<absl::StatusOr<std::vector<PodPtr>>> ReplicationController::ClaimPods(RcPtr rc) {
+  std::vector<PodPtr> owned, adopt, release;
+  for (const ObjectPtr& object : pods_.ByIndex(kByNamespace, rc->metadata().namespace_())) {
+    PodPtr pod = api::As<corev1::Pod>(object);
+    bool matches = api::SelectsNonEmpty(rc->spec().selector(), pod->metadata().labels());
+    if (IsOwnedBy(*pod, rc->metadata().uid())) {
+      (matches || pod->metadata().has_deletion_timestamp() ? owned : release).push_back(pod);
+    } else if (matches && api::ControllerOf(*pod) == nullptr && IsPodActive(*pod)) {
+      adopt.push_back(pod);
+    }
+  }
+  if (!rc->metadata().has_deletion_timestamp()) {
+    for (const PodPtr& pod : adopt) {
+      CO_RETURN_IF_ERROR(Adopt(rc, pod));
+      owned.push_back(pod);
+    }
+  }
+  for (const PodPtr& pod : release) {
+    CO_RETURN_IF_ERROR(Release(rc, pod));
+  }
+  co_return owned;
+}
+
+Task<absl::Status> ReplicationController::CreatePods(RcPtr rc, std::string key, int count) {
+  corev1::Pod pod = PodFromTemplate(*rc);
+  expectations_.ExpectCreations(key, count);
+  for (int done = 0; done < count; ++done) {
+    Task<absl::StatusOr<PodPtr>> task = context_.client.Create<corev1::Pod>(pod);
+    absl::StatusOr<PodPtr> created = co_await std::move(task);
+    if (!created.ok()) {
+      // One failure stops the batch (upstream's slow start): quota or admission would refuse the rest as well.
+      for (int i = done; i < count; ++i) expectations_.CreationObserved(key);
+      context_.events.Event(*rc, "Warning", "FailedCreate", StrCat("Error creating: ", created.status().message()));
+      co_return created.status();
+    }
+    context_.events.Event(*rc, "Normal", "SuccessfulCreate", StrCat("Created pod: ", (*created)->metadata().name()));
+  }
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> ReplicationController::DeletePods(RcPtr rc, std::string key, std::vector<PodPtr> pods) {
+  absl::Status result;
+  for (const PodPtr& pod : pods) expectations_.ExpectDeletion(key, pod->metadata().uid());
+  for (const PodPtr& pod : pods) {
+    client::DeleteOptions options;
+    options.precondition_uid = pod->metadata().uid();
+    Task<absl::Status> task =
+        context_.client.Delete<corev1::Pod>(pod->metadata().namespace_(), pod->metadata().name(), options);
+    absl::Status deleted = co_await std::move(task);
+    if (deleted.ok()) {
+      context_.events.Event(*rc, "Normal", "SuccessfulDelete", StrCat("Deleted pod: ", pod->metadata().name()));
+      continue;
+    }
+    expectations_.DeletionObserved(key, pod->metadata().uid());
+    if (api::IsNotFound(deleted)) continue;
+    context_.events.Event(*rc, "Warning", "FailedDelete", StrCat("Error deleting: ", deleted.message()));
+    result = deleted;
+  }
+  co_return result;
+}
+
+Task<absl::Status> ReplicationController::Scale(RcPtr rc, std::string key, std::vector<PodPtr> active) {
+  int diff = static_cast<int>(active.size()) - (rc->spec().has_replicas() ? rc->spec().replicas() : 1);
+  if (diff < 0) {
+    Task<absl::Status> create = CreatePods(rc, key, std::min(-diff, kBurstReplicas));
+    co_return co_await std::move(create);
+  }
+  if (diff > 0) {
+    SortForDeletion(&active);
+    active.resize(static_cast<size_t>(std::min(diff, kBurstReplicas)));
+    Task<absl::Status> remove = DeletePods(rc, key, std::move(active));
+    co_return co_await std::move(remove);
+  }
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> ReplicationController::WriteStatus(RcPtr rc, std::vector<PodPtr> active,
+                                                      std::optional<absl::Duration>* again) {
+  corev1::ReplicationControllerStatus status = ComputeStatus(*rc, active, context_.env.clock().Now(), again);
+  if (google::protobuf::util::MessageDifferencer::Equals(status, rc->status())) co_return absl::OkStatus();
+  Rc updated = *rc;
+  *updated.mutable_status() = std::move(status);
+  Task<absl::StatusOr<RcPtr>> task = context_.client.Update<Rc>(std::move(updated), "status");
+  absl::StatusOr<RcPtr> result = co_await std::move(task);
+  co_return api::IsNotFound(result.status()) ? absl::OkStatus() : result.status();
+}
+
+Task<absl::StatusOr<client::Requeue>> ReplicationController::Reconcile(std::string key) {
+  RcPtr rc = controllers_.Get<Rc>(key);
+  client::Requeue requeue;
+  if (rc == nullptr) {
+    expectations_.Forget(key);
+    co_return requeue;
+  }
+  bool settled = expectations_.Satisfied(key);
+  CO_ASSIGN_OR_RETURN(std::vector<PodPtr> owned, ClaimPods(rc));
+  std::vector<PodPtr> active;
+  for (const PodPtr& pod : owned) {
+    if (IsPodActive(*pod)) active.push_back(pod);
+  }
+  absl::Status scaled;
+  if (settled && !rc->metadata().has_deletion_timestamp()) {
+    Task<absl::Status> scale = Scale(rc, key, active);
+    scaled = co_await std::move(scale);
+  }
+  CO_RETURN_IF_ERROR(WriteStatus(rc, active, &requeue.after));
+  if (!scaled.ok()) co_return scaled;
+  // Should an expected event never come (its watch was lost): look again when the expectation has become old.
+  if (!expectations_.Satisfied(key) && !requeue.after.has_value()) requeue.after = Expectations::kTimeout;
+  co_return requeue;
+}
+
+}  // namespace keelson::master
