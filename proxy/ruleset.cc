@@ -273,17 +273,16 @@ std::string RenderMaps(const RulesetOptions& o) {
     StrAppend(&out, "  ", kind, " ", name, " {\n    ", type, "\n  }\n");
   };
   std::string vip_key = StrCat("type ", address, " . inet_proto . inet_service");
-  // The data part says tcp though it serves all protocols: with `th` there, nft 1.0.6 refuses to add a rule to a table
-  // that it reads back from the kernel ("conflicting protocols specified: ip vs. th"). The bits are the same.
+  // `th` and not `tcp`: a typeof with tcp makes nft 1.0.6 put a match on TCP before the first rule that uses the map.
   std::string_view port_key = "type inet_proto . inet_service";
   set("map", "vips", vip_key + " : verdict");
   set("map", "vips_outside", vip_key + " : verdict");
   set("map", "vip_endpoints", StrCat("typeof ", family, " daddr . meta l4proto . th dport . numgen random mod 2 : ",
-                                     family, " daddr . tcp dport"));
+                                     family, " daddr . th dport"));
   set("map", "ports", StrCat(port_key, " : verdict"));
   set("map", "ports_outside", StrCat(port_key, " : verdict"));
   set("map", "port_endpoints",
-      StrCat("typeof meta l4proto . th dport . numgen random mod 2 : ", family, " daddr . tcp dport"));
+      StrCat("typeof meta l4proto . th dport . numgen random mod 2 : ", family, " daddr . th dport"));
   set("set", "refused_vips", vip_key);
   set("set", "refused_ports", port_key);
   set("set", "hairpin", StrCat("type ", address, " . ", address));
@@ -312,14 +311,18 @@ class ChainWriter {
   std::string text_;
 };
 
-std::vector<std::string> RejectRules(const RulesetOptions& o) {
-  std::string f(Family(o)), how = o.v6 ? "reject with icmpv6 port-unreachable" : "reject with icmp port-unreachable";
-  std::vector<std::string> rules{StrCat(f, " daddr . meta l4proto . th dport @refused_vips ", how),
-                                 StrCat("fib daddr type local meta l4proto . th dport @refused_ports ", how)};
+void WriteRefusal(const RulesetOptions& o, ChainWriter* w) {
+  std::string f(Family(o));
+  std::vector<std::string> rules{StrCat(f, " daddr . meta l4proto . th dport @refused_vips goto refuse_now"),
+                                 "fib daddr type local meta l4proto . th dport @refused_ports goto refuse_now"};
   if (std::string services = CidrSet(o.service_cidrs, o.v6); !services.empty()) {
-    rules.push_back(StrCat(f, " daddr ", services, " fib daddr type != local ", how));
+    rules.push_back(StrCat(f, " daddr ", services, " fib daddr type != local goto refuse_now"));
   }
-  return rules;
+  // A reset, because an ICMP error that comes back while connect() still holds the socket counts for nothing, and the
+  // client would learn only from its second SYN, a second later.
+  w->Chain("refuse_now", {"meta l4proto tcp reject with tcp reset",
+                          o.v6 ? "reject with icmpv6 port-unreachable" : "reject with icmp port-unreachable"});
+  w->Chain("refuse", rules);
 }
 
 void WriteNatChains(const RulesetOptions& o, ChainWriter* w) {
@@ -363,7 +366,7 @@ std::string RenderChains(const Ruleset& r, const RulesetOptions& o) {
            {"iifname != \"lo\" ip daddr 127.0.0.0/8 drop", "iifname != \"lo\" ip saddr 127.0.0.0/8 drop"});
   }
   WriteNatChains(o, &w);
-  w.Chain("refuse", RejectRules(o));
+  WriteRefusal(o, &w);
   std::vector<std::string> forward{"ct state new jump refuse"};
   if (std::string pods = CidrSet(o.node_pod_cidrs, o.v6); !pods.empty()) {
     // Not translated back, so it would reach the client from an address it never called and be answered with a reset.
@@ -393,20 +396,20 @@ std::string RenderFull(const Ruleset& ruleset, const RulesetOptions& o) {
   return text + RenderElements(Ruleset{}, ruleset, o);
 }
 
-std::string RenderChange(const Ruleset& from, const Ruleset& to, const RulesetOptions& o) {
-  std::string chains;
-  auto new_chains = [&](const std::vector<Balance>& before, const std::vector<Balance>& after, bool node_port) {
-    for (const Balance& b : after) {
-      if (std::binary_search(before.begin(), before.end(), b)) continue;
-      std::string name = ChainName(node_port, b);
-      // The chain may be left over from before: adding again is harmless, its rule must not be there twice.
-      StrAppend(&chains, "add chain ", Table(o), " ", name, "\nflush chain ", Table(o), " ", name, "\nadd rule ",
-                Table(o), " ", name, " ", ChainRule(node_port, b, o), "\n");
-    }
+std::optional<std::string> RenderChange(const Ruleset& from, const Ruleset& to, const RulesetOptions& o) {
+  auto covers = [](const std::vector<Balance>& have, const std::vector<Balance>& need) {
+    return std::includes(have.begin(), have.end(), need.begin(), need.end());
   };
-  new_chains(from.balances_vip, to.balances_vip, false);
-  new_chains(from.balances_port, to.balances_port, true);
-  return chains + RenderElements(from, to, o);
+  if (!covers(from.balances_vip, to.balances_vip) || !covers(from.balances_port, to.balances_port)) {
+    return std::nullopt;
+  }
+  return RenderElements(from, to, o);
+}
+
+Ruleset AfterChange(const Ruleset& from, Ruleset to) {
+  to.balances_vip = from.balances_vip;
+  to.balances_port = from.balances_port;
+  return to;
 }
 
 std::string RenderCleanup(const RulesetOptions& o) {

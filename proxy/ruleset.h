@@ -12,6 +12,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -80,9 +81,12 @@ Ruleset BuildRuleset(const ServiceMap& map, const RulesetOptions& options);
 
 // One transaction that replaces the whole table, whatever was there: no moment without rules.
 std::string RenderFull(const Ruleset& ruleset, const RulesetOptions& options);
-// The transaction that turns `from` into `to`; "" when they are equal. Chains no longer used stay until the next full
-// load (they cost one rule each).
-std::string RenderChange(const Ruleset& from, const Ruleset& to, const RulesetOptions& options);
+// The transaction that turns `from` into `to`: elements only; "" when they are equal. nullopt: `to` needs a chain that is
+// not there, load everything (nft 1.0.6 cannot add such a rule to a table it reads back from the kernel: "conflicting
+// protocols specified: ip vs. th"). That happens once per number of endpoints in the life of the table.
+std::optional<std::string> RenderChange(const Ruleset& from, const Ruleset& to, const RulesetOptions& options);
+// What the kernel has after that transaction: `to`, and the chains of `from`, which stay until the next full load.
+Ruleset AfterChange(const Ruleset& from, Ruleset to);
 // Removes the table; succeeds when there is none.
 std::string RenderCleanup(const RulesetOptions& options);
 
