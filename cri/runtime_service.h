@@ -12,6 +12,9 @@
 //    Stream*);
 //  - cancelling the awaiting task cancels the call; the object must outlive the task;
 //  - Stop* and Remove* are idempotent: doing it twice, or to what is gone, is success (CRI, runtime.v1);
+//  containerd
+//    1.6 still answers StopContainer and StopPodSandbox of an unknown ID with NotFound: callers take it for
+//    success;
 //  - IDs may be abbreviated only where a Filter says so.
 #pragma once
 
@@ -51,7 +54,8 @@ class RuntimeService {
   virtual Task<absl::StatusOr<v1::RuntimeConfigResponse>> RuntimeConfig(v1::RuntimeConfigRequest request) = 0;
 
   // ---- sandboxes ----
-  // Creates and starts; READY on success. AlreadyExists/InvalidArgument for a second sandbox of the same
+  // Creates and starts; READY on success. A sandbox on the host's network must not set a hostname (runc
+  // refuses: the UTS namespace is shared). AlreadyExists/InvalidArgument for a second sandbox of the same
   // (name, uid, namespace, attempt).
   virtual Task<absl::StatusOr<v1::RunPodSandboxResponse>> RunPodSandbox(v1::RunPodSandboxRequest request) = 0;
   // Kills what runs in it and gives up the network. Must come before RemovePodSandbox.

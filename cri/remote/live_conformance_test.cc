@@ -12,6 +12,10 @@
 #include "cri/testing/conformance.h"
 
 namespace keelson::cri {
+
+// For the test's name in messages.
+void PrintTo(const ConformanceCase& test, std::ostream* out) { *out << test.name; }
+
 namespace {
 
 std::string Variable(const char* name, std::string otherwise = "") {

@@ -90,6 +90,10 @@ absl::StatusOr<v1::RunPodSandboxResponse> FakeRuntime::DoRunPodSandbox(
   if (metadata.name().empty() || metadata.uid().empty() || metadata.namespace_().empty()) {
     return absl::InvalidArgumentError("sandbox config must include metadata with name, uid and namespace");
   }
+  if (!config.hostname().empty() &&
+      config.linux().security_context().namespace_options().network() == v1::NODE) {
+    return absl::UnknownError("unable to set hostname without a private UTS namespace");
+  }
   for (const auto& other : sandboxes_) {
     const auto& taken = other->config.metadata();
     if (taken.name() == metadata.name() && taken.namespace_() == metadata.namespace_() &&
@@ -139,7 +143,9 @@ void FakeRuntime::StopSandbox(Sandbox& sandbox) {
 
 absl::StatusOr<v1::StopPodSandboxResponse> FakeRuntime::DoStopPodSandbox(
     const v1::StopPodSandboxRequest& request) {
-  if (Sandbox* sandbox = FindSandbox(request.pod_sandbox_id())) StopSandbox(*sandbox);
+  Sandbox* sandbox = FindSandbox(request.pod_sandbox_id());
+  if (sandbox == nullptr) return NoSandbox(request.pod_sandbox_id());  // as containerd 1.6
+  StopSandbox(*sandbox);
   return v1::StopPodSandboxResponse();
 }
 
@@ -314,7 +320,8 @@ absl::StatusOr<v1::StartContainerResponse> FakeRuntime::DoStartContainer(
 // passed.
 Task<absl::Status> FakeRuntime::StopCourse(std::string container_id, int64_t timeout_s) {
   Container* container = Find(container_id);
-  if (container == nullptr || container->status.state() != v1::CONTAINER_RUNNING) co_return absl::OkStatus();
+  if (container == nullptr) co_return NoContainer(container_id);  // as containerd 1.6
+  if (container->status.state() != v1::CONTAINER_RUNNING) co_return absl::OkStatus();
   const ContainerBehavior& behavior = container->behavior;
   absl::Duration grace = absl::Seconds(std::max<int64_t>(timeout_s, 0));
   bool leaves = !behavior.ignores_stop_signal && behavior.stop_takes <= grace && timeout_s > 0;
