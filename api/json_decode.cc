@@ -141,6 +141,7 @@ class Decoder {
       absl::Status status = Field(*plan, pair.value, here, target);
       if (!status.ok()) return status;
     }
+    for (const FieldPlan* plan : table.inlines) ClearIfEmpty(*plan, message);
     return absl::OkStatus();
   }
 
@@ -162,6 +163,17 @@ class Decoder {
     }
   }
 
+  // A struct that Go cannot tell from an absent one is kept absent, so that equal objects are equal bytes.
+  static void ClearIfEmpty(const FieldPlan& plan, Message* message) {
+    const Reflection* reflection = message->GetReflection();
+    if (plan.pointer || !reflection->HasField(*message, plan.field)) return;
+    const Message& sub = reflection->GetMessage(*message, plan.field);
+    std::string scratch;
+    const bool zero_quantity = plan.sub->form == Form::FORM_QUANTITY &&
+                               sub.GetReflection()->GetStringReference(sub, plan.sub->form_field, &scratch) == "0";
+    if (zero_quantity || sub.ByteSizeLong() == 0) reflection->ClearField(message, plan.field);
+  }
+
   static absl::Status BadValue(const Path& path, std::string_view why) {
     return BadRequest(StrCat("json: field ", path.ToString(), ": ", why));
   }
@@ -175,10 +187,9 @@ class Decoder {
     if (plan.is_map) return Map(plan, value, path, message);
     if (plan.is_list) return List(plan, value, path, message);
     if (plan.is_message) {
-      Message* sub = reflection->MutableMessage(message, plan.field);
-      absl::Status status = Value(*plan.sub, value, path, sub, false);
-      // A struct that Go cannot tell from an absent one is kept absent, so that equal objects are equal bytes.
-      if (status.ok() && !plan.pointer && sub->ByteSizeLong() == 0) reflection->ClearField(message, plan.field);
+      absl::Status status =
+          Value(*plan.sub, value, path, reflection->MutableMessage(message, plan.field), false);
+      if (status.ok()) ClearIfEmpty(plan, message);
       return status;
     }
     return Scalar(plan, value, path, message);

@@ -1,6 +1,9 @@
 // The envelope of application/vnd.kubernetes.protobuf, and decoding by content type.
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <google/protobuf/stubs/logging.h>
+
+#include <cstdio>
 
 #include "api/codec.h"
 #include "api/status_error.h"
@@ -32,6 +35,19 @@ void AppendBytes(char tag, std::string_view bytes, std::string& out) {
   out += tag;
   AppendVarint(bytes.size(), out);
   out.append(bytes);
+}
+
+// Protobuf complains on stderr about every string that is no UTF-8; a client must not fill our log that way. The
+// parse fails all the same.
+void SilenceParserOnce() {
+  static const bool done = [] {
+    google::protobuf::SetLogHandler([](google::protobuf::LogLevel level, const char* file, int line,
+                                       const std::string& message) {
+      if (level == google::protobuf::LOGLEVEL_FATAL) std::fprintf(stderr, "%s:%d: %s\n", file, line, message.c_str());
+    });
+    return true;
+  }();
+  (void)done;
 }
 
 }  // namespace
@@ -73,6 +89,7 @@ absl::StatusOr<::k8s::runtime::Unknown> UnwrapProtobuf(std::string_view bytes) {
   if (!IsProtobufEnvelope(bytes)) {
     return BadRequest("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
   }
+  SilenceParserOnce();
   bytes.remove_prefix(kMagic.size());
   ::k8s::runtime::Unknown unknown;
   if (!unknown.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {

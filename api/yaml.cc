@@ -176,6 +176,8 @@ struct Node {
 
 class Builder : public YAML::EventHandler {
  public:
+  // `lines` of the whole text; they outlive the builder.
+  explicit Builder(const std::vector<std::string_view>& lines) : lines_(lines) {}
   Node* root() const { return root_; }
 
   void OnDocumentStart(const YAML::Mark&) override {}
@@ -185,6 +187,7 @@ class Builder : public YAML::EventHandler {
     Node* node = Make(Node::Kind::kScalar, mark, anchor);
     node->json = "null";
     node->key = "null";
+    CheckColon();
     Add(node, mark);
   }
 
@@ -192,6 +195,8 @@ class Builder : public YAML::EventHandler {
                 const std::string& value) override {
     Node* node = Make(Node::Kind::kScalar, mark, anchor);
     Resolve(tag, value, mark, node);
+    const bool is_key = !frames_.empty() && frames_.back().block && !frames_.back().has_key && tag == "?";
+    if (is_key) frames_.back().plain_key = {mark.line, mark.column, value.size()};
     Add(node, mark);
   }
 
@@ -204,23 +209,47 @@ class Builder : public YAML::EventHandler {
 
   void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {
-    Open(Make(Node::Kind::kList, mark, anchor), mark);
+    Open(Make(Node::Kind::kList, mark, anchor), mark, false);
   }
   void OnSequenceEnd() override { Close(); }
   void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
-                  YAML::EmitterStyle::value) override {
-    Open(Make(Node::Kind::kMap, mark, anchor), mark);
+                  YAML::EmitterStyle::value style) override {
+    Open(Make(Node::Kind::kMap, mark, anchor), mark, style == YAML::EmitterStyle::Block);
   }
   void OnMapEnd() override { Close(); }
 
  private:
+  // Where a plain key stands; no key when size is 0.
+  struct Place {
+    int line = 0;  // 0-based
+    int column = 0;
+    size_t size = 0;
+  };
   struct Frame {
     Node* node;
+    bool block = false;  // a map written in lines
     bool has_key = false;
     bool is_merge = false;
+    Place plain_key;
     std::string key;
     absl::flat_hash_set<std::string> keys;
   };
+
+  // yaml-cpp takes the last line of a block map for a key even without a colon after it; kubectl's reader does not.
+  // Called for a null value.
+  void CheckColon() {
+    if (frames_.empty() || !frames_.back().block || !frames_.back().has_key) return;
+    const Place key = std::exchange(frames_.back().plain_key, {});
+    if (key.size == 0 || static_cast<size_t>(key.line) >= lines_.size()) return;
+    const std::string_view line = lines_[static_cast<size_t>(key.line)];
+    const size_t start = static_cast<size_t>(key.column);
+    if (start > line.size() || line.substr(0, start).find('?') != std::string_view::npos) return;
+    const std::string_view rest = line.substr(std::min(start + key.size, line.size()));
+    const size_t next = rest.find_first_not_of(" \t");
+    if (next == std::string_view::npos || rest[next] != ':') {
+      throw YamlError{key.line + 1, "could not find expected ':'"};
+    }
+  }
 
   static void Resolve(const std::string& tag, const std::string& value, const YAML::Mark& mark, Node* node) {
     node->key = value;
@@ -261,13 +290,15 @@ class Builder : public YAML::EventHandler {
     return node;
   }
 
-  void Open(Node* node, const YAML::Mark& mark) {
+  void Open(Node* node, const YAML::Mark& mark, bool block) {
     if (frames_.size() >= static_cast<size_t>(kMaxYamlDepth)) {
       throw YamlError{mark.line + 1, absl::StrCat("nested more than ", kMaxYamlDepth, " levels")};
     }
     node->open = true;
     Add(node, mark);
-    frames_.push_back(Frame{node, false, false, {}, {}});
+    frames_.push_back(Frame{});
+    frames_.back().node = node;
+    frames_.back().block = block;
   }
 
   void Close() {
@@ -313,6 +344,7 @@ class Builder : public YAML::EventHandler {
   std::deque<Node> arena_;
   absl::flat_hash_map<YAML::anchor_t, Node*> anchors_;
   std::vector<Frame> frames_;
+  const std::vector<std::string_view>& lines_;
   Node* root_ = nullptr;
 };
 
@@ -469,11 +501,17 @@ absl::StatusOr<std::vector<YamlDocument>> YamlToJson(std::string_view yaml) {
   }
   std::vector<YamlDocument> documents;
   size_t total = 0;
+  std::vector<std::string_view> lines;
+  for (size_t start = 0; start <= yaml.size();) {
+    const size_t end = std::min(yaml.find('\n', start), yaml.size());
+    lines.push_back(yaml.substr(start, end - start));
+    start = end + 1;
+  }
   try {
     std::istringstream stream{std::string(yaml)};
     YAML::Parser parser(stream);
     while (true) {
-      Builder builder;
+      Builder builder(lines);
       if (!parser.HandleNextDocument(builder)) break;
       if (builder.root() == nullptr || (builder.root()->kind == Node::Kind::kScalar && builder.root()->json == "null")) {
         continue;
