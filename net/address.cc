@@ -57,7 +57,8 @@ absl::StatusOr<IpAddress> IpAddress::Parse(std::string_view text) {
 }
 
 absl::StatusOr<IpAddress> IpAddress::FromBytes(std::string_view bytes) {
-  if (bytes.size() != 4 && bytes.size() != 16) return absl::InvalidArgumentError("IP address: neither 4 nor 16 bytes");
+  if (bytes.size() != 4 && bytes.size() != 16)
+    return absl::InvalidArgumentError("IP address: neither 4 nor 16 bytes");
   IpAddress out;
   out.v4_ = bytes.size() == 4;
   std::memcpy(out.bytes_.data(), bytes.data(), bytes.size());
@@ -66,7 +67,8 @@ absl::StatusOr<IpAddress> IpAddress::FromBytes(std::string_view bytes) {
 
 IpAddress IpAddress::V4(uint32_t host_order) {
   IpAddress out;
-  for (int i = 0; i < 4; ++i) out.bytes_[static_cast<size_t>(i)] = static_cast<uint8_t>(host_order >> (24 - 8 * i));
+  for (int i = 0; i < 4; ++i)
+    out.bytes_[static_cast<size_t>(i)] = static_cast<uint8_t>(host_order >> (24 - 8 * i));
   return out;
 }
 
@@ -154,7 +156,8 @@ std::strong_ordering operator<=>(const IpAddress& a, const IpAddress& b) {
 absl::StatusOr<Cidr> Cidr::Parse(std::string_view text) {
   size_t slash = text.find('/');
   if (slash == std::string_view::npos) {
-    return absl::InvalidArgumentError(StrCat("not a CIDR block (no prefix length): \"", text.substr(0, 64), "\""));
+    return absl::InvalidArgumentError(
+        StrCat("not a CIDR block (no prefix length): \"", text.substr(0, 64), "\""));
   }
   ASSIGN_OR_RETURN(IpAddress address, IpAddress::Parse(text.substr(0, slash)));
   std::string_view prefix = text.substr(slash + 1);
@@ -162,7 +165,8 @@ absl::StatusOr<Cidr> Cidr::Parse(std::string_view text) {
   bool digits = !prefix.empty() && prefix.size() <= 3 &&
                 std::all_of(prefix.begin(), prefix.end(), [](char c) { return c >= '0' && c <= '9'; });
   if (!digits || (prefix.size() > 1 && prefix[0] == '0') || !absl::SimpleAtoi(Av(prefix), &length)) {
-    return absl::InvalidArgumentError(StrCat("bad prefix length in CIDR block: \"", text.substr(0, 64), "\""));
+    return absl::InvalidArgumentError(
+        StrCat("bad prefix length in CIDR block: \"", text.substr(0, 64), "\""));
   }
   return Make(address, length);
 }
@@ -178,8 +182,8 @@ absl::StatusOr<Cidr> Cidr::ParseStrict(std::string_view text) {
 
 absl::StatusOr<Cidr> Cidr::Make(const IpAddress& address, int prefix_length) {
   if (prefix_length < 0 || prefix_length > address.bits()) {
-    return absl::InvalidArgumentError(StrCat("prefix length ", prefix_length, " of ", address.ToString(), " is not in 0..",
-                                             address.bits()));
+    return absl::InvalidArgumentError(StrCat("prefix length ", prefix_length, " of ", address.ToString(),
+                                             " is not in 0..", address.bits()));
   }
   Cidr out;
   out.address_ = address;
@@ -221,7 +225,8 @@ absl::StatusOr<IpAddress> Cidr::Nth(uint64_t n) const {
 absl::StatusOr<uint64_t> Cidr::IndexOf(const IpAddress& address) const {
   if (!Contains(address)) return absl::OutOfRangeError(StrCat(address.ToString(), " is not in ", ToString()));
   U128 index = ValueOf(address.ToBytes()) - ValueOf(network().ToBytes());
-  if (index > U128(UINT64_MAX)) return absl::OutOfRangeError(StrCat(address.ToString(), " is too far into ", ToString()));
+  if (index > U128(UINT64_MAX))
+    return absl::OutOfRangeError(StrCat(address.ToString(), " is too far into ", ToString()));
   return static_cast<uint64_t>(index);
 }
 

@@ -1,4 +1,5 @@
-// IP addresses and CIDR blocks, IPv4 and IPv6: parsing as strict as Kubernetes', canonical text (RFC 5952), arithmetic.
+// IP addresses and CIDR blocks, IPv4 and IPv6: parsing as strict as Kubernetes', canonical text (RFC 5952),
+// arithmetic.
 #pragma once
 
 #include <absl/status/status.h>

@@ -22,9 +22,11 @@ TEST(IpAddressTest, ParsesAndPrintsCanonically) {
     EXPECT_EQ(address->ToString(), test.out);
     EXPECT_EQ(*IpAddress::FromBytes(address->ToBytes()), *address);
   }
-  for (const char* bad : {"", "1", "1.2.3", "1.2.3.4.5", "256.0.0.1", "01.2.3.4", "1.2.3.04", " 1.2.3.4", "1.2.3.4 ", "1.2.3.",
-                          ".1.2.3", "1..2.3", "a.b.c.d", "1.2.3.4/8", ":", ":::", "fe80::1%eth0", "1::2::3", "12345::",
-                          "1:2:3:4:5:6:7:8:9", "[::1]", "0x7f.0.0.1"}) {
+  for (const char* bad :
+       {"",          "1",        "1.2.3",        "1.2.3.4.5", "256.0.0.1", "01.2.3.4",          "1.2.3.04",
+        " 1.2.3.4",  "1.2.3.4 ", "1.2.3.",       ".1.2.3",    "1..2.3",    "a.b.c.d",           "1.2.3.4/8",
+        ":",         ":::",      "fe80::1%eth0", "1::2::3",   "12345::",   "1:2:3:4:5:6:7:8:9", "[::1]",
+        "0x7f.0.0.1"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(IpAddress::Parse(bad).status())) << bad;
   }
 }
@@ -45,7 +47,8 @@ TEST(IpAddressTest, Arithmetic) {
   EXPECT_TRUE(absl::IsOutOfRange(IpAddress::Parse("255.255.255.255")->Plus(1).status()));
   EXPECT_TRUE(absl::IsOutOfRange(IpAddress::Parse("0.0.0.0")->Plus(-1).status()));
   EXPECT_EQ(IpAddress::Parse("2001:db8::ffff")->Plus(1)->ToString(), "2001:db8::1:0");
-  EXPECT_TRUE(absl::IsOutOfRange(IpAddress::Parse("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")->Plus(1).status()));
+  EXPECT_TRUE(
+      absl::IsOutOfRange(IpAddress::Parse("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")->Plus(1).status()));
   EXPECT_EQ(IpAddress::Parse("10.96.0.10")->v4(), 0x0a60000au);
   EXPECT_EQ(IpAddress::V4(0x0a60000a).ToString(), "10.96.0.10");
 }
@@ -59,8 +62,8 @@ TEST(IpAddressTest, OrderAndReverseNames) {
 }
 
 TEST(CidrTest, Parse) {
-  for (const char* bad : {"", "10.0.0.0", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/08", "10.0.0.0/+8", "::/129",
-                          "x/8", "10.0.0.0/8/8", "10.0.0.0/1e1"}) {
+  for (const char* bad : {"", "10.0.0.0", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/08",
+                          "10.0.0.0/+8", "::/129", "x/8", "10.0.0.0/8/8", "10.0.0.0/1e1"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(Cidr::Parse(bad).status())) << bad;
   }
   EXPECT_EQ(Cidr::Parse("10.1.2.3/16")->ToString(), "10.1.2.3/16");
@@ -104,7 +107,8 @@ TEST(CidrTest, NthIndexOfSubnet) {
 }
 
 TEST(CidrTest, ContainsAndOverlaps) {
-  Cidr big = *Cidr::Parse("10.0.0.0/8"), small = *Cidr::Parse("10.244.0.0/16"), other = *Cidr::Parse("192.168.0.0/16");
+  Cidr big = *Cidr::Parse("10.0.0.0/8"), small = *Cidr::Parse("10.244.0.0/16"),
+       other = *Cidr::Parse("192.168.0.0/16");
   EXPECT_TRUE(big.Contains(small));
   EXPECT_FALSE(small.Contains(big));
   EXPECT_TRUE(small.Overlaps(big));

@@ -17,8 +17,8 @@ namespace keelson::net {
 class ByteStream {
  public:
   virtual ~ByteStream() = default;
-  // At least one byte, as soon as there is one; 0 at the peer's end of stream. `buffer` must outlive the wait.
-  // Unavailable: connection lost. DeadlineExceeded: a timeout of the owner.
+  // At least one byte, as soon as there is one; 0 at the peer's end of stream. `buffer` must outlive the
+  // wait. Unavailable: connection lost. DeadlineExceeded: a timeout of the owner.
   virtual Task<absl::StatusOr<size_t>> Read(char* buffer, size_t size) = 0;
   // Returns when all of `data` was taken by the kernel (back-pressure). `data` must outlive the wait.
   virtual Task<absl::Status> Write(std::string_view data) = 0;

@@ -1,5 +1,6 @@
 // Requests per second and server CPU of HttpServer over TLS: one server thread, one loader thread, keep-alive
-// connections that each wait for their answer. Usage: net_http_bench [connections] [seconds] [plain] [body bytes]
+// connections that each wait for their answer. Usage: net_http_bench [connections] [seconds] [plain] [body
+// bytes]
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -117,7 +118,8 @@ int Main(int argc, char** argv) {
 
   double server_cpu = 0;
   AsyncEvent stop;
-  std::thread server_thread([&] { (void)server_env.RunUntilDone(ServeUntil(&stop, &server, &server_cpu)).ok(); });
+  std::thread server_thread(
+      [&] { (void)server_env.RunUntilDone(ServeUntil(&stop, &server, &server_cpu)).ok(); });
   (void)loader.env.RunUntilDone(Load(&loader, connections, absl::Seconds(seconds))).ok();
   double loader_cpu = ThreadCpuSeconds();
   boost::asio::post(server_env.executor(), [&] { stop.Set(); });
@@ -129,8 +131,8 @@ int Main(int argc, char** argv) {
   std::printf("%s, %zu connections, %zu bytes: %.0f requests/s, p50 %.3f ms, p99 %.3f ms, errors %llu\n",
               plain ? "plain" : "TLS", connections, body_bytes, count / seconds, all[all.size() / 2],
               all[all.size() * 99 / 100], static_cast<unsigned long long>(loader.errors));
-  std::printf("server CPU %.1f us per request (%.0f%% of a core), loader CPU %.1f us\n", server_cpu * 1e6 / count,
-              server_cpu * 100 / seconds, loader_cpu * 1e6 / count);
+  std::printf("server CPU %.1f us per request (%.0f%% of a core), loader CPU %.1f us\n",
+              server_cpu * 1e6 / count, server_cpu * 100 / seconds, loader_cpu * 1e6 / count);
   return 0;
 }
 

@@ -88,7 +88,9 @@ Task<absl::StatusOr<std::vector<SockaddrBytes>>> Addresses(Env* env, HttpEndpoin
     co_return out;
   }
   using Result = absl::StatusOr<std::vector<SockaddrBytes>>;
-  absl::AnyInvocable<Result()> work = [host = endpoint.host, port = endpoint.port] { return ResolveBlocking(host, port); };
+  absl::AnyInvocable<Result()> work = [host = endpoint.host, port = endpoint.port] {
+    return ResolveBlocking(host, port);
+  };
   Task<Result> resolve = env->Blocking<Result>(std::move(work));
   Result result = co_await std::move(resolve);
   co_return result;
@@ -101,9 +103,11 @@ std::string EndpointName(const HttpEndpoint& endpoint) {
 // Fails a socket when the time is over; forgets it when destroyed.
 class SocketDeadline {
  public:
-  SocketDeadline(Clock* clock, absl::Duration after, std::shared_ptr<Socket> socket, const char* what) : clock_(clock) {
+  SocketDeadline(Clock* clock, absl::Duration after, std::shared_ptr<Socket> socket, const char* what)
+      : clock_(clock) {
     if (after == absl::InfiniteDuration()) return;
-    id_ = clock->Schedule(after, [socket = std::move(socket), what] { socket->Fail(absl::DeadlineExceededError(what)); });
+    id_ = clock->Schedule(
+        after, [socket = std::move(socket), what] { socket->Fail(absl::DeadlineExceededError(what)); });
   }
   SocketDeadline(const SocketDeadline&) = delete;
   SocketDeadline& operator=(const SocketDeadline&) = delete;
@@ -137,7 +141,8 @@ Task<absl::StatusOr<SocketOwner>> Dial(Env* env, HttpEndpoint endpoint, absl::Du
     }
     SocketOwner socket = *std::move(connected);
     if (endpoint.tls == nullptr) co_return std::move(socket);
-    SocketDeadline timer(&env->clock(), deadline - env->clock().Monotonic(), socket.shared(), "TLS handshake timed out");
+    SocketDeadline timer(&env->clock(), deadline - env->clock().Monotonic(), socket.shared(),
+                         "TLS handshake timed out");
     std::string server_name = endpoint.tls_server_name.empty() ? endpoint.host : endpoint.tls_server_name;
     auto handshake = socket->ClientHandshake(endpoint.tls, std::move(server_name));
     absl::Status status = co_await std::move(handshake);
@@ -217,7 +222,8 @@ namespace {
 class Lease {
  public:
   Lease() = default;
-  Lease(std::shared_ptr<HttpClient::Impl> client, std::string key) : client_(std::move(client)), key_(std::move(key)) {
+  Lease(std::shared_ptr<HttpClient::Impl> client, std::string key)
+      : client_(std::move(client)), key_(std::move(key)) {
     ++client_->PoolOf(key_).open;
     ++client_->stats.open;
   }
@@ -294,7 +300,8 @@ std::optional<SocketOwner> TakeIdle(const ClientPtr& client, HttpClient::Impl::P
   return std::nullopt;
 }
 
-Task<absl::StatusOr<Lease>> Acquire(ClientPtr client, HttpEndpoint endpoint, absl::Duration deadline, bool fresh) {
+Task<absl::StatusOr<Lease>> Acquire(ClientPtr client, HttpEndpoint endpoint, absl::Duration deadline,
+                                    bool fresh) {
   std::string key = PoolKey(endpoint);
   Clock& clock = client->env->clock();
   while (true) {
@@ -334,7 +341,8 @@ Task<absl::StatusOr<Lease>> Acquire(ClientPtr client, HttpEndpoint endpoint, abs
   co_return std::move(lease);
 }
 
-std::string RequestHead(const HttpClientOptions& options, const HttpEndpoint& endpoint, const HttpClientRequest& request) {
+std::string RequestHead(const HttpClientOptions& options, const HttpEndpoint& endpoint,
+                        const HttpClientRequest& request) {
   std::string out;
   out.reserve(512);
   StrAppend(&out, request.method, " ", request.target, " HTTP/1.1\r\n");
@@ -348,7 +356,8 @@ std::string RequestHead(const HttpClientOptions& options, const HttpEndpoint& en
     StrAppend(&out, "User-Agent: ", options.user_agent, "\r\n");
   }
   for (const auto& [name, value] : request.headers) StrAppend(&out, name, ": ", value, "\r\n");
-  if (request.body != nullptr || request.method == "POST" || request.method == "PUT" || request.method == "PATCH") {
+  if (request.body != nullptr || request.method == "POST" || request.method == "PUT" ||
+      request.method == "PATCH") {
     StrAppend(&out, "Content-Length: ", request.body == nullptr ? size_t{0} : request.body->size(), "\r\n");
   }
   out += "\r\n";
@@ -393,7 +402,8 @@ class Exchange : public HttpResponseStream {
           co_return absl::UnavailableError("connection closed before the response");
         }
       }
-      if (parser_->state() == ResponseParser::State::kError) co_return absl::InternalError(parser_->error_message());
+      if (parser_->state() == ResponseParser::State::kError)
+        co_return absl::InternalError(parser_->error_message());
       if (parser_->status() >= 200 || parser_->status() == 101) co_return absl::OkStatus();
     }
     co_return absl::InternalError("too many interim responses");
@@ -421,7 +431,8 @@ class Exchange : public HttpResponseStream {
         co_return std::string();
       }
       if (socket == nullptr) co_return absl::UnavailableError("response stream is dead");
-      if (!deadline.has_value()) deadline.emplace(clock_, idle_timeout, socket, "no data within the idle timeout");
+      if (!deadline.has_value())
+        deadline.emplace(clock_, idle_timeout, socket, "no data within the idle timeout");
       Task<absl::Status> fill = Fill(socket);
       absl::Status status = co_await std::move(fill);
       if (!status.ok()) {
@@ -441,7 +452,8 @@ class Exchange : public HttpResponseStream {
       if (piece->empty()) co_return out;
       if (out.size() + piece->size() > max_bytes) {
         lease_ = Lease();
-        co_return absl::ResourceExhaustedError(StrCat("response body over the limit of ", max_bytes, " bytes"));
+        co_return absl::ResourceExhaustedError(
+            StrCat("response body over the limit of ", max_bytes, " bytes"));
       }
       if (out.empty()) {
         out = *std::move(piece);
@@ -492,17 +504,21 @@ class Exchange : public HttpResponseStream {
   std::unique_ptr<ResponseParser> parser_;
 };
 
-bool Repeatable(const std::string& method) { return method == "GET" || method == "HEAD" || method == "OPTIONS"; }
+bool Repeatable(const std::string& method) {
+  return method == "GET" || method == "HEAD" || method == "OPTIONS";
+}
 
 // Sends the request and reads the response's head.
-Task<absl::StatusOr<std::unique_ptr<Exchange>>> Begin(ClientPtr client, HttpEndpoint endpoint, HttpClientRequest request,
-                                                      absl::Duration deadline, bool upgrade) {
+Task<absl::StatusOr<std::unique_ptr<Exchange>>> Begin(ClientPtr client, HttpEndpoint endpoint,
+                                                      HttpClientRequest request, absl::Duration deadline,
+                                                      bool upgrade) {
   CO_RETURN_IF_ERROR_SYNC(CheckRequest(request));
   Clock& clock = client->env->clock();
   ParserLimits limits;
   limits.max_header_bytes = client->options.max_header_bytes;
   std::string head = RequestHead(client->options, endpoint, request);
-  std::string what = StrCat(request.method, " ", EndpointName(endpoint), request.target.substr(0, request.target.find('?')));
+  std::string what =
+      StrCat(request.method, " ", EndpointName(endpoint), request.target.substr(0, request.target.find('?')));
   bool fresh = upgrade;
   while (true) {
     Task<absl::StatusOr<Lease>> acquire = Acquire(client, endpoint, deadline, fresh);
@@ -518,7 +534,8 @@ Task<absl::StatusOr<std::unique_ptr<Exchange>>> Begin(ClientPtr client, HttpEndp
     Task<absl::Status> read = exchange->ReadHead(&got_bytes);
     absl::Status status = co_await std::move(read);
     if (status.ok()) co_return std::move(exchange);
-    if (!fresh && exchange->reused() && !got_bytes && Repeatable(request.method) && absl::IsUnavailable(status)) {
+    if (!fresh && exchange->reused() && !got_bytes && Repeatable(request.method) &&
+        absl::IsUnavailable(status)) {
       fresh = true;
       continue;
     }
@@ -532,7 +549,8 @@ absl::Duration DeadlineOf(Clock& clock, absl::Duration timeout) {
   return clock.Monotonic() + timeout;
 }
 
-Task<absl::StatusOr<HttpClientResponse>> DoRequest(ClientPtr client, HttpEndpoint endpoint, HttpClientRequest request) {
+Task<absl::StatusOr<HttpClientResponse>> DoRequest(ClientPtr client, HttpEndpoint endpoint,
+                                                   HttpClientRequest request) {
   Clock& clock = client->env->clock();
   absl::Duration deadline = DeadlineOf(clock, request.timeout);
   auto begin = Begin(client, std::move(endpoint), std::move(request), deadline, false);
@@ -559,7 +577,8 @@ Task<absl::StatusOr<std::unique_ptr<HttpResponseStream>>> OpenRequest(ClientPtr 
   co_return std::unique_ptr<HttpResponseStream>(*std::move(exchange));
 }
 
-Task<absl::StatusOr<HttpUpgrade>> UpgradeRequest(ClientPtr client, HttpEndpoint endpoint, HttpClientRequest request) {
+Task<absl::StatusOr<HttpUpgrade>> UpgradeRequest(ClientPtr client, HttpEndpoint endpoint,
+                                                 HttpClientRequest request) {
   Clock& clock = client->env->clock();
   absl::Duration deadline = DeadlineOf(clock, request.timeout);
   auto begin = Begin(client, std::move(endpoint), std::move(request), deadline, true);
@@ -580,7 +599,8 @@ Task<absl::StatusOr<HttpUpgrade>> UpgradeRequest(ClientPtr client, HttpEndpoint 
   co_return std::move(out);
 }
 
-Task<absl::StatusOr<std::unique_ptr<ByteStream>>> ConnectStream(Env* env, HttpEndpoint endpoint, absl::Duration timeout) {
+Task<absl::StatusOr<std::unique_ptr<ByteStream>>> ConnectStream(Env* env, HttpEndpoint endpoint,
+                                                                absl::Duration timeout) {
   auto dial = Dial(env, std::move(endpoint), timeout);
   auto socket = co_await std::move(dial);
   if (!socket.ok()) co_return socket.status();
@@ -616,7 +636,8 @@ void HttpClient::Impl::Prune() {
   if (left) SchedulePrune();
 }
 
-HttpClient::HttpClient(Env* env, HttpClientOptions options) : impl_(std::make_shared<Impl>(env, std::move(options))) {}
+HttpClient::HttpClient(Env* env, HttpClientOptions options)
+    : impl_(std::make_shared<Impl>(env, std::move(options))) {}
 
 HttpClient::~HttpClient() {
   impl_->destroyed = true;
@@ -648,7 +669,8 @@ Task<absl::StatusOr<HttpUpgrade>> HttpClient::Upgrade(HttpEndpoint endpoint, Htt
   return UpgradeRequest(impl_, std::move(endpoint), std::move(request));
 }
 
-Task<absl::StatusOr<std::unique_ptr<ByteStream>>> Connect(Env* env, HttpEndpoint endpoint, absl::Duration timeout) {
+Task<absl::StatusOr<std::unique_ptr<ByteStream>>> Connect(Env* env, HttpEndpoint endpoint,
+                                                          absl::Duration timeout) {
   return ConnectStream(env, std::move(endpoint), timeout);
 }
 

@@ -21,11 +21,11 @@ namespace keelson::net {
 
 // Where to connect. Connections are shared between requests with an equal endpoint (same tls object).
 struct HttpEndpoint {
-  std::string host;                       // name or IP literal; resolved off the loop
+  std::string host;  // name or IP literal; resolved off the loop
   uint16_t port = 0;
   std::string unix_path;                  // set: host and port only make the Host header
   std::shared_ptr<TlsClientContext> tls;  // null: plain
-  std::string tls_server_name;            // empty: host. Verified against DNS or IP SANs; sent as SNI unless an IP
+  std::string tls_server_name;  // empty: host. Verified against DNS or IP SANs; sent as SNI unless an IP
 
   static HttpEndpoint FromUrl(const HttpUrl& url, std::shared_ptr<TlsClientContext> tls);
 };
@@ -45,15 +45,15 @@ struct HttpClientResponse {
   std::string body;
 };
 
-// A response whose body is read piece by piece. Destroying it early closes the connection; read to its end, the
-// connection goes back to the pool.
+// A response whose body is read piece by piece. Destroying it early closes the connection; read to its end,
+// the connection goes back to the pool.
 class HttpResponseStream {
  public:
   virtual ~HttpResponseStream() = default;
   virtual int status() const = 0;
   virtual const HttpHeaders& headers() const = 0;
-  // Next bytes as they arrive, transfer coding removed; empty at the end of the body. Unavailable: connection lost
-  // or body cut short. DeadlineExceeded: nothing came for `idle_timeout` (then the stream is dead).
+  // Next bytes as they arrive, transfer coding removed; empty at the end of the body. Unavailable: connection
+  // lost or body cut short. DeadlineExceeded: nothing came for `idle_timeout` (then the stream is dead).
   virtual Task<absl::StatusOr<std::string>> Read(absl::Duration idle_timeout = absl::InfiniteDuration()) = 0;
   // The rest as one string; ResourceExhausted beyond `max_bytes`.
   virtual Task<absl::StatusOr<std::string>> ReadAll(size_t max_bytes, absl::Duration idle_timeout) = 0;
@@ -62,18 +62,18 @@ class HttpResponseStream {
 struct HttpUpgrade {
   int status = 0;
   HttpHeaders headers;
-  std::string body;                     // when the server did not upgrade
-  std::unique_ptr<ByteStream> stream;   // set on 101
+  std::string body;                    // when the server did not upgrade
+  std::unique_ptr<ByteStream> stream;  // set on 101
 };
 
 struct HttpClientOptions {
   std::string user_agent = "keelson";
   size_t max_header_bytes = 64 << 10;
-  size_t max_body_bytes = 64 << 20;                 // of Do
-  size_t max_idle_per_endpoint = 16;                // kept open
-  size_t max_connections_per_endpoint = 256;        // further requests wait
+  size_t max_body_bytes = 64 << 20;                    // of Do
+  size_t max_idle_per_endpoint = 16;                   // kept open
+  size_t max_connections_per_endpoint = 256;           // further requests wait
   absl::Duration connect_timeout = absl::Seconds(10);  // resolve + connect + TLS
-  absl::Duration idle_timeout = absl::Seconds(90);  // pooled connections
+  absl::Duration idle_timeout = absl::Seconds(90);     // pooled connections
 };
 
 struct HttpClientStats {
@@ -95,7 +95,8 @@ class HttpClient {
 
   // The client may be destroyed while calls are under way; they end on their own.
   Task<absl::StatusOr<HttpClientResponse>> Do(HttpEndpoint endpoint, HttpClientRequest request);
-  Task<absl::StatusOr<std::unique_ptr<HttpResponseStream>>> Open(HttpEndpoint endpoint, HttpClientRequest request);
+  Task<absl::StatusOr<std::unique_ptr<HttpResponseStream>>> Open(HttpEndpoint endpoint,
+                                                                 HttpClientRequest request);
   // Adds nothing: set Connection, Upgrade and the protocol's headers in the request.
   Task<absl::StatusOr<HttpUpgrade>> Upgrade(HttpEndpoint endpoint, HttpClientRequest request);
   // Closes pooled connections now (after a certificate change, say).
@@ -109,6 +110,7 @@ class HttpClient {
 };
 
 // A plain TCP or unix connection as ByteStream (port-forward, tcpSocket probes). Same errors as above.
-Task<absl::StatusOr<std::unique_ptr<ByteStream>>> Connect(Env* env, HttpEndpoint endpoint, absl::Duration timeout);
+Task<absl::StatusOr<std::unique_ptr<ByteStream>>> Connect(Env* env, HttpEndpoint endpoint,
+                                                          absl::Duration timeout);
 
 }  // namespace keelson::net

@@ -22,7 +22,8 @@ class ClientTestHandler : public HttpHandler {
     return Simple(&writer, std::move(request));
   }
   Task<void> Simple(ResponseWriter* writer, HttpRequest request) {
-    std::string body = request.target.path == "/big" ? std::string(300000, 'b') : StrCat(request.method, request.body);
+    std::string body =
+        request.target.path == "/big" ? std::string(300000, 'b') : StrCat(request.method, request.body);
     HttpResponse response(request.target.path == "/404" ? 404 : 200, "text/plain", std::move(body));
     Task<absl::Status> send = writer->Send(std::move(response));
     co_await std::move(send);
@@ -75,7 +76,8 @@ class HttpClientTest : public ::testing::Test {
     client_.reset();
     env_.AwaitVoid(server_.Close());
   }
-  absl::StatusOr<HttpClientResponse> Do(std::string target, std::string method = "GET", std::string body = "") {
+  absl::StatusOr<HttpClientResponse> Do(std::string target, std::string method = "GET",
+                                        std::string body = "") {
     HttpClientRequest request;
     request.method = std::move(method);
     request.target = std::move(target);

@@ -80,14 +80,17 @@ void Connection::CheckDeadline(absl::Duration now) {
       socket_->Fail(absl::DeadlineExceededError("the client reads nothing"));
       OnDisconnect();
       break;
-    default: socket_->Close(); break;
+    default:
+      socket_->Close();
+      break;
   }
 }
 
 void Connection::BeginClose() {
   closing_ = true;
   bool streaming = response_ == ResponseState::kStream || response_ == ResponseState::kHijacked;
-  if (phase_ == Phase::kIdle || phase_ == Phase::kHandshake || (phase_ == Phase::kHandler && streaming)) Cancel();
+  if (phase_ == Phase::kIdle || phase_ == Phase::kHandshake || (phase_ == Phase::kHandler && streaming))
+    Cancel();
 }
 
 void Connection::Cancel() { scope_.Cancel(); }
@@ -136,7 +139,8 @@ Task<void> Connection::Run() {
     absl::Status status = co_await std::move(handshake);
     if (!status.ok()) {
       ++server_->stats.handshake_errors_total;
-      LogDebug("TLS handshake failed", {{"server", server_->options.name}, {"peer", peer_address_}, {"error", status}});
+      LogDebug("TLS handshake failed",
+               {{"server", server_->options.name}, {"peer", peer_address_}, {"error", status}});
       phase_ = Phase::kDone;
       socket_->Close();
       co_return;
@@ -305,7 +309,8 @@ void Connection::AppendHead(int status, const HttpHeaders& headers, std::optiona
     output_ += "\r\n";
   }
   output_ += server_->DateHeader();
-  if (content_length.has_value() && StatusHasBody(status)) StrAppend(&output_, "Content-Length: ", *content_length, "\r\n");
+  if (content_length.has_value() && StatusHasBody(status))
+    StrAppend(&output_, "Content-Length: ", *content_length, "\r\n");
   if (status != 101 && !keep_alive_) {
     output_ += "Connection: close\r\n";
   } else if (status != 101 && http_1_0_) {
@@ -395,7 +400,8 @@ namespace {
 class Gzip {
  public:
   Gzip() {
-    KEELSON_CHECK(deflateInit2(&stream_, kGzipLevel, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK, "deflateInit2");
+    KEELSON_CHECK(deflateInit2(&stream_, kGzipLevel, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK,
+                  "deflateInit2");
   }
   ~Gzip() { deflateEnd(&stream_); }
   void Compress(std::string_view input, bool finish, std::string* out) {

@@ -159,11 +159,14 @@ absl::Status ParseQuery(std::string_view text, QueryParams* out) {
     std::string_view pair = text.substr(0, amp);
     text = amp == std::string_view::npos ? std::string_view() : text.substr(amp + 1);
     if (pair.empty()) continue;
-    if (++count > kMaxQueryParams) return absl::InvalidArgumentError("request target: too many query parameters");
+    if (++count > kMaxQueryParams)
+      return absl::InvalidArgumentError("request target: too many query parameters");
     size_t equals = pair.find('=');
     auto name = PercentDecode(pair.substr(0, equals), true);
-    auto value = PercentDecode(equals == std::string_view::npos ? std::string_view() : pair.substr(equals + 1), true);
-    if (!name.ok() || !value.ok()) return absl::InvalidArgumentError("request target: bad percent-encoding in query");
+    auto value =
+        PercentDecode(equals == std::string_view::npos ? std::string_view() : pair.substr(equals + 1), true);
+    if (!name.ok() || !value.ok())
+      return absl::InvalidArgumentError("request target: bad percent-encoding in query");
     out->Add(*std::move(name), *std::move(value));
   }
   return absl::OkStatus();
@@ -192,11 +195,13 @@ absl::StatusOr<HttpTarget> HttpTarget::Parse(std::string_view target) {
     out.raw_path = out.path = "*";
     return out;
   }
-  if (path.empty() || path[0] != '/') return absl::InvalidArgumentError("request target: path does not start with '/'");
+  if (path.empty() || path[0] != '/')
+    return absl::InvalidArgumentError("request target: path does not start with '/'");
   out.raw_path = std::string(path);
   auto decoded = PercentDecode(path);
   if (!decoded.ok()) return absl::InvalidArgumentError("request target: bad percent-encoding in path");
-  if (decoded->find('\0') != std::string::npos) return absl::InvalidArgumentError("request target: NUL in path");
+  if (decoded->find('\0') != std::string::npos)
+    return absl::InvalidArgumentError("request target: NUL in path");
   out.path = *std::move(decoded);
   if (question != std::string_view::npos) {
     out.raw_query = std::string(target.substr(question + 1));
@@ -215,46 +220,86 @@ std::string HttpBody::Flatten() const {
 
 std::string_view HttpReasonPhrase(int status) {
   switch (status) {
-    case 100: return "Continue";
-    case 101: return "Switching Protocols";
-    case 200: return "OK";
-    case 201: return "Created";
-    case 202: return "Accepted";
-    case 204: return "No Content";
-    case 206: return "Partial Content";
-    case 301: return "Moved Permanently";
-    case 302: return "Found";
-    case 303: return "See Other";
-    case 304: return "Not Modified";
-    case 307: return "Temporary Redirect";
-    case 308: return "Permanent Redirect";
-    case 400: return "Bad Request";
-    case 401: return "Unauthorized";
-    case 403: return "Forbidden";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 406: return "Not Acceptable";
-    case 408: return "Request Timeout";
-    case 409: return "Conflict";
-    case 410: return "Gone";
-    case 411: return "Length Required";
-    case 412: return "Precondition Failed";
-    case 413: return "Payload Too Large";
-    case 414: return "URI Too Long";
-    case 415: return "Unsupported Media Type";
-    case 416: return "Range Not Satisfiable";
-    case 417: return "Expectation Failed";
-    case 422: return "Unprocessable Entity";
-    case 426: return "Upgrade Required";
-    case 429: return "Too Many Requests";
-    case 431: return "Request Header Fields Too Large";
-    case 500: return "Internal Server Error";
-    case 501: return "Not Implemented";
-    case 502: return "Bad Gateway";
-    case 503: return "Service Unavailable";
-    case 504: return "Gateway Timeout";
-    case 505: return "HTTP Version Not Supported";
-    default: return "Unknown";
+    case 100:
+      return "Continue";
+    case 101:
+      return "Switching Protocols";
+    case 200:
+      return "OK";
+    case 201:
+      return "Created";
+    case 202:
+      return "Accepted";
+    case 204:
+      return "No Content";
+    case 206:
+      return "Partial Content";
+    case 301:
+      return "Moved Permanently";
+    case 302:
+      return "Found";
+    case 303:
+      return "See Other";
+    case 304:
+      return "Not Modified";
+    case 307:
+      return "Temporary Redirect";
+    case 308:
+      return "Permanent Redirect";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 406:
+      return "Not Acceptable";
+    case 408:
+      return "Request Timeout";
+    case 409:
+      return "Conflict";
+    case 410:
+      return "Gone";
+    case 411:
+      return "Length Required";
+    case 412:
+      return "Precondition Failed";
+    case 413:
+      return "Payload Too Large";
+    case 414:
+      return "URI Too Long";
+    case 415:
+      return "Unsupported Media Type";
+    case 416:
+      return "Range Not Satisfiable";
+    case 417:
+      return "Expectation Failed";
+    case 422:
+      return "Unprocessable Entity";
+    case 426:
+      return "Upgrade Required";
+    case 429:
+      return "Too Many Requests";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 500:
+      return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
+    case 502:
+      return "Bad Gateway";
+    case 503:
+      return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
+    case 505:
+      return "HTTP Version Not Supported";
+    default:
+      return "Unknown";
   }
 }
 
@@ -284,7 +329,8 @@ absl::StatusOr<HttpUrl> HttpUrl::Parse(std::string_view url) {
   std::string_view port;
   if (authority.starts_with("[")) {
     size_t close = authority.find(']');
-    if (close == std::string_view::npos) return absl::InvalidArgumentError(StrCat("URL \"", url, "\": missing ']'"));
+    if (close == std::string_view::npos)
+      return absl::InvalidArgumentError(StrCat("URL \"", url, "\": missing ']'"));
     out.host = std::string(authority.substr(1, close - 1));
     port = authority.substr(close + 1);
   } else {

@@ -40,7 +40,8 @@ class HttpHeaders {
   std::string_view Get(std::string_view name) const;
   const std::string* Find(std::string_view name) const;
   std::vector<std::string_view> GetAll(std::string_view name) const;
-  // True when a comma-separated field of that name holds `token` (no case): HasToken("Connection", "upgrade").
+  // True when a comma-separated field of that name holds `token` (no case): HasToken("Connection",
+  // "upgrade").
   bool HasToken(std::string_view name, std::string_view token) const;
   size_t size() const { return fields_.size(); }
   bool empty() const { return fields_.empty(); }
@@ -73,15 +74,16 @@ class QueryParams {
 inline constexpr size_t kMaxTargetBytes = 16 << 10;
 inline constexpr size_t kMaxQueryParams = 256;
 
-// A request target split up. "/api/v1/pods?watch=1" or absolute form ("http://h/p?q": scheme and host dropped).
+// A request target split up. "/api/v1/pods?watch=1" or absolute form ("http://h/p?q": scheme and host
+// dropped).
 struct HttpTarget {
   std::string raw_path;  // as sent, percent-encoded
   std::string path;      // decoded once
   std::string raw_query;
-  QueryParams query;     // decoded, '+' is a space
+  QueryParams query;  // decoded, '+' is a space
 
-  // InvalidArgument: not starting with '/', bad percent-encoding, NUL or control bytes, over the limits above.
-  // Dot segments are not resolved: handlers match literally.
+  // InvalidArgument: not starting with '/', bad percent-encoding, NUL or control bytes, over the limits
+  // above. Dot segments are not resolved: handlers match literally.
   static absl::StatusOr<HttpTarget> Parse(std::string_view target);
 };
 
@@ -90,7 +92,7 @@ std::string PercentEncode(std::string_view text, bool keep_slash = false);
 absl::StatusOr<std::string> PercentDecode(std::string_view text, bool plus_is_space = false);
 
 struct HttpRequest {
-  std::string method;        // upper case as sent
+  std::string method;  // upper case as sent
   HttpTarget target;
   HttpHeaders headers;
   std::string body;          // whole, transfer coding removed, at most max_body_bytes
@@ -104,9 +106,9 @@ struct HttpRequest {
 class HttpBody {
  public:
   HttpBody() = default;
-  HttpBody(std::string bytes) { Append(std::move(bytes)); }                 // NOLINT
-  HttpBody(const char* bytes) { Append(std::string(bytes)); }               // NOLINT
-  HttpBody(SharedBytes bytes) { Append(std::move(bytes)); }                 // NOLINT
+  HttpBody(std::string bytes) { Append(std::move(bytes)); }    // NOLINT
+  HttpBody(const char* bytes) { Append(std::string(bytes)); }  // NOLINT
+  HttpBody(SharedBytes bytes) { Append(std::move(bytes)); }    // NOLINT
   void Append(std::string bytes) {
     if (!bytes.empty()) Append(MakeSharedBytes(std::move(bytes)));
   }
@@ -140,7 +142,8 @@ struct HttpResponse {
   HttpBody body;
 
   HttpResponse() = default;
-  HttpResponse(int status_in, std::string_view content_type, HttpBody body_in) : status(status_in), body(std::move(body_in)) {
+  HttpResponse(int status_in, std::string_view content_type, HttpBody body_in)
+      : status(status_in), body(std::move(body_in)) {
     if (!content_type.empty()) headers.Add("Content-Type", std::string(content_type));
   }
 };
@@ -151,9 +154,9 @@ std::string_view HttpReasonPhrase(int status);
 // "https://[::1]:6443/base?x=y" taken apart.
 struct HttpUrl {
   bool tls = false;
-  std::string host;      // without brackets
-  uint16_t port = 0;     // 80 or 443 when absent
-  std::string target;    // "/base?x=y", at least "/"
+  std::string host;    // without brackets
+  uint16_t port = 0;   // 80 or 443 when absent
+  std::string target;  // "/base?x=y", at least "/"
   // InvalidArgument for other schemes, user info, empty host, bad port.
   static absl::StatusOr<HttpUrl> Parse(std::string_view url);
 };

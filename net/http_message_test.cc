@@ -61,8 +61,8 @@ TEST(HttpUrlTest, Parse) {
     EXPECT_EQ(url->port, test.port);
     EXPECT_EQ(url->target, test.target);
   }
-  for (const char* bad : {"", "h", "ftp://h", "http://", "http://h:0", "http://h:65536", "http://h:x", "http://u@h", "http://[::1",
-                          "http://[::1]x", "http://h /"}) {
+  for (const char* bad : {"", "h", "ftp://h", "http://", "http://h:0", "http://h:65536", "http://h:x",
+                          "http://u@h", "http://[::1", "http://[::1]x", "http://h /"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(HttpUrl::Parse(bad).status())) << bad;
   }
   EXPECT_EQ(JoinHostPort("::1", 80), "[::1]:80");
@@ -85,7 +85,8 @@ TEST(ResponseParserTest, Kinds) {
   } cases[] = {
       {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", false, "hi", true, false},
       {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", true, "", true, false},
-      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n", false, "abc", true, false},
+      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n", false, "abc",
+       true, false},
       {"HTTP/1.1 200 OK\r\n\r\nuntil the end", false, "until the end", false, true},
       {"HTTP/1.1 204 No Content\r\n\r\n", false, "", true, false},
       {"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", false, "", false, false},

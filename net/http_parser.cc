@@ -1,5 +1,6 @@
-// Beast 1.81 asserts n >= 5 when the last chunk's header ("0\r\n", 3 bytes) is seen twice before its trailer is there: a
-// peer that sends byte by byte would end a debug build. The code behind the assertion is sound without it.
+// Beast 1.81 asserts n >= 5 when the last chunk's header ("0\r\n", 3 bytes) is seen twice before its trailer
+// is there: a peer that sends byte by byte would end a debug build. The code behind the assertion is sound
+// without it.
 #define BOOST_DISABLE_ASSERTS
 
 #include "net/http_parser.h"
@@ -49,7 +50,8 @@ struct RequestParser::Beast : http::basic_parser<true> {
   }
   void on_header_impl(error_code&) override {}
   void on_body_init_impl(const boost::optional<uint64_t>& length, error_code&) override {
-    if (length) owner->request_.body.reserve(static_cast<size_t>(std::min<uint64_t>(*length, kMaxBodyReserveBytes)));
+    if (length)
+      owner->request_.body.reserve(static_cast<size_t>(std::min<uint64_t>(*length, kMaxBodyReserveBytes)));
   }
   size_t on_body_impl(BeastView body, error_code&) override {
     owner->request_.body.append(body.data(), body.size());
@@ -65,7 +67,8 @@ struct RequestParser::Beast : http::basic_parser<true> {
   RequestParser* owner;
 };
 
-RequestParser::RequestParser(const ParserLimits& limits) : limits_(limits), beast_(std::make_unique<Beast>(this)) {
+RequestParser::RequestParser(const ParserLimits& limits)
+    : limits_(limits), beast_(std::make_unique<Beast>(this)) {
   beast_->header_limit(static_cast<uint32_t>(limits.max_header_bytes));
   beast_->body_limit(limits.max_body_bytes);
 }
@@ -149,7 +152,8 @@ size_t RequestParser::PutBody(std::string_view data) {
     }
   }
   // Only chunk headers and trailers wait for more than they have: an endless one would fill the memory.
-  if (state_ == State::kBody && data.size() > limits_.max_header_bytes) Fail(431, "chunk header or trailer too large");
+  if (state_ == State::kBody && data.size() > limits_.max_header_bytes)
+    Fail(431, "chunk header or trailer too large");
   return total;
 }
 
@@ -220,7 +224,8 @@ size_t ResponseParser::Put(std::string_view data) {
       break;
     }
   }
-  if (state_ == State::kBody && data.size() > limits_.max_header_bytes) Fail("chunk header or trailer too large");
+  if (state_ == State::kBody && data.size() > limits_.max_header_bytes)
+    Fail("chunk header or trailer too large");
   return total;
 }
 

@@ -1,5 +1,5 @@
-// Incremental HTTP/1.1 parsers over boost.beast's basic_parser: bytes in, our message types out. Internal to net/;
-// the only unit that sees Beast is http_parser.cc.
+// Incremental HTTP/1.1 parsers over boost.beast's basic_parser: bytes in, our message types out. Internal to
+// net/; the only unit that sees Beast is http_parser.cc.
 #pragma once
 
 #include <cstddef>
@@ -25,8 +25,9 @@ class RequestParser {
   explicit RequestParser(const ParserLimits& limits);
   ~RequestParser();
 
-  // Takes bytes from the front of `data` and returns how many; the rest belongs to the next call. Returns after the
-  // headers even when body bytes follow. Headers are only taken whole: give all of the unconsumed bytes again.
+  // Takes bytes from the front of `data` and returns how many; the rest belongs to the next call. Returns
+  // after the headers even when body bytes follow. Headers are only taken whole: give all of the unconsumed
+  // bytes again.
   size_t Put(std::string_view data);
   State state() const { return state_; }
 

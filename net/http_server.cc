@@ -71,8 +71,10 @@ Task<void> AcceptLoop(std::shared_ptr<HttpServer::Impl> server, HttpServer::Impl
       if (++accepted % kAcceptsBeforeYield != 0) continue;
     }
     int error_number = fd >= 0 ? EAGAIN : errno;
-    if (error_number == EMFILE || error_number == ENFILE || error_number == ENOBUFS || error_number == ENOMEM) {
-      LogWarning("cannot accept connections", {{"server", server->options.name}, {"error", std::strerror(error_number)}});
+    if (error_number == EMFILE || error_number == ENFILE || error_number == ENOBUFS ||
+        error_number == ENOMEM) {
+      LogWarning("cannot accept connections",
+                 {{"server", server->options.name}, {"error", std::strerror(error_number)}});
       Task<void> sleep = server->clock->Sleep(kAcceptBackoff);
       co_await std::move(sleep);
     } else if (error_number == EAGAIN) {
@@ -102,7 +104,8 @@ Task<void> Reap(std::shared_ptr<HttpServer::Impl> server) {
 
 }  // namespace
 
-HttpServer::Impl::Impl(Executor executor_in, Clock* clock_in, HttpHandler* handler_in, HttpServerOptions options_in)
+HttpServer::Impl::Impl(Executor executor_in, Clock* clock_in, HttpHandler* handler_in,
+                       HttpServerOptions options_in)
     : executor(executor_in),
       clock(clock_in),
       handler(handler_in),
@@ -113,7 +116,8 @@ HttpServer::Impl::Impl(Executor executor_in, Clock* clock_in, HttpHandler* handl
   parser_limits.max_body_bytes = options.max_body_bytes;
 }
 
-void HttpServer::Impl::AddConnection(Fd fd, std::shared_ptr<TlsServerContext> tls_context, std::string peer_address) {
+void HttpServer::Impl::AddConnection(Fd fd, std::shared_ptr<TlsServerContext> tls_context,
+                                     std::string peer_address) {
   ++stats.accepted_total;
   if (closing) return;
   if (connections.size() >= options.max_connections && !EvictIdle()) {
@@ -178,7 +182,8 @@ const std::string& HttpServer::Impl::DateHeader() {
 
 namespace {
 
-void StartListener(const std::shared_ptr<HttpServer::Impl>& impl, std::unique_ptr<HttpServer::Impl::Listener> listener) {
+void StartListener(const std::shared_ptr<HttpServer::Impl>& impl,
+                   std::unique_ptr<HttpServer::Impl::Listener> listener) {
   impl->listeners.push_back(std::move(listener));
   impl->scope.Spawn("http accept", AcceptLoop(impl, impl->listeners.back().get()));
 }
@@ -198,7 +203,8 @@ absl::Status BindError(int error_number, const std::string& where, uint16_t port
   if (error_number != EADDRINUSE) return ErrnoStatus(error_number, StrCat("listen on ", where));
   auto owner = FindPortOwner(port);
   std::string who = owner.ok() && owner->has_value() ? StrCat(" by ", (*owner)->ToString()) : std::string();
-  return absl::AlreadyExistsError(StrCat("listen on ", where, ": port ", static_cast<int>(port), " is in use", who));
+  return absl::AlreadyExistsError(
+      StrCat("listen on ", where, ": port ", static_cast<int>(port), " is in use", who));
 }
 
 }  // namespace
@@ -228,7 +234,8 @@ absl::StatusOr<uint16_t> HttpServer::ListenTcp(const TcpListen& listen) {
   ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   if (listen.reuse_port) ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
   if (address.is_v6()) ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&storage), size) != 0) return BindError(errno, where, listen.port);
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&storage), size) != 0)
+    return BindError(errno, where, listen.port);
   if (::listen(fd.get(), kListenBacklog) != 0) return BindError(errno, where, listen.port);
   sockaddr_storage bound{};
   socklen_t bound_size = sizeof bound;
@@ -251,7 +258,8 @@ absl::Status HttpServer::ListenUnix(const std::string& path, unsigned mode) {
   struct stat existing;
   if (::lstat(path.c_str(), &existing) == 0 && S_ISSOCK(existing.st_mode)) {
     Fd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (::connect(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 || errno == EAGAIN) {
+    if (::connect(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 ||
+        errno == EAGAIN) {
       return absl::AlreadyExistsError(StrCat("listen on ", path, ": another process listens there"));
     }
     ::unlink(path.c_str());
@@ -260,8 +268,8 @@ absl::Status HttpServer::ListenUnix(const std::string& path, unsigned mode) {
   if (!fd.valid()) return ErrnoStatus(errno, StrCat("listen on ", path));
   // fchmod before bind decides the mode of the file, so that it is never open wider.
   ::fchmod(fd.get(), mode);
-  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || ::chmod(path.c_str(), mode) != 0 ||
-      ::listen(fd.get(), kListenBacklog) != 0) {
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+      ::chmod(path.c_str(), mode) != 0 || ::listen(fd.get(), kListenBacklog) != 0) {
     return ErrnoStatus(errno, StrCat("listen on ", path));
   }
   auto listener = std::make_unique<Impl::Listener>(impl_->executor, std::move(fd));

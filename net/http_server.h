@@ -21,9 +21,9 @@
 
 namespace keelson::net {
 
-// How a handler answers. Exactly one of Send, StartStream or Hijack per request; a handler that returns without
-// any of them gets a 500 sent for it. Valid until Handle returns. Abstract so that handlers are tested without
-// sockets (RecordingResponseWriter below).
+// How a handler answers. Exactly one of Send, StartStream or Hijack per request; a handler that returns
+// without any of them gets a 500 sent for it. Valid until Handle returns. Abstract so that handlers are
+// tested without sockets (RecordingResponseWriter below).
 class ResponseWriter {
  public:
   virtual ~ResponseWriter() = default;
@@ -35,23 +35,24 @@ class ResponseWriter {
 
   // Head of a response of unknown length (chunked; for HTTP/1.0 ended by close).
   virtual Task<absl::Status> StartStream(int status, HttpHeaders headers) = 0;
-  // One piece, on the wire before it returns (back-pressure). Empty pieces are skipped. Unavailable: client gone;
-  // DeadlineExceeded: it read nothing for write_stall_timeout. Returning from Handle ends the stream well.
+  // One piece, on the wire before it returns (back-pressure). Empty pieces are skipped. Unavailable: client
+  // gone; DeadlineExceeded: it read nothing for write_stall_timeout. Returning from Handle ends the stream
+  // well.
   virtual Task<absl::Status> Write(SharedBytes piece) = 0;
   // Several pieces as one chunk: fewer packets when a watcher has fallen behind.
   virtual Task<absl::Status> WriteBody(HttpBody pieces) = 0;
   // After this the connection is cut without the end mark, so that the client sees a broken stream.
   virtual void Abort() = 0;
 
-  // Sends the head ("101 Switching Protocols" or a 200 for CONNECT-like tunnels) and hands the raw connection over,
-  // with whatever the client sent early. The stream ends with the handler.
+  // Sends the head ("101 Switching Protocols" or a 200 for CONNECT-like tunnels) and hands the raw connection
+  // over, with whatever the client sent early. The stream ends with the handler.
   virtual Task<absl::StatusOr<std::unique_ptr<ByteStream>>> Hijack(int status, HttpHeaders headers) = 0;
 
-  // Set once the client has closed its side. By then the handler task is also cancelled (its innermost wait throws
-  // operation_aborted), unless IgnoreDisconnect() was called.
+  // Set once the client has closed its side. By then the handler task is also cancelled (its innermost wait
+  // throws operation_aborted), unless IgnoreDisconnect() was called.
   virtual AsyncEvent& disconnected() = 0;
-  // For work that must not be torn: the handler runs to its end, what it sends is dropped. Server Close() still
-  // cancels after drain_timeout.
+  // For work that must not be torn: the handler runs to its end, what it sends is dropped. Server Close()
+  // still cancels after drain_timeout.
   virtual void IgnoreDisconnect() = 0;
   virtual bool started() const = 0;
 };
@@ -63,7 +64,8 @@ class HttpHandler {
   virtual Task<void> Handle(HttpRequest request, ResponseWriter& writer) = 0;
 };
 
-// A handler made of a function that returns the task (the function itself must be a named coroutine or call one).
+// A handler made of a function that returns the task (the function itself must be a named coroutine or call
+// one).
 class FunctionHandler : public HttpHandler {
  public:
   using Function = std::function<Task<void>(HttpRequest, ResponseWriter&)>;
@@ -92,10 +94,10 @@ struct HttpServerOptions {
 };
 
 struct HttpServerStats {
-  size_t connections = 0;          // open now
+  size_t connections = 0;  // open now
   uint64_t accepted_total = 0;
   uint64_t requests_total = 0;
-  uint64_t refused_total = 0;      // over max_connections
+  uint64_t refused_total = 0;  // over max_connections
   uint64_t handshake_errors_total = 0;
 };
 
@@ -113,11 +115,11 @@ class HttpServer {
     std::shared_ptr<TlsServerContext> tls;  // null: plain
     bool reuse_port = false;                // share the port with the servers of other loops
   };
-  // Returns the port bound. AlreadyExists "port 6443 is in use by nginx (pid 12)"; PermissionDenied; InvalidArgument
-  // for a bad address. May be called several times.
+  // Returns the port bound. AlreadyExists "port 6443 is in use by nginx (pid 12)"; PermissionDenied;
+  // InvalidArgument for a bad address. May be called several times.
   absl::StatusOr<uint16_t> ListenTcp(const TcpListen& listen);
-  // Removes a stale socket of that name first; one that answers is AlreadyExists. ResourceExhausted for paths over 107
-  // bytes. Removed again by Close().
+  // Removes a stale socket of that name first; one that answers is AlreadyExists. ResourceExhausted for paths
+  // over 107 bytes. Removed again by Close().
   absl::Status ListenUnix(const std::string& path, unsigned mode = 0660);
   // Serves one connection that is already open (socketpair in tests, inherited sockets).
   void Serve(Fd socket, std::shared_ptr<TlsServerContext> tls = nullptr);
@@ -125,8 +127,8 @@ class HttpServer {
   // Certificate reload: used by every TLS listener for connections from now on.
   void SetTls(std::shared_ptr<TlsServerContext> tls);
 
-  // Stops listening, closes idle connections, cancels streams and upgraded ones, gives other requests drain_timeout,
-  // cancels the rest, waits. Idempotent.
+  // Stops listening, closes idle connections, cancels streams and upgraded ones, gives other requests
+  // drain_timeout, cancels the rest, waits. Idempotent.
   Task<void> Close();
   HttpServerStats stats() const;
 
@@ -154,7 +156,7 @@ class RecordingResponseWriter : public ResponseWriter {
   std::string body;                 // all pieces
   std::vector<std::string> pieces;  // of a stream
   bool aborted = false;
-  absl::Status next_write;          // returned by the next writes when not OK
+  absl::Status next_write;  // returned by the next writes when not OK
 
  private:
   AsyncEvent disconnected_;

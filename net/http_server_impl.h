@@ -1,4 +1,5 @@
-// Inside of HttpServer: shared between http_server.cc (listeners, life cycle) and http_connection.cc (one connection).
+// Inside of HttpServer: shared between http_server.cc (listeners, life cycle) and http_connection.cc (one
+// connection).
 #pragma once
 
 #include <list>
@@ -57,7 +58,8 @@ struct HttpServer::Impl {
 // One accepted connection: reads requests, runs the handler, writes responses, watches for the client's end.
 class Connection : public ResponseWriter {
  public:
-  Connection(HttpServer::Impl* server, Fd fd, std::shared_ptr<TlsServerContext> tls_context, std::string peer_address);
+  Connection(HttpServer::Impl* server, Fd fd, std::shared_ptr<TlsServerContext> tls_context,
+             std::string peer_address);
   ~Connection() override;
 
   void Start();

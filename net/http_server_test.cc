@@ -38,7 +38,8 @@ class TestHandler : public HttpHandler {
   }
 
   Task<void> Simple(ResponseWriter* writer, HttpRequest request) {
-    HttpResponse response(200, "text/plain", StrCat(request.method, " ", request.target.path, " ", request.body));
+    HttpResponse response(200, "text/plain",
+                          StrCat(request.method, " ", request.target.path, " ", request.body));
     Task<absl::Status> send = writer->Send(std::move(response));
     co_await std::move(send);
   }
@@ -165,8 +166,8 @@ class HttpServerTest : public ::testing::Test {
 };
 
 std::string Ok(std::string_view body, std::string_view extra = "") {
-  return StrCat("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n", kDate, "Content-Length: ", body.size(), "\r\n", extra,
-                "\r\n", body);
+  return StrCat("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n", kDate, "Content-Length: ", body.size(),
+                "\r\n", extra, "\r\n", body);
 }
 
 TEST_F(HttpServerTest, GetByteExactAndKeepAlive) {
@@ -180,15 +181,17 @@ TEST_F(HttpServerTest, GetByteExactAndKeepAlive) {
 
 TEST_F(HttpServerTest, RequestSplitIntoSingleBytes) {
   Peer peer = Connect();
-  for (char c : std::string("POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody")) peer.Send(std::string(1, c));
+  for (char c : std::string("POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody"))
+    peer.Send(std::string(1, c));
   EXPECT_EQ(peer.Receive(), Ok("POST /p body"));
 }
 
 TEST_F(HttpServerTest, ChunkedBodyAndBareRequestByteByByte) {
   Peer peer = Connect();
-  for (std::string text : {"POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
-                           "POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-                           "\r\n\r\nGET /p HTTP/1.0\r\n\r\n"}) {
+  for (std::string text :
+       {"POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        "POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "\r\n\r\nGET /p HTTP/1.0\r\n\r\n"}) {
     for (char c : text) peer.Send(std::string(1, c));
   }
   EXPECT_EQ(peer.Receive(), Ok("POST /p a") + Ok("POST /p ") + Ok("GET /p ", "Connection: close\r\n"));
@@ -196,8 +199,9 @@ TEST_F(HttpServerTest, ChunkedBodyAndBareRequestByteByByte) {
 
 TEST_F(HttpServerTest, RequestIsTakenApart) {
   Peer peer = Connect();
-  peer.Ask("PUT /api/v1%2Fx/y?labelSelector=a%3Db&watch=1&watch=2 HTTP/1.1\r\nHOST: h\r\nX-One: a, Upgrade\r\n"
-           "Content-Length: 2\r\n\r\nhi");
+  peer.Ask(
+      "PUT /api/v1%2Fx/y?labelSelector=a%3Db&watch=1&watch=2 HTTP/1.1\r\nHOST: h\r\nX-One: a, Upgrade\r\n"
+      "Content-Length: 2\r\n\r\nhi");
   const HttpRequest& request = handler_.last;
   EXPECT_EQ(request.method, "PUT");
   EXPECT_EQ(request.target.path, "/api/v1/x/y");
@@ -227,20 +231,23 @@ TEST_F(HttpServerTest, PipelinedBehindAWaitingHandler) {
   EXPECT_EQ(peer.Ask("GET /wait HTTP/1.1\r\nHost: h\r\n\r\n"), "");
   EXPECT_EQ(peer.Ask("GET /next HTTP/1.1\r\nHost: h\r\n\r\n"), "");
   handler_.go.Set();
-  EXPECT_EQ(peer.Receive(), StrCat("HTTP/1.1 200 OK\r\n", kDate, "Content-Length: 4\r\n\r\ngone", Ok("GET /next ")));
+  EXPECT_EQ(peer.Receive(),
+            StrCat("HTTP/1.1 200 OK\r\n", kDate, "Content-Length: 4\r\n\r\ngone", Ok("GET /next ")));
 }
 
 TEST_F(HttpServerTest, HeadSendsNoBody) {
   Peer peer = Connect();
   EXPECT_EQ(peer.Ask("HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n"),
             StrCat("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n", kDate, "Content-Length: 8\r\n\r\n"));
-  EXPECT_EQ(peer.Ask("HEAD /stream HTTP/1.1\r\nHost: h\r\n\r\n"),
-            StrCat("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n", kDate, "Transfer-Encoding: chunked\r\n\r\n"));
+  EXPECT_EQ(
+      peer.Ask("HEAD /stream HTTP/1.1\r\nHost: h\r\n\r\n"),
+      StrCat("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n", kDate, "Transfer-Encoding: chunked\r\n\r\n"));
 }
 
 TEST_F(HttpServerTest, NoContentHasNoLength) {
   Peer peer = Connect();
-  EXPECT_EQ(peer.Ask("GET /204 HTTP/1.1\r\nHost: h\r\n\r\n"), StrCat("HTTP/1.1 204 No Content\r\n", kDate, "\r\n"));
+  EXPECT_EQ(peer.Ask("GET /204 HTTP/1.1\r\nHost: h\r\n\r\n"),
+            StrCat("HTTP/1.1 204 No Content\r\n", kDate, "\r\n"));
 }
 
 TEST_F(HttpServerTest, Http10) {
@@ -248,25 +255,28 @@ TEST_F(HttpServerTest, Http10) {
   EXPECT_EQ(peer.Ask("GET /a HTTP/1.0\r\n\r\n"), Ok("GET /a ", "Connection: close\r\n"));
   EXPECT_TRUE(peer.eof());
   Peer kept = Connect();
-  EXPECT_EQ(kept.Ask("GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"), Ok("GET /a ", "Connection: keep-alive\r\n"));
+  EXPECT_EQ(kept.Ask("GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"),
+            Ok("GET /a ", "Connection: keep-alive\r\n"));
   EXPECT_FALSE(kept.eof());
   Peer stream = Connect();
   stream.Send("GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
   env_.Advance(absl::Seconds(10));
-  EXPECT_EQ(stream.Receive(),
-            StrCat("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n", kDate, "Connection: close\r\n\r\nonethree!"));
+  EXPECT_EQ(stream.Receive(), StrCat("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n", kDate,
+                                     "Connection: close\r\n\r\nonethree!"));
   EXPECT_TRUE(stream.eof());
 }
 
 TEST_F(HttpServerTest, ConnectionCloseIsObeyed) {
   Peer peer = Connect();
-  EXPECT_EQ(peer.Ask("GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"), Ok("GET /a ", "Connection: close\r\n"));
+  EXPECT_EQ(peer.Ask("GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"),
+            Ok("GET /a ", "Connection: close\r\n"));
   EXPECT_TRUE(peer.eof());
 }
 
 TEST_F(HttpServerTest, ChunkedRequestBody) {
   Peer peer = Connect();
-  EXPECT_EQ(peer.Ask("POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\n"
+  EXPECT_EQ(peer.Ask("POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "
+                     "chunked\r\n\r\n3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\n"
                      "Trailer: x\r\n\r\nGET /n HTTP/1.1\r\nHost: h\r\n\r\n"),
             Ok("POST /p abcde") + Ok("GET /n "));
   EXPECT_FALSE(handler_.last.headers.Has("Trailer"));
@@ -312,22 +322,24 @@ TEST_F(HttpServerTest, MalformedRequests) {
     const char* status;
   } cases[] = {
       {"GET\r\n\r\n", "400"},
-      {"GET / HTTP/1.1\r\n\r\n", "400"},                                // no Host
+      {"GET / HTTP/1.1\r\n\r\n", "400"},  // no Host
       {"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"},
       {"GET / HTTP/3.0\r\nHost: a\r\n\r\n", "505"},
       {"GET nopath HTTP/1.1\r\nHost: a\r\n\r\n", "400"},
       {"GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", "400"},
       {"GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n", "400"},
-      {"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", "400"},                   // bare line feed
+      {"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", "400"},  // bare line feed
       {"GET / HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n", "400"},
       {"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", "400"},
       {"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "400"},
-      {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400"},
-      {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", "400"},
+      {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+       "400"},
+      {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+       "400"},
       {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "501"},
       {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n", "400"},
       {"GET / HTTP/1.1\r\nHost: a\r\nExpect: magic\r\n\r\n", "417"},
-      {"\x16\x03\x01\x02\x01\x01\r\n\r\n", "400"},                      // TLS on a plain port
+      {"\x16\x03\x01\x02\x01\x01\r\n\r\n", "400"},  // TLS on a plain port
   };
   for (const auto& test : cases) {
     Peer peer = Connect();
@@ -347,30 +359,38 @@ TEST_F(HttpServerTest, LimitsHaveTheirOwnStatus) {
   Start(options);
   Peer large_header = Connect();
   std::string big(40 << 10, 'h');
-  EXPECT_EQ(large_header.Ask(StrCat("GET / HTTP/1.1\r\nHost: a\r\nX: ", big, "\r\n\r\n")).substr(9, 3), "431");
+  EXPECT_EQ(large_header.Ask(StrCat("GET / HTTP/1.1\r\nHost: a\r\nX: ", big, "\r\n\r\n")).substr(9, 3),
+            "431");
   Peer many = Connect();
   std::string headers;
   for (int i = 0; i < 20; ++i) StrAppend(&headers, "X", i, ": 1\r\n");
   EXPECT_EQ(many.Ask(StrCat("GET / HTTP/1.1\r\nHost: a\r\n", headers, "\r\n")).substr(9, 3), "431");
   Peer target = Connect();
-  EXPECT_EQ(target.Ask(StrCat("GET /", std::string(20 << 10, 't'), " HTTP/1.1\r\nHost: a\r\n\r\n")).substr(9, 3), "414");
+  EXPECT_EQ(
+      target.Ask(StrCat("GET /", std::string(20 << 10, 't'), " HTTP/1.1\r\nHost: a\r\n\r\n")).substr(9, 3),
+      "414");
   Peer announced = Connect();
-  EXPECT_EQ(announced.Ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n").substr(9, 3),
-            "413");
+  EXPECT_EQ(
+      announced.Ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n")
+          .substr(9, 3),
+      "413");
   Peer chunked = Connect();
   EXPECT_EQ(chunked
-                .Ask(StrCat("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n200\r\n", std::string(512, 'x'),
-                            "\r\n200\r\n", std::string(512, 'x'), "\r\n0\r\n\r\n"))
+                .Ask(StrCat("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n200\r\n",
+                            std::string(512, 'x'), "\r\n200\r\n", std::string(512, 'x'), "\r\n0\r\n\r\n"))
                 .substr(9, 3),
             "413");
   // A body being pushed at us does not hide the answer.
   Peer pushing = Connect();
-  EXPECT_EQ(pushing.Ask(StrCat("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n", std::string(100000, 'x')))
+  EXPECT_EQ(pushing
+                .Ask(StrCat("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n",
+                            std::string(100000, 'x')))
                 .substr(9, 3),
             "413");
   Peer endless = Connect();
   EXPECT_EQ(endless
-                .Ask(StrCat("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;", std::string(40 << 10, 'e')))
+                .Ask(StrCat("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;",
+                            std::string(40 << 10, 'e')))
                 .substr(9, 3),
             "431");
   Peer trailers = Connect();
@@ -478,8 +498,10 @@ TEST_F(HttpServerTest, StalledReaderOfALargeBodyIsCut) {
 
 TEST_F(HttpServerTest, HijackKeepsEarlyBytes) {
   Peer peer = Connect();
-  EXPECT_EQ(peer.Ask("GET /upgrade HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly bird"),
-            StrCat("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n", kDate, "\r\nearly bird"));
+  EXPECT_EQ(
+      peer.Ask("GET /upgrade HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly bird"),
+      StrCat("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n", kDate,
+             "\r\nearly bird"));
   EXPECT_EQ(peer.Ask("more and more"), "more and more");
   peer.HalfClose();
   EXPECT_EQ(handler_.finished, 1);
@@ -594,7 +616,8 @@ TEST_F(HttpServerTest, CloseCancelsWhatDoesNotEnd) {
 TEST_F(HttpServerTest, HeaderValuesCannotSplitTheResponse) {
   Peer peer = Connect();
   EXPECT_EQ(peer.Ask("GET /split HTTP/1.1\r\nHost: h\r\n\r\n"),
-            StrCat("HTTP/1.1 200 OK\r\nContent-Type: text/plain  Evil: 1\r\n", kDate, "Content-Length: 1\r\n\r\nx"));
+            StrCat("HTTP/1.1 200 OK\r\nContent-Type: text/plain  Evil: 1\r\n", kDate,
+                   "Content-Length: 1\r\n\r\nx"));
 }
 
 TEST_F(HttpServerTest, RecordingWriterKeepsWhatWasSent) {
@@ -626,7 +649,8 @@ TEST_F(HttpServerTest, PortInUseNamesTheOwner) {
   listen.port = *port;
   absl::Status again = server_->ListenTcp(listen).status();
   EXPECT_TRUE(absl::IsAlreadyExists(again));
-  EXPECT_TRUE(absl::StrContains(again.message(), StrCat("port ", int{*port}, " is in use by net_test (pid ", ::getpid(), ")")))
+  EXPECT_TRUE(absl::StrContains(again.message(),
+                                StrCat("port ", int{*port}, " is in use by net_test (pid ", ::getpid(), ")")))
       << again;
   listen.address = "nonsense";
   EXPECT_TRUE(absl::IsInvalidArgument(server_->ListenTcp(listen).status()));

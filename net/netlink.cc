@@ -1,5 +1,6 @@
 #include "net/netlink.h"
 
+#include <absl/functional/function_ref.h>
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
@@ -8,8 +9,6 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <time.h>
-
-#include <absl/functional/function_ref.h>
 
 #include <cstring>
 
@@ -50,8 +49,8 @@ Attributes ParseAttributes(const nlmsghdr* message, size_t header_bytes) {
 
 std::optional<IpAddress> AddressOf(const nlattr* attribute) {
   if (attribute == nullptr) return std::nullopt;
-  auto address = IpAddress::FromBytes(
-      std::string_view(static_cast<const char*>(mnl_attr_get_payload(attribute)), mnl_attr_get_payload_len(attribute)));
+  auto address = IpAddress::FromBytes(std::string_view(
+      static_cast<const char*>(mnl_attr_get_payload(attribute)), mnl_attr_get_payload_len(attribute)));
   if (!address.ok()) return std::nullopt;
   return *address;
 }
@@ -63,7 +62,8 @@ void PutAddress(nlmsghdr* message, uint16_t type, const IpAddress& address) {
 
 std::string LinkName(int index) {
   char name[IF_NAMESIZE];
-  return ::if_indextoname(static_cast<unsigned>(index), name) == nullptr ? StrCat("#", index) : std::string(name);
+  return ::if_indextoname(static_cast<unsigned>(index), name) == nullptr ? StrCat("#", index)
+                                                                         : std::string(name);
 }
 
 absl::StatusOr<int> LinkIndex(const std::string& name) {
@@ -81,7 +81,8 @@ absl::Status Exchange(mnl_socket* socket, nlmsghdr* request, Each each) {
     ssize_t n = mnl_socket_recvfrom(socket, buffer.data(), buffer.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return ErrnoStatus(errno, "netlink receive");
-    int result = mnl_cb_run(buffer.data(), static_cast<size_t>(n), request->nlmsg_seq, port, &CallEach, &each);
+    int result =
+        mnl_cb_run(buffer.data(), static_cast<size_t>(n), request->nlmsg_seq, port, &CallEach, &each);
     if (result < 0) return ErrnoStatus(errno, "netlink");
     if (result == MNL_CB_STOP) return absl::OkStatus();
   }
@@ -154,7 +155,8 @@ absl::StatusOr<std::vector<InterfaceAddress>> Netlink::ListAddresses() {
     if (!address.has_value()) address = AddressOf(attributes[IFA_ADDRESS]);
     if (!address.has_value()) return;
     auto cidr = Cidr::Make(*address, info->ifa_prefixlen);
-    if (cidr.ok()) out.push_back({static_cast<int>(info->ifa_index), LinkName(static_cast<int>(info->ifa_index)), *cidr});
+    if (cidr.ok())
+      out.push_back({static_cast<int>(info->ifa_index), LinkName(static_cast<int>(info->ifa_index)), *cidr});
   });
   if (!status.ok()) return Annotate(status, "list addresses");
   return out;
@@ -169,7 +171,8 @@ absl::StatusOr<std::vector<Route>> Netlink::ListRoutes() {
     const auto* info = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(answer));
     if (info->rtm_family != AF_INET && info->rtm_family != AF_INET6) return;
     Attributes attributes = ParseAttributes(answer, sizeof *info);
-    uint32_t table = attributes[RTA_TABLE] == nullptr ? info->rtm_table : mnl_attr_get_u32(attributes[RTA_TABLE]);
+    uint32_t table =
+        attributes[RTA_TABLE] == nullptr ? info->rtm_table : mnl_attr_get_u32(attributes[RTA_TABLE]);
     if (table != RT_TABLE_MAIN || info->rtm_type != RTN_UNICAST) return;
     Route route;
     route.v6 = info->rtm_family == AF_INET6;
@@ -180,7 +183,8 @@ absl::StatusOr<std::vector<Route>> Netlink::ListRoutes() {
     }
     route.gateway = AddressOf(attributes[RTA_GATEWAY]);
     route.preferred_source = AddressOf(attributes[RTA_PREFSRC]);
-    if (attributes[RTA_OIF] != nullptr) route.link_name = LinkName(static_cast<int>(mnl_attr_get_u32(attributes[RTA_OIF])));
+    if (attributes[RTA_OIF] != nullptr)
+      route.link_name = LinkName(static_cast<int>(mnl_attr_get_u32(attributes[RTA_OIF])));
     if (attributes[RTA_PRIORITY] != nullptr) route.metric = mnl_attr_get_u32(attributes[RTA_PRIORITY]);
     out.push_back(std::move(route));
   });
@@ -201,7 +205,8 @@ absl::Status Netlink::SetLinkUp(const std::string& link) {
 
 namespace {
 
-absl::Status ChangeAddress(mnl_socket* socket, uint32_t sequence, const std::string& link, const Cidr& address, bool add) {
+absl::Status ChangeAddress(mnl_socket* socket, uint32_t sequence, const std::string& link,
+                           const Cidr& address, bool add) {
   ASSIGN_OR_RETURN(int index, LinkIndex(link));
   char buffer[kRequestBytes];
   nlmsghdr* message;
@@ -227,8 +232,9 @@ absl::Status ChangeRoute(mnl_socket* socket, uint32_t sequence, const Route& rou
   info->rtm_family = v4 ? AF_INET : AF_INET6;
   info->rtm_table = RT_TABLE_MAIN;
   info->rtm_protocol = add ? RTPROT_STATIC : RTPROT_UNSPEC;
-  info->rtm_scope = static_cast<unsigned char>(!add ? RT_SCOPE_NOWHERE
-                                               : route.gateway.has_value() || !v4 ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK);
+  info->rtm_scope = static_cast<unsigned char>(!add                               ? RT_SCOPE_NOWHERE
+                                               : route.gateway.has_value() || !v4 ? RT_SCOPE_UNIVERSE
+                                                                                  : RT_SCOPE_LINK);
   info->rtm_type = add ? RTN_UNICAST : RTN_UNSPEC;
   if (route.destination.has_value()) {
     info->rtm_dst_len = static_cast<unsigned char>(route.destination->prefix_length());
@@ -279,7 +285,8 @@ namespace {
 
 bool IsGlobal(const InterfaceAddress& entry, bool v6) {
   const IpAddress& address = entry.cidr.address();
-  return address.is_v6() == v6 && !address.is_loopback() && !address.is_link_local() && !address.is_unspecified();
+  return address.is_v6() == v6 && !address.is_loopback() && !address.is_link_local() &&
+         !address.is_unspecified();
 }
 
 }  // namespace
@@ -301,11 +308,12 @@ absl::StatusOr<IpAddress> ChooseNodeAddress(const std::vector<Link>& links,
   }
   for (const InterfaceAddress& entry : addresses) {
     for (const Link& link : links) {
-      if (link.index == entry.link_index && link.up && !link.loopback && IsGlobal(entry, v6)) return entry.cidr.address();
+      if (link.index == entry.link_index && link.up && !link.loopback && IsGlobal(entry, v6))
+        return entry.cidr.address();
     }
   }
-  return absl::NotFoundError(StrCat("this host has no global ", v6 ? "IPv6" : "IPv4",
-                                    " address; name one with --node-ip"));
+  return absl::NotFoundError(
+      StrCat("this host has no global ", v6 ? "IPv6" : "IPv4", " address; name one with --node-ip"));
 }
 
 absl::StatusOr<IpAddress> NodeAddress(bool v6) {

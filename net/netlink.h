@@ -1,5 +1,6 @@
-// rtnetlink through libmnl: links, addresses and routes of the calling thread's network namespace. Calls are synchronous
-// (the kernel answers within microseconds). Idempotent: adding what is there and deleting what is gone succeed.
+// rtnetlink through libmnl: links, addresses and routes of the calling thread's network namespace. Calls are
+// synchronous (the kernel answers within microseconds). Idempotent: adding what is there and deleting what is
+// gone succeed.
 #pragma once
 
 #include <absl/status/status.h>
@@ -31,12 +32,12 @@ struct InterfaceAddress {
 };
 
 struct Route {
-  std::optional<Cidr> destination;   // nullopt: default route
+  std::optional<Cidr> destination;  // nullopt: default route
   std::optional<IpAddress> gateway;
   std::string link_name;
   std::optional<IpAddress> preferred_source;
   uint32_t metric = 0;
-  bool v6 = false;                   // of a default route without gateway
+  bool v6 = false;  // of a default route without gateway
 };
 
 class Netlink {
@@ -59,7 +60,6 @@ class Netlink {
 
  private:
   explicit Netlink(mnl_socket* socket) : socket_(socket) {}
-  // Sends one request built in `buffer`; calls `each` per answer.
   mnl_socket* socket_ = nullptr;
   uint32_t sequence_ = 0;
 };

@@ -10,13 +10,17 @@
 namespace keelson::net {
 namespace {
 
-InterfaceAddress Address(int index, const char* link, const char* cidr) { return {index, link, *Cidr::Parse(cidr)}; }
+InterfaceAddress Address(int index, const char* link, const char* cidr) {
+  return {index, link, *Cidr::Parse(cidr)};
+}
 
 TEST(ChooseNodeAddressTest, FollowsTheDefaultRoute) {
-  std::vector<Link> links = {{1, "lo", true, true, 65536}, {2, "eth0", true, false, 1500}, {3, "eth1", true, false, 1500}};
-  std::vector<InterfaceAddress> addresses = {Address(1, "lo", "127.0.0.1/8"), Address(2, "eth0", "10.0.0.5/24"),
-                                             Address(3, "eth1", "192.168.1.5/24"), Address(3, "eth1", "fe80::1/64"),
-                                             Address(3, "eth1", "2001:db8::5/64")};
+  std::vector<Link> links = {
+      {1, "lo", true, true, 65536}, {2, "eth0", true, false, 1500}, {3, "eth1", true, false, 1500}};
+  std::vector<InterfaceAddress> addresses = {
+      Address(1, "lo", "127.0.0.1/8"), Address(2, "eth0", "10.0.0.5/24"),
+      Address(3, "eth1", "192.168.1.5/24"), Address(3, "eth1", "fe80::1/64"),
+      Address(3, "eth1", "2001:db8::5/64")};
   Route cheap, dear;
   cheap.gateway = *IpAddress::Parse("192.168.1.1");
   cheap.link_name = "eth1";
@@ -37,7 +41,8 @@ TEST(NetlinkTest, SeesLoopback) {
   Netlink netlink = *Netlink::Open();
   auto links = netlink.ListLinks();
   ASSERT_TRUE(links.ok()) << links.status();
-  EXPECT_TRUE(std::any_of(links->begin(), links->end(), [](const Link& l) { return l.name == "lo" && l.loopback; }));
+  EXPECT_TRUE(
+      std::any_of(links->begin(), links->end(), [](const Link& l) { return l.name == "lo" && l.loopback; }));
   EXPECT_TRUE(netlink.ListAddresses().ok());
   EXPECT_TRUE(netlink.ListRoutes().ok());
   EXPECT_TRUE(absl::IsNotFound(netlink.SetLinkUp("no-such-link")));
@@ -55,8 +60,8 @@ int ChangeThings() {
   auto has = [&](const Cidr& wanted) {
     auto list = netlink->ListAddresses();
     return list.ok() && std::any_of(list->begin(), list->end(), [&](const InterfaceAddress& a) {
-      return a.cidr == wanted && a.link_name == "lo";
-    });
+             return a.cidr == wanted && a.link_name == "lo";
+           });
   };
   if (!has(address)) return 5;
   Cidr v6 = *Cidr::Parse("fd00::10/128");
@@ -68,7 +73,9 @@ int ChangeThings() {
   if (!netlink->AddRoute(route).ok() || !netlink->AddRoute(route).ok()) return 7;
   auto routes = netlink->ListRoutes();
   if (!routes.ok()) return 8;
-  if (std::none_of(routes->begin(), routes->end(), [&](const Route& r) { return r.destination == route.destination; })) return 9;
+  if (std::none_of(routes->begin(), routes->end(),
+                   [&](const Route& r) { return r.destination == route.destination; }))
+    return 9;
   if (!netlink->DeleteRoute(route).ok() || !netlink->DeleteRoute(route).ok()) return 10;
   if (!netlink->DeleteAddress("lo", address).ok()) return 11;
   if (!netlink->DeleteAddress("lo", address).ok()) return 12;

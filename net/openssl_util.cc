@@ -33,7 +33,8 @@ std::string TakeBio(BIO* bio) {
 std::vector<X509Ptr> ReadCertificates(std::string_view pem) {
   std::vector<X509Ptr> out;
   BioPtr bio = MemoryBio(pem);
-  while (X509* certificate = PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)) out.emplace_back(certificate);
+  while (X509* certificate = PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr))
+    out.emplace_back(certificate);
   ERR_clear_error();
   return out;
 }

@@ -77,9 +77,11 @@ absl::Status SetSerial(X509* certificate) {
 
 absl::Status AddName(X509_NAME* name, const char* field, std::string_view value) {
   if (value.size() > kMaxNameBytes) {
-    return absl::InvalidArgumentError(StrCat("certificate subject ", field, " over ", kMaxNameBytes, " bytes: ", value));
+    return absl::InvalidArgumentError(
+        StrCat("certificate subject ", field, " over ", kMaxNameBytes, " bytes: ", value));
   }
-  if (X509_NAME_add_entry_by_txt(name, field, MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(value.data()),
+  if (X509_NAME_add_entry_by_txt(name, field, MBSTRING_UTF8,
+                                 reinterpret_cast<const unsigned char*>(value.data()),
                                  static_cast<int>(value.size()), -1, 0) != 1) {
     return OpensslStatus(StrCat("certificate subject ", field));
   }
@@ -111,7 +113,8 @@ absl::Status AddSubjectAltNames(X509* certificate, const CertificateSpec& spec) 
     if (!address.ok()) return Annotate(address.status(), "certificate SAN");
     std::string bytes = address->ToBytes();
     ASN1_OCTET_STRING* octets = ASN1_OCTET_STRING_new();
-    ASN1_OCTET_STRING_set(octets, reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
+    ASN1_OCTET_STRING_set(octets, reinterpret_cast<const unsigned char*>(bytes.data()),
+                          static_cast<int>(bytes.size()));
     GENERAL_NAME* name = GENERAL_NAME_new();
     GENERAL_NAME_set0_value(name, GEN_IPADD, octets);
     sk_GENERAL_NAME_push(names.get(), name);
@@ -147,10 +150,11 @@ absl::StatusOr<std::string> GeneratePrivateKeyPem() {
   return KeyToPem(key.get());
 }
 
-absl::StatusOr<CertificateAuthority> CertificateAuthority::Create(std::string_view common_name, absl::Time now,
-                                                                  absl::Duration validity) {
+absl::StatusOr<CertificateAuthority> CertificateAuthority::Create(std::string_view common_name,
+                                                                  absl::Time now, absl::Duration validity) {
   ASSIGN_OR_RETURN(KeyPtr key, GenerateKey());
-  ASSIGN_OR_RETURN(X509Ptr certificate, NewCertificate(key.get(), now - kCertificateBackdate, now + validity));
+  ASSIGN_OR_RETURN(X509Ptr certificate,
+                   NewCertificate(key.get(), now - kCertificateBackdate, now + validity));
   X509* x509 = certificate.get();
   X509_NAME* subject = X509_get_subject_name(x509);
   RETURN_IF_ERROR(AddName(subject, "CN", common_name));
@@ -158,7 +162,8 @@ absl::StatusOr<CertificateAuthority> CertificateAuthority::Create(std::string_vi
   X509V3_CTX context;
   X509V3_set_ctx(&context, x509, x509, nullptr, nullptr, 0);
   RETURN_IF_ERROR(AddExtension(x509, &context, NID_basic_constraints, "critical,CA:TRUE,pathlen:0"));
-  RETURN_IF_ERROR(AddExtension(x509, &context, NID_key_usage, "critical,digitalSignature,keyCertSign,cRLSign"));
+  RETURN_IF_ERROR(
+      AddExtension(x509, &context, NID_key_usage, "critical,digitalSignature,keyCertSign,cRLSign"));
   RETURN_IF_ERROR(AddExtension(x509, &context, NID_subject_key_identifier, "hash"));
   if (X509_sign(x509, key.get(), EVP_sha256()) == 0) return OpensslStatus("sign certificate");
   KeyPair pair;
@@ -169,7 +174,8 @@ absl::StatusOr<CertificateAuthority> CertificateAuthority::Create(std::string_vi
 
 absl::StatusOr<CertificateAuthority> CertificateAuthority::Load(KeyPair pair) {
   ASSIGN_OR_RETURN(CertificateInfo info, ParseCertificate(pair.certificate_pem));
-  if (!info.is_ca) return absl::InvalidArgumentError(StrCat("certificate of ", info.common_name, " is not a CA's"));
+  if (!info.is_ca)
+    return absl::InvalidArgumentError(StrCat("certificate of ", info.common_name, " is not a CA's"));
   RETURN_IF_ERROR(CheckKeyPair(pair));
   return CertificateAuthority(std::move(pair));
 }
@@ -191,7 +197,8 @@ absl::StatusOr<KeyPair> CertificateAuthority::Issue(const CertificateSpec& spec,
   ASSIGN_OR_RETURN(X509Ptr certificate, NewCertificate(key.get(), not_before, not_after));
   X509* x509 = certificate.get();
   X509_NAME* subject = X509_get_subject_name(x509);
-  for (const std::string& organization : spec.organizations) RETURN_IF_ERROR(AddName(subject, "O", organization));
+  for (const std::string& organization : spec.organizations)
+    RETURN_IF_ERROR(AddName(subject, "O", organization));
   if (!spec.common_name.empty()) RETURN_IF_ERROR(AddName(subject, "CN", spec.common_name));
   X509_set_issuer_name(x509, X509_get_subject_name(issuer.get()));
   X509V3_CTX context;

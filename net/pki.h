@@ -1,5 +1,5 @@
-// Certificates of the cluster: ECDSA P-256 authority and leaf certificates. Time comes from the caller; keys and
-// serial numbers from OpenSSL's generator. Private keys are PKCS#8 PEM, unencrypted, files 0600.
+// Certificates of the cluster: ECDSA P-256 authority and leaf certificates. Time comes from the caller; keys
+// and serial numbers from OpenSSL's generator. Private keys are PKCS#8 PEM, unencrypted, files 0600.
 #pragma once
 
 #include <absl/status/status.h>
@@ -44,7 +44,7 @@ struct CertificateInfo {
   absl::Time not_before, not_after;
   std::string issuer_common_name;
   std::string serial_hex;
-  std::string fingerprint_sha256;         // lower-case hex of the DER
+  std::string fingerprint_sha256;  // lower-case hex of the DER
 };
 
 class CertificateAuthority {
@@ -55,7 +55,8 @@ class CertificateAuthority {
   // InvalidArgument: not a CA certificate, or the key is another's.
   static absl::StatusOr<CertificateAuthority> Load(KeyPair pair);
   // Files as SaveKeyPair writes them. Missing files: NotFound.
-  static absl::StatusOr<CertificateAuthority> LoadFiles(const std::string& cert_path, const std::string& key_path);
+  static absl::StatusOr<CertificateAuthority> LoadFiles(const std::string& cert_path,
+                                                        const std::string& key_path);
 
   absl::StatusOr<KeyPair> Issue(const CertificateSpec& spec, absl::Time now) const;
   const std::string& certificate_pem() const { return pair_.certificate_pem; }
@@ -78,7 +79,8 @@ absl::Status VerifyCertificate(std::string_view certificate_pem, std::string_vie
 // InvalidArgument when the private key does not belong to the certificate.
 absl::Status CheckKeyPair(const KeyPair& pair);
 
-// Key first (0600), then the certificate (0644), each atomically and durably; folders are made (0700 for the key's).
+// Key first (0600), then the certificate (0644), each atomically and durably; folders are made (0700 for the
+// key's).
 absl::Status SaveKeyPair(const KeyPair& pair, const std::string& cert_path, const std::string& key_path);
 // NotFound when either is missing; InvalidArgument when they do not belong together.
 absl::StatusOr<KeyPair> LoadKeyPair(const std::string& cert_path, const std::string& key_path);

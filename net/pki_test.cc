@@ -57,10 +57,13 @@ TEST(PkiTest, VerificationByOpenssl) {
   spec.client = true;
   KeyPair pair = *ca.Issue(spec, kNow);
   EXPECT_TRUE(VerifyCertificate(pair.certificate_pem, ca.certificate_pem(), kNow).ok());
-  EXPECT_TRUE(VerifyCertificate(pair.certificate_pem, ca.certificate_pem(), kNow, CertificateUse::kClient).ok());
-  EXPECT_FALSE(VerifyCertificate(pair.certificate_pem, ca.certificate_pem(), kNow, CertificateUse::kServer).ok());
+  EXPECT_TRUE(
+      VerifyCertificate(pair.certificate_pem, ca.certificate_pem(), kNow, CertificateUse::kClient).ok());
+  EXPECT_FALSE(
+      VerifyCertificate(pair.certificate_pem, ca.certificate_pem(), kNow, CertificateUse::kServer).ok());
   EXPECT_FALSE(VerifyCertificate(pair.certificate_pem, other.certificate_pem(), kNow).ok());
-  absl::Status expired = VerifyCertificate(pair.certificate_pem, ca.certificate_pem(), kNow + absl::Hours(24 * 366));
+  absl::Status expired =
+      VerifyCertificate(pair.certificate_pem, ca.certificate_pem(), kNow + absl::Hours(24 * 366));
   EXPECT_TRUE(absl::IsFailedPrecondition(expired));
   EXPECT_TRUE(absl::StrContains(expired.message(), "expired"));
   EXPECT_FALSE(VerifyCertificate(pair.certificate_pem, ca.certificate_pem(), kNow - absl::Hours(2)).ok());
@@ -80,7 +83,8 @@ TEST(PkiTest, Renewal) {
   spec.dns_names = {"new-name"};
   EXPECT_FALSE(CertificateCovers(info, spec));
   // A leaf never outlives its authority.
-  CertificateInfo late = *ParseCertificate(ca.Issue(spec, kNow + kDefaultCaValidity - absl::Hours(1))->certificate_pem);
+  CertificateInfo late =
+      *ParseCertificate(ca.Issue(spec, kNow + kDefaultCaValidity - absl::Hours(1))->certificate_pem);
   EXPECT_EQ(late.not_after, kNow + kDefaultCaValidity);
 }
 

@@ -19,7 +19,7 @@ namespace keelson::net {
 namespace {
 
 constexpr size_t kMaxTableBytes = 64 << 20;
-constexpr int kTcpListen = 0x0a;   // include/net/tcp_states.h
+constexpr int kTcpListen = 0x0a;  // include/net/tcp_states.h
 constexpr int kUdpUnconnected = 0x07;
 
 // "0100007F:192B": 32-bit words in the machine's byte order, then the port.
@@ -48,7 +48,9 @@ void ParseTable(const std::string& table, bool udp, std::vector<ListeningSocket>
     uint32_t state = 0;
     ListeningSocket socket;
     socket.udp = udp;
-    if (!absl::SimpleHexAtoi(fields[3], &state) || static_cast<int>(state) != (udp ? kUdpUnconnected : kTcpListen)) continue;
+    if (!absl::SimpleHexAtoi(fields[3], &state) ||
+        static_cast<int>(state) != (udp ? kUdpUnconnected : kTcpListen))
+      continue;
     if (!ParseEndpoint(Sv(fields[1]), &socket.address, &socket.port)) continue;
     if (!absl::SimpleAtoi(fields[9], &socket.inode)) continue;
     out->push_back(socket);
@@ -98,7 +100,8 @@ absl::StatusOr<std::vector<ListeningSocket>> ListListeningSockets(const std::str
   return out;
 }
 
-absl::StatusOr<std::optional<PortOwner>> FindPortOwner(uint16_t port, bool udp, const std::string& proc_root) {
+absl::StatusOr<std::optional<PortOwner>> FindPortOwner(uint16_t port, bool udp,
+                                                       const std::string& proc_root) {
   ASSIGN_OR_RETURN(std::vector<ListeningSocket> sockets, ListListeningSockets(proc_root));
   auto it = std::find_if(sockets.begin(), sockets.end(),
                          [&](const ListeningSocket& s) { return s.udp == udp && s.port == port; });
@@ -108,7 +111,8 @@ absl::StatusOr<std::optional<PortOwner>> FindPortOwner(uint16_t port, bool udp, 
   std::string link = StrCat("socket:[", it->inode, "]");
   ForEachEntry(proc_root, [&](std::string_view name) {
     int pid = 0;
-    if (!absl::SimpleAtoi(Av(name), &pid) || !HoldsSocket(StrCat(proc_root, "/", name, "/fd"), link)) return true;
+    if (!absl::SimpleAtoi(Av(name), &pid) || !HoldsSocket(StrCat(proc_root, "/", name, "/fd"), link))
+      return true;
     owner.pid = pid;
     auto command = ReadFile(StrCat(proc_root, "/", name, "/comm"), 4096);
     if (command.ok()) owner.command = command->substr(0, command->find('\n'));

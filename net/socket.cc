@@ -58,9 +58,12 @@ int BioRead(BIO* bio, char* data, int size) {
 
 long BioControl(BIO* bio, int command, long, void*) {
   switch (command) {
-    case BIO_CTRL_FLUSH: return 1;
-    case BIO_CTRL_EOF: return BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0;
-    default: return 0;
+    case BIO_CTRL_FLUSH:
+      return 1;
+    case BIO_CTRL_EOF:
+      return BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0;
+    default:
+      return 0;
   }
 }
 
@@ -120,7 +123,8 @@ ssize_t Socket::SslResult(int result, bool reading) {
         error_ = absl::UnavailableError(StrCat("connection lost: ", std::strerror(error_number)));
       }
       return kIoError;
-    default: break;
+    default:
+      break;
   }
   if (error_.ok()) error_ = absl::UnavailableError(OpensslError("TLS"));
   ERR_clear_error();
@@ -149,7 +153,8 @@ ssize_t Socket::TryWritev(const iovec* pieces, int count) {
   if (ssl_ != nullptr) {
     ERR_clear_error();
     errno = 0;
-    int n = SSL_write(ssl_, pieces[0].iov_base, static_cast<int>(std::min<size_t>(pieces[0].iov_len, 1 << 30)));
+    int n =
+        SSL_write(ssl_, pieces[0].iov_base, static_cast<int>(std::min<size_t>(pieces[0].iov_len, 1 << 30)));
     return n > 0 ? n : SslResult(n, false);
   }
   msghdr message{};
@@ -254,7 +259,8 @@ Task<absl::Status> Socket::ServerHandshake(std::shared_ptr<TlsServerContext> con
   return Handshake();
 }
 
-Task<absl::Status> Socket::ClientHandshake(std::shared_ptr<TlsClientContext> context, std::string server_name) {
+Task<absl::Status> Socket::ClientHandshake(std::shared_ptr<TlsClientContext> context,
+                                           std::string server_name) {
   ssl_ = SSL_new(context->native());
   KEELSON_CHECK(ssl_ != nullptr, "SSL_new");
   context_ = context;
@@ -324,7 +330,8 @@ void InputBuffer::Reserve(size_t want) {
     end_ -= begin_;
     begin_ = 0;
   }
-  if (data_.size() - end_ < want) data_.resize(std::max(end_ + want, std::min<size_t>(data_.size() * 2, 1 << 20)));
+  if (data_.size() - end_ < want)
+    data_.resize(std::max(end_ + want, std::min<size_t>(data_.size() * 2, 1 << 20)));
 }
 
 ssize_t InputBuffer::FillFrom(Socket* socket, size_t want) {
@@ -368,7 +375,8 @@ namespace {
 
 class SocketStream : public ByteStream {
  public:
-  SocketStream(SocketOwner socket, std::string early) : socket_(std::move(socket)), early_(std::move(early)) {}
+  SocketStream(SocketOwner socket, std::string early)
+      : socket_(std::move(socket)), early_(std::move(early)) {}
 
   Task<absl::StatusOr<size_t>> Read(char* buffer, size_t size) override {
     if (!early_.empty()) {
@@ -433,7 +441,7 @@ class ConnectTimer {
 }  // namespace
 
 Task<absl::StatusOr<SocketOwner>> ConnectSocket(Executor executor, std::string sockaddr_bytes, Clock* clock,
-                                                 absl::Duration timeout) {
+                                                absl::Duration timeout) {
   const sockaddr* address = reinterpret_cast<const sockaddr*>(sockaddr_bytes.data());
   Fd fd(::socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd.valid()) co_return ErrnoStatus(errno, "socket");

@@ -1,6 +1,7 @@
-// Socket: a non-blocking descriptor with an optional TLS session on it, and the waits for its readiness. Internal to
-// net/; the server, the client and the ByteStreams handed out all sit on it. OpenSSL works directly on the
-// descriptor, so that an idle connection owns no buffers and a request costs one read and one write.
+// Socket: a non-blocking descriptor with an optional TLS session on it, and the waits for its readiness.
+// Internal to net/; the server, the client and the ByteStreams handed out all sit on it. OpenSSL works
+// directly on the descriptor, so that an idle connection owns no buffers and a request costs one read and one
+// write.
 #pragma once
 
 #include <absl/functional/any_invocable.h>
@@ -140,6 +141,6 @@ Task<absl::Status> WriteAll(std::shared_ptr<Socket> socket, std::string_view dat
 
 // connect(2) to one address, given as the bytes of a sockaddr. Unavailable, DeadlineExceeded.
 Task<absl::StatusOr<SocketOwner>> ConnectSocket(Executor executor, std::string sockaddr_bytes, Clock* clock,
-                                                 absl::Duration timeout);
+                                                absl::Duration timeout);
 
 }  // namespace keelson::net

@@ -90,7 +90,8 @@ class TempDir {
 
 struct TestPki {
   explicit TestPki(absl::Time now = absl::Now())
-      : ca(*CertificateAuthority::Create("test-ca", now)), other_ca(*CertificateAuthority::Create("other-ca", now)) {
+      : ca(*CertificateAuthority::Create("test-ca", now)),
+        other_ca(*CertificateAuthority::Create("other-ca", now)) {
     CertificateSpec server_spec;
     server_spec.common_name = "server";
     server_spec.dns_names = {"localhost", "kubernetes.default"};

@@ -20,8 +20,8 @@ constexpr size_t kAlpnBytes = sizeof kAlpn - 1;
 // TLS 1.2 only; 1.3 has its own fixed set.
 constexpr char kCiphers[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
 
-int SelectAlpn(SSL*, const unsigned char** out, unsigned char* out_length, const unsigned char* in, unsigned in_length,
-               void*) {
+int SelectAlpn(SSL*, const unsigned char** out, unsigned char* out_length, const unsigned char* in,
+               unsigned in_length, void*) {
   unsigned char* chosen = nullptr;
   int result = SSL_select_next_proto(&chosen, out_length, kAlpn, kAlpnBytes, in, in_length);
   *out = chosen;

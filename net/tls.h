@@ -1,5 +1,5 @@
-// TLS settings shared by server and client: OpenSSL behind two immutable, shareable contexts. TLS 1.2 or newer,
-// ALPN http/1.1, no session tickets (a reloaded CA takes effect on the next connection).
+// TLS settings shared by server and client: OpenSSL behind two immutable, shareable contexts. TLS 1.2 or
+// newer, ALPN http/1.1, no session tickets (a reloaded CA takes effect on the next connection).
 #pragma once
 
 #include <absl/status/status.h>
@@ -16,11 +16,11 @@ namespace keelson::net {
 
 // What a peer's certificate says.
 struct PeerCertificate {
-  bool verified = false;             // chain to our CA bundle, in time, right purpose
-  std::string verify_error;          // why not
-  std::string common_name;           // Kubernetes: user name
+  bool verified = false;                   // chain to our CA bundle, in time, right purpose
+  std::string verify_error;                // why not
+  std::string common_name;                 // Kubernetes: user name
   std::vector<std::string> organizations;  // Kubernetes: groups
-  std::string fingerprint_sha256;    // lower-case hex of the DER
+  std::string fingerprint_sha256;          // lower-case hex of the DER
   absl::Time not_after = absl::InfinitePast();
 };
 
@@ -32,9 +32,9 @@ enum class ClientCertificates {
 };
 
 struct TlsServerConfig {
-  std::string certificate_pem;   // leaf first, then intermediates
+  std::string certificate_pem;  // leaf first, then intermediates
   std::string private_key_pem;
-  std::string client_ca_pem;     // bundle; needed unless kNone
+  std::string client_ca_pem;  // bundle; needed unless kNone
   ClientCertificates client_certificates = ClientCertificates::kNone;
 };
 
@@ -53,8 +53,8 @@ class TlsServerContext {
 };
 
 struct TlsClientConfig {
-  std::string ca_pem;            // bundle; empty: the system's
-  std::string certificate_pem;   // optional client certificate
+  std::string ca_pem;           // bundle; empty: the system's
+  std::string certificate_pem;  // optional client certificate
   std::string private_key_pem;
   bool insecure_skip_verify = false;  // encrypts but does not know to whom
 };

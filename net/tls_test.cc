@@ -15,12 +15,15 @@ namespace {
 // Answers with what it knows of the client.
 class WhoHandler : public HttpHandler {
  public:
-  Task<void> Handle(HttpRequest request, ResponseWriter& writer) override { return Answer(std::move(request), &writer); }
+  Task<void> Handle(HttpRequest request, ResponseWriter& writer) override {
+    return Answer(std::move(request), &writer);
+  }
   Task<void> Answer(HttpRequest request, ResponseWriter* writer) {
     std::string text = "anonymous";
     if (request.peer_certificate != nullptr) {
       const PeerCertificate& peer = *request.peer_certificate;
-      text = StrCat(peer.verified ? "verified " : "unverified ", peer.common_name, " ", absl::StrJoin(peer.organizations, ","));
+      text = StrCat(peer.verified ? "verified " : "unverified ", peer.common_name, " ",
+                    absl::StrJoin(peer.organizations, ","));
     }
     HttpResponse response(200, "text/plain", text);
     Task<absl::Status> send = writer->Send(std::move(response));
@@ -50,7 +53,8 @@ class TlsTest : public ::testing::Test {
     listen.tls = pki_.Server(mode);
     port_ = *server_.ListenTcp(listen);
   }
-  std::string Get(std::shared_ptr<TlsClientContext> tls, std::string host = "127.0.0.1", std::string name = "") {
+  std::string Get(std::shared_ptr<TlsClientContext> tls, std::string host = "127.0.0.1",
+                  std::string name = "") {
     HttpEndpoint endpoint;
     endpoint.host = host;
     endpoint.port = port_;

@@ -31,7 +31,8 @@ uint64_t ReadBigEndian(std::string_view bytes) {
 }
 
 void Mask(std::string* data, size_t from, std::string_view key) {
-  for (size_t i = from; i < data->size(); ++i) (*data)[i] = static_cast<char>((*data)[i] ^ key[(i - from) % 4]);
+  for (size_t i = from; i < data->size(); ++i)
+    (*data)[i] = static_cast<char>((*data)[i] ^ key[(i - from) % 4]);
 }
 
 }  // namespace
@@ -75,7 +76,8 @@ std::string WebSocketClosePayload(uint16_t code, std::string_view reason) {
   AppendBigEndian(&out, code, 2);
   size_t length = std::min(reason.size(), kMaxControlPayloadBytes - 2);
   // Not in the middle of a UTF-8 sequence.
-  while (length < reason.size() && length > 0 && (static_cast<uint8_t>(reason[length]) & 0xc0) == 0x80) --length;
+  while (length < reason.size() && length > 0 && (static_cast<uint8_t>(reason[length]) & 0xc0) == 0x80)
+    --length;
   out.append(reason.substr(0, length));
   return out;
 }
@@ -92,7 +94,8 @@ absl::StatusOr<std::optional<WebSocketFrame>> WebSocketDecoder::Next() {
   uint64_t length = second & 0x7f;
   size_t header = 2;
   if (IsControl(opcode)) {
-    if (!final || length > kMaxControlPayloadBytes) return absl::InvalidArgumentError("websocket: bad control frame");
+    if (!final || length > kMaxControlPayloadBytes)
+      return absl::InvalidArgumentError("websocket: bad control frame");
   } else if ((opcode == 0) != in_message_) {
     return absl::InvalidArgumentError("websocket: fragments out of order");
   }
@@ -106,7 +109,8 @@ absl::StatusOr<std::optional<WebSocketFrame>> WebSocketDecoder::Next() {
     }
   }
   if (length > max_payload_bytes_) {
-    return absl::ResourceExhaustedError(StrCat("websocket: frame of ", length, " bytes, limit ", max_payload_bytes_));
+    return absl::ResourceExhaustedError(
+        StrCat("websocket: frame of ", length, " bytes, limit ", max_payload_bytes_));
   }
   size_t key_bytes = masked ? 4 : 0;
   if (in.size() < header + key_bytes + length) return std::optional<WebSocketFrame>();

@@ -12,7 +12,14 @@
 
 namespace keelson::net {
 
-enum class WebSocketOpcode : uint8_t { kContinuation = 0, kText = 1, kBinary = 2, kClose = 8, kPing = 9, kPong = 10 };
+enum class WebSocketOpcode : uint8_t {
+  kContinuation = 0,
+  kText = 1,
+  kBinary = 2,
+  kClose = 8,
+  kPing = 9,
+  kPong = 10
+};
 
 struct WebSocketFrame {
   WebSocketOpcode opcode = WebSocketOpcode::kBinary;
@@ -37,8 +44,8 @@ class WebSocketDecoder {
       : expect_mask_(expect_mask), max_payload_bytes_(max_payload_bytes) {}
 
   void Append(std::string_view bytes) { input_.append(bytes); }
-  // The next whole frame; nullopt: more bytes are needed. InvalidArgument (close code 1002): protocol violation;
-  // ResourceExhausted (1009): too large. After an error the stream is dead.
+  // The next whole frame; nullopt: more bytes are needed. InvalidArgument (close code 1002): protocol
+  // violation; ResourceExhausted (1009): too large. After an error the stream is dead.
   absl::StatusOr<std::optional<WebSocketFrame>> Next();
 
  private:

@@ -57,7 +57,8 @@ TEST(WebSocketTest, Violations) {
       {"fragmented control", std::string("\x09\x00", 2), false, absl::StatusCode::kInvalidArgument},
       {"long control", std::string("\x89\x7e\x00\x80", 4), false, absl::StatusCode::kInvalidArgument},
       {"stray continuation", std::string("\x80\x00", 2), false, absl::StatusCode::kInvalidArgument},
-      {"long form of a short length", std::string("\x82\x7e\x00\x01", 4), false, absl::StatusCode::kInvalidArgument},
+      {"long form of a short length", std::string("\x82\x7e\x00\x01", 4), false,
+       absl::StatusCode::kInvalidArgument},
       {"too large", std::string("\x82\x7f\x00\x00\x00\x01\x00\x00\x00\x00", 10), false,
        absl::StatusCode::kResourceExhausted},
   };
