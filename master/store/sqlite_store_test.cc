@@ -169,13 +169,16 @@ TEST_F(SqliteStoreTest, UnwritableFolderIsNamed) {
 }
 
 TEST_F(SqliteStoreTest, OneCommitServesAllThatWait) {
-  ASSERT_TRUE(Open().ok());
+  // On the loop, what waits does not depend on the speed of a thread.
+  LogStoreOptions log;
+  log.use_thread = false;
+  ASSERT_TRUE(Open(log).ok());
   std::vector<Task<absl::StatusOr<Revision>>> writes;
   for (int i = 0; i < 500; ++i) writes.push_back(store_->Create(StrCat("/", i), ToBytes("v")));
   Revision expected = 2;
   for (const absl::StatusOr<Revision>& revision : loop_.AwaitAll(std::move(writes))) EXPECT_EQ(*revision, expected++);
   EXPECT_EQ(store_->committed_rows(), 500u);
-  EXPECT_LT(store_->commits(), 50u);
+  EXPECT_LE(store_->commits(), 3u);
 }
 
 TEST_F(SqliteStoreTest, HistoryIsBounded) {
