@@ -35,6 +35,9 @@ class ProbeManager {
  public:
   virtual ~ProbeManager() = default;
 
+  // Where targets are looked up. The kubelet sets it once, before set_listener; it outlives the last RemovePod.
+  virtual void set_status_provider(const PodStatusProvider* provider) = 0;
+
   // Called on the loop, never inside AddPod/RemovePod. The kubelet sets it once before the first AddPod.
   virtual void set_listener(std::function<void(const ProbeEvent&)> listener) = 0;
 

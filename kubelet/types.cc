@@ -68,18 +68,6 @@ std::string ContainerHash(const corev1::Container& container) {
 
 bool IsTerminalPhase(std::string_view phase) { return phase == "Succeeded" || phase == "Failed"; }
 
-metav1::Time ToApiTime(absl::Time time) {
-  metav1::Time out;
-  out.set_seconds(absl::ToUnixSeconds(time));
-  return out;
-}
-
-absl::Time FromApiTime(const metav1::Time& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
-
-bool IsZero(const metav1::Time& time) { return time.seconds() == 0 && time.nanos() == 0; }
-
 const std::string& ContainerName(const criv1::ContainerStatus& status) {
   if (!status.metadata().name().empty()) return status.metadata().name();
   static const std::string kNone;
@@ -97,6 +85,15 @@ int RestartCount(const criv1::ContainerStatus& status) {
 const criv1::ContainerStatus* RuntimePodStatus::Find(std::string_view container_name) const {
   for (const auto& c : containers) {
     if (ContainerName(c) == container_name) return &c;
+  }
+  return nullptr;
+}
+
+const criv1::ContainerStatus* RuntimePodStatus::FindActive(std::string_view container_name) const {
+  for (const auto& c : containers) {
+    if (ContainerName(c) != container_name) continue;
+    auto it = sandbox_of.find(c.id());
+    if (it == sandbox_of.end() || sandboxes.empty() || it->second == sandboxes.front().id()) return &c;
   }
   return nullptr;
 }

@@ -4,6 +4,7 @@
 #include <absl/time/time.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -65,20 +66,19 @@ std::string ContainerHash(const corev1::Container& container);
 // Phase is Succeeded or Failed.
 bool IsTerminalPhase(std::string_view phase);
 
-metav1::Time ToApiTime(absl::Time time);
-absl::Time FromApiTime(const metav1::Time& time);
-bool IsZero(const metav1::Time& time);
-
 // What the runtime says about one pod (upstream kubecontainer.PodStatus). Sandboxes and containers newest first.
 struct RuntimePodStatus {
   std::string uid, name, ns;
   std::vector<std::string> ips;  // of the newest ready sandbox, primary first
   std::vector<criv1::PodSandboxStatus> sandboxes;
   std::vector<criv1::ContainerStatus> containers;
+  std::map<std::string, std::string> sandbox_of;  // container ID -> sandbox ID
   uint64_t mark = 0;  // PodCache::Mark() taken before the runtime was asked
 
   // Newest by that name, or nullptr.
   const criv1::ContainerStatus* Find(std::string_view container_name) const;
+  // The same among the containers of the newest sandbox.
+  const criv1::ContainerStatus* FindActive(std::string_view container_name) const;
   const criv1::ContainerStatus* FindById(std::string_view container_id) const;
   bool AnyContainerRunning() const;
   bool AnySandboxReady() const;
