@@ -5,7 +5,6 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <boost/asio/signal_set.hpp>
 #include <cerrno>
 #include <cstdio>
 
@@ -21,6 +20,7 @@
 #include "cmd/cluster_pki.h"
 #include "cmd/containerd_files.h"
 #include "cmd/down.h"
+#include "cmd/signals.h"
 #include "cmd/supervisor.h"
 
 namespace keelson {
@@ -144,14 +144,6 @@ Task<absl::Status> WaitForNode(Env* env, ClusterLayout layout, Progress* progres
   }
   progress->Say(StrCat("node ", layout.options.node_name, " is Ready after ", elapsed()));
   co_return absl::OkStatus();
-}
-
-Task<void> WatchSignals(Env* env, AsyncEvent* stop) {
-  boost::asio::signal_set signals(env->executor(), SIGTERM, SIGINT);
-  auto wait = signals.async_wait(boost::asio::use_awaitable);
-  int signal = co_await std::move(wait);
-  LogInfo("stopping", {{"signal", signal}});
-  stop->Set();
 }
 
 Task<absl::Status> Up(Env* env, ClusterLayout layout, int ready_fd) {

@@ -1,0 +1,160 @@
+// `keelson master`: store, API server, controllers and scheduler in one process.
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "base/strings.h"
+#include "cmd/commands.h"
+#include "cmd/signals.h"
+#include "master/apiserver/api_server.h"
+#include "master/controllers/controller_manager.h"
+#include "master/scheduler/scheduler.h"
+#include "master/store/sqlite_store.h"
+#include "net/address.h"
+#include "net/http_server.h"
+#include "net/netlink.h"
+#include "net/tls.h"
+
+namespace keelson {
+namespace {
+
+struct MasterOptions {
+  std::string root;
+  std::string bind_address = "0.0.0.0";
+  std::string advertise_address;
+  uint16_t secure_port = 6443;
+  std::string service_cidr = "10.96.0.0/12";
+  std::string cluster_cidr = "10.244.0.0/16";
+  std::string service_node_ports = "30000-32767";
+  std::string pki_dir;   // "" : ETC/pki
+  std::string data_dir;  // "" : STATE/master
+};
+
+constexpr size_t kMaxPemBytes = 1 << 20;
+
+absl::StatusOr<std::shared_ptr<net::TlsServerContext>> ServerTls(const std::string& pki) {
+  net::TlsServerConfig config;
+  config.client_certificates = net::ClientCertificates::kOptional;
+  ASSIGN_OR_RETURN(config.certificate_pem, ReadFile(pki + "/apiserver.crt", kMaxPemBytes));
+  ASSIGN_OR_RETURN(config.private_key_pem, ReadFile(pki + "/apiserver.key", kMaxPemBytes));
+  ASSIGN_OR_RETURN(config.client_ca_pem, ReadFile(pki + "/ca.crt", kMaxPemBytes));
+  return net::TlsServerContext::Create(config);
+}
+
+absl::StatusOr<std::shared_ptr<net::TlsClientContext>> KubeletTls(const std::string& pki) {
+  net::TlsClientConfig config;
+  ASSIGN_OR_RETURN(config.ca_pem, ReadFile(pki + "/ca.crt", kMaxPemBytes));
+  ASSIGN_OR_RETURN(config.certificate_pem, ReadFile(pki + "/apiserver-kubelet-client.crt", kMaxPemBytes));
+  ASSIGN_OR_RETURN(config.private_key_pem, ReadFile(pki + "/apiserver-kubelet-client.key", kMaxPemBytes));
+  return net::TlsClientContext::Create(config);
+}
+
+absl::Status ParsePortRange(const std::string& text, int* min, int* max) {
+  if (std::sscanf(text.c_str(), "%d-%d", min, max) == 2 && *min > 0 && *min <= *max && *max < 65536) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(StrCat("--service-node-port-range ", text, ": give FIRST-LAST, as 30000-32767"));
+}
+
+// Everything that serves, in the order it is started; stopped in the reverse order.
+Task<absl::Status> Serve(Env* env, MasterOptions options) {
+  absl::Duration start = env->clock().Monotonic();
+  master::ApiServerOptions api;
+  api.service_cidr = options.service_cidr;
+  api.advertise_address = options.advertise_address;
+  api.advertise_port = options.secure_port;
+  CO_RETURN_IF_ERROR_SYNC(ParsePortRange(options.service_node_ports, &api.node_port_min, &api.node_port_max));
+  CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<net::TlsServerContext> tls, ServerTls(options.pki_dir));
+  CO_ASSIGN_OR_RETURN_SYNC(api.kubelet_tls, KubeletTls(options.pki_dir));
+  CO_RETURN_IF_ERROR_SYNC(MakeDirs(options.data_dir, 0700));
+  CO_ASSIGN_OR_RETURN_SYNC(std::unique_ptr<master::Store> store,
+                           master::OpenSqliteStore(*env, options.data_dir + "/store.db"));
+  CO_ASSIGN_OR_RETURN_SYNC(std::unique_ptr<master::ApiServer> server, master::ApiServer::Create(*env, *store, api));
+
+  net::HttpServerOptions http_options;
+  http_options.name = "apiserver";
+  net::HttpServer http(env->executor(), &env->clock(), &server->handler(), http_options);
+  net::HttpServer::TcpListen listen;
+  listen.address = options.bind_address;
+  listen.port = options.secure_port;
+  listen.tls = tls;
+  absl::Status status = http.ListenTcp(listen).status();
+  Scope scope(env->executor());
+  AsyncEvent stop;
+  scope.Spawn("signals", WatchSignals(env, &stop));
+  std::unique_ptr<client::ApiClient> controller_client = server->NewClient("system:kube-controller-manager");
+  std::unique_ptr<client::ApiClient> scheduler_client = server->NewClient("system:kube-scheduler");
+  master::ControllerManagerOptions controller_options;
+  controller_options.service_cidr = options.service_cidr;
+  controller_options.cluster_cidr = options.cluster_cidr;
+  controller_options.advertise_address = options.advertise_address;
+  controller_options.secure_port = options.secure_port;
+  master::ControllerManager controllers(*env, *controller_client, controller_options);
+  if (status.ok()) {
+    Task<absl::Status> serving = server->Start();
+    status = co_await std::move(serving);
+  }
+  if (status.ok()) {
+    LogInfo("serving", {{"address", net::JoinHostPort(options.bind_address, options.secure_port)},
+                        {"after_ms", absl::ToInt64Milliseconds(env->clock().Monotonic() - start)}});
+    Task<absl::Status> managing = controllers.Start();
+    status = co_await std::move(managing);
+  }
+  if (status.ok()) {
+    LogInfo("controllers running", {{"after_ms", absl::ToInt64Milliseconds(env->clock().Monotonic() - start)}});
+    Task<void> wait = stop.Wait();
+    co_await std::move(wait);
+  }
+  Task<void> close_scope = scope.Close();
+  co_await std::move(close_scope);
+  Task<void> stop_controllers = controllers.Stop();
+  co_await std::move(stop_controllers);
+  Task<void> close_http = http.Close();
+  co_await std::move(close_http);
+  Task<void> stop_server = server->Stop();
+  co_await std::move(stop_server);
+  server.reset();
+  Task<void> close_store = store->Close();
+  co_await std::move(close_store);
+  co_return status;
+}
+
+int Run(MasterOptions options) {
+  InitLog(LogOptions{"master"});
+  Paths paths = Paths::WithRoot(options.root);
+  if (options.pki_dir.empty()) options.pki_dir = paths.etc_dir + "/pki";
+  if (options.data_dir.empty()) options.data_dir = paths.state_dir + "/master";
+  if (options.advertise_address.empty()) {
+    auto address = net::NodeAddress();
+    options.advertise_address = address.ok() ? address->ToString() : "127.0.0.1";
+  }
+  RealEnv env(paths);
+  absl::Status status = env.RunUntilDone(Serve(&env, options));
+  if (status.ok()) return 0;
+  LogError("master ended", {{"error", status}});
+  std::fprintf(stderr, "keelson master: %s\n", std::string(status.message()).c_str());
+  return 1;
+}
+
+}  // namespace
+
+void AddMasterCommand(CLI::App& app, int* exit_status) {
+  auto options = std::make_shared<MasterOptions>();
+  CLI::App* command = app.add_subcommand("master", "Kubernetes API server, controllers and scheduler in one process");
+  command->add_option("--root", options->root, "Keep everything below this folder");
+  command->add_option("--bind-address", options->bind_address, "Address to serve on")->capture_default_str();
+  command->add_option("--advertise-address", options->advertise_address, "Where nodes and pods reach it");
+  command->add_option("--secure-port", options->secure_port, "Port to serve on")->capture_default_str();
+  command->add_option("--service-cluster-ip-range", options->service_cidr, "Addresses of Services")->capture_default_str();
+  command->add_option("--cluster-cidr", options->cluster_cidr, "Addresses of pods")->capture_default_str();
+  command->add_option("--service-node-port-range", options->service_node_ports, "Ports of type NodePort")
+      ->capture_default_str();
+  command->add_option("--pki-dir", options->pki_dir, "ca.crt, apiserver.{crt,key}, apiserver-kubelet-client.{crt,key}");
+  command->add_option("--data-dir", options->data_dir, "Folder of the store");
+  command->callback([options, exit_status] { *exit_status = Run(*options); });
+}
+
+}  // namespace keelson
