@@ -1,0 +1,156 @@
+#include "master/apiserver/authorizer.h"
+
+#include <algorithm>
+#include <initializer_list>
+
+#include "api/core/v1/pod.pb.h"
+#include "api/status_error.h"
+#include "base/strings.h"
+
+namespace keelson::master {
+namespace {
+
+using ::k8s::core::v1::Pod;
+
+bool OneOf(std::string_view value, std::initializer_list<std::string_view> choices) {
+  return std::find(choices.begin(), choices.end(), value) != choices.end();
+}
+bool IsRead(std::string_view verb) { return OneOf(verb, {"get", "list", "watch"}); }
+
+// Paths whoever is asked may read.
+bool IsPublicPath(std::string_view path) {
+  return OneOf(path, {"/healthz", "/livez", "/readyz", "/version", "/version/"}) || path.starts_with("/livez/") ||
+         path.starts_with("/readyz/") || path.starts_with("/healthz/");
+}
+// Discovery and schemas: for everyone who is authenticated.
+bool IsDiscoveryPath(std::string_view path) {
+  return OneOf(path, {"/", "/api", "/api/", "/apis", "/apis/", "/openapi", "/version"}) || path.starts_with("/api/") ||
+         path.starts_with("/apis/") || path.starts_with("/openapi/");
+}
+
+bool References(const Pod& pod, std::string_view resource, std::string_view name) {
+  const auto& spec = pod.spec();
+  if (resource == "serviceaccounts") return spec.service_account_name() == name;
+  const bool secret = resource == "secrets";
+  for (const auto& v : spec.volumes()) {
+    const auto& source = v.volume_source();
+    if (secret && source.secret().secret_name() == name) return true;
+    if (!secret && source.config_map().local_object_reference().name() == name) return true;
+    for (const auto& p : source.projected().sources()) {
+      if (secret && p.secret().local_object_reference().name() == name) return true;
+      if (!secret && p.config_map().local_object_reference().name() == name) return true;
+    }
+  }
+  if (secret) {
+    for (const auto& s : spec.image_pull_secrets()) {
+      if (s.name() == name) return true;
+    }
+  }
+  auto in_container = [&](const auto& c) {
+    for (const auto& e : c.env()) {
+      if (secret && e.value_from().secret_key_ref().local_object_reference().name() == name) return true;
+      if (!secret && e.value_from().config_map_key_ref().local_object_reference().name() == name) return true;
+    }
+    for (const auto& e : c.env_from()) {
+      if (secret && e.secret_ref().local_object_reference().name() == name) return true;
+      if (!secret && e.config_map_ref().local_object_reference().name() == name) return true;
+    }
+    return false;
+  };
+  return std::any_of(spec.containers().begin(), spec.containers().end(), in_container) ||
+         std::any_of(spec.init_containers().begin(), spec.init_containers().end(), in_container);
+}
+
+// Some pod bound to the node uses the object.
+bool NodeReferences(const ClusterReader& cluster, std::string_view node, const AuthAttributes& a) {
+  bool found = false;
+  cluster.ForEach("", "pods", a.ns, [&](const api::Message& m) {
+    const auto& pod = static_cast<const Pod&>(m);
+    found = pod.spec().node_name() == node && References(pod, a.resource, a.name);
+    return !found;
+  });
+  return found;
+}
+
+// Which of its pods a node touches is checked by NodeRestriction; here only the kind of access.
+bool NodeMay(std::string_view node, const AuthAttributes& a, const ClusterReader& cluster) {
+  const std::string& v = a.verb;
+  if (a.group == "" && a.resource == "pods") {
+    if (a.subresource.empty()) return IsRead(v) || v == "create" || v == "delete";
+    if (a.subresource == "status") return OneOf(v, {"get", "update", "patch"});
+    return a.subresource == "eviction" && v == "create";
+  }
+  if (a.group == "" && a.resource == "nodes") {
+    if (IsRead(v)) return true;
+    if (v == "create") return a.subresource.empty();
+    return OneOf(v, {"update", "patch"}) && (a.name.empty() || a.name == node);
+  }
+  if (a.group == "" && OneOf(a.resource, {"secrets", "configmaps", "serviceaccounts"})) {
+    // List and watch of one object by field selector are asked with its name set.
+    return IsRead(v) && a.subresource.empty() && !a.name.empty() && NodeReferences(cluster, node, a);
+  }
+  if (a.group == "" && OneOf(a.resource, {"services", "endpoints", "namespaces"})) return IsRead(v);
+  if (OneOf(a.group, {"", "events.k8s.io"}) && a.resource == "events") return OneOf(v, {"create", "update", "patch"});
+  if (a.group == "discovery.k8s.io" && a.resource == "endpointslices") return IsRead(v);
+  if (a.group == "node.k8s.io" && a.resource == "runtimeclasses") return IsRead(v);
+  if (a.group == "scheduling.k8s.io" && a.resource == "priorityclasses") return IsRead(v);
+  if (a.group == "coordination.k8s.io" && a.resource == "leases") {
+    return a.ns == "kube-node-lease" && OneOf(v, {"get", "create", "update", "patch", "delete"}) &&
+           (a.name.empty() || a.name == node);
+  }
+  if (a.group == "authentication.k8s.io") return v == "create" && OneOf(a.resource, {"tokenreviews"});
+  if (a.group == "authorization.k8s.io") return v == "create";
+  return false;
+}
+
+bool ProxyMay(const AuthAttributes& a) {
+  if (a.group == "" && OneOf(a.resource, {"services", "endpoints", "nodes", "pods", "namespaces"})) {
+    // Pods and namespaces for cluster DNS, which runs in the proxy.
+    return IsRead(a.verb) && a.subresource.empty();
+  }
+  if (a.group == "discovery.k8s.io" && a.resource == "endpointslices") return IsRead(a.verb);
+  if (OneOf(a.group, {"", "events.k8s.io"}) && a.resource == "events") {
+    return OneOf(a.verb, {"create", "update", "patch"});
+  }
+  return false;
+}
+
+}  // namespace
+
+bool IsAllowed(const AuthAttributes& a, const ClusterReader& cluster) {
+  if (a.user->IsMaster()) return true;
+  const bool authenticated = a.user->InGroup(kGroupAuthenticated);
+  if (a.resource.empty()) {
+    if (IsPublicPath(a.path)) return a.verb == "get" || a.verb == "head";
+    return authenticated && IsDiscoveryPath(a.path) && a.verb == "get";
+  }
+  if (!authenticated) return false;
+  // What upstream's system:basic-user gives to everyone.
+  if (a.group == "authorization.k8s.io" && a.resource == "selfsubjectaccessreviews") return a.verb == "create";
+  if (a.group == "authentication.k8s.io" && a.resource == "selfsubjectreviews") return a.verb == "create";
+  std::string_view node = a.user->NodeName();
+  if (!node.empty()) return NodeMay(node, a, cluster);
+  if (a.user->name == kUserKubeProxy) return ProxyMay(a);
+  return false;
+}
+
+absl::Status ForbiddenError(const AuthAttributes& a) {
+  if (a.resource.empty()) {
+    std::string message =
+        StrCat("forbidden: User \"", a.user->name, "\" cannot ", a.verb, " path \"", a.path, "\"");
+    api::ApiStatus status;
+    status.set_status("Failure");
+    status.set_message(message);
+    status.set_reason("Forbidden");
+    status.set_code(403);
+    status.mutable_details();
+    return api::FromApiStatus(std::move(status));
+  }
+  std::string resource = a.subresource.empty() ? a.resource : StrCat(a.resource, "/", a.subresource);
+  std::string where = a.ns.empty() ? std::string(" at the cluster scope") : StrCat(" in the namespace \"", a.ns, "\"");
+  return api::Forbidden({a.group, a.resource}, a.name,
+                        StrCat("User \"", a.user->name, "\" cannot ", a.verb, " resource \"", resource,
+                               "\" in API group \"", a.group, "\"", where));
+}
+
+}  // namespace keelson::master
