@@ -11,7 +11,6 @@
 #include "cmd/signals.h"
 #include "master/apiserver/api_server.h"
 #include "master/controllers/controller_manager.h"
-#include "master/scheduler/scheduler.h"
 #include "master/store/sqlite_store.h"
 #include "net/address.h"
 #include "net/http_server.h"
