@@ -37,7 +37,7 @@ constexpr char kLoopback[] = "127.0.0.1";
 constexpr char kHost[] = "";  // this process' namespace
 constexpr int kDialTimeoutMs = 700;
 
-int Sh(const std::string& command) { return std::system((command + " >/dev/null 2>&1").c_str()); }
+int Sh(const std::string& command) { return std::system(("{ " + command + "; } >/dev/null 2>&1").c_str()); }
 
 // Runs `work` on a thread inside that network namespace.
 template <class R>
@@ -391,7 +391,7 @@ TEST_F(ProxyLiveTest, WithoutEndpointsTheClientIsRefusedAtOnce) {
 
 TEST_F(ProxyLiveTest, EndpointsComeAndGo) {
   proxy_->Put(MakeSlice("web", {"10.244.0.3"}));
-  EXPECT_TRUE(Eventually([] { return Spread(kHost, "10.96.0.5", 80, 8) == std::map<std::string, int>{{"pod3", 8}}; }));
+  EXPECT_TRUE(Eventually([] { return Spread(kHost, "10.96.0.5", 80, 20) == std::map<std::string, int>{{"pod3", 20}}; }));
   EXPECT_EQ(Spread("out", kNodeAddress, 30001, 8), (std::map<std::string, int>{{"pod3", 8}}));
   proxy_->Put(MakeSlice("web", {}));
   EXPECT_TRUE(Eventually([] { return Dial(kHost, "10.96.0.5", 80) == "refused"; }));
@@ -434,10 +434,10 @@ TEST_F(ProxyLiveTest, FlushedRulesAreBackWithinASecondAndOthersAreLeftAlone) {
   EXPECT_TRUE(OnlyBoth(Spread("pod2", "10.96.0.5", 80)));
   // One element taken away is noticed as well.
   ASSERT_EQ(Sh("nft delete element ip keelson vips { 10.96.0.5 . tcp . 80 }"), 0);
-  EXPECT_TRUE(Eventually([] { return OnlyBoth(Spread("pod2", "10.96.0.5", 80, 10)); }, 1000));
+  EXPECT_TRUE(Eventually([] { return OnlyBoth(Spread("pod2", "10.96.0.5", 80, 20)); }, 1000));
   ASSERT_EQ(Sh("nft add table ip stranger && nft add chain ip stranger c"), 0);
   proxy_->Put(MakeSlice("web", {"10.244.0.3"}));
-  EXPECT_TRUE(Eventually([] { return Spread(kHost, "10.96.0.5", 80, 5) == std::map<std::string, int>{{"pod3", 5}}; }));
+  EXPECT_TRUE(Eventually([] { return Spread(kHost, "10.96.0.5", 80, 20) == std::map<std::string, int>{{"pod3", 20}}; }));
   EXPECT_EQ(Sh("nft list chain ip stranger c && nft delete table ip stranger"), 0);
 }
 

@@ -4,7 +4,6 @@
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
-#include <ldns/ldns.h>
 
 #include <algorithm>
 #include <cstring>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "base/strings.h"
+#include "proxy/dns/ldns.h"
 
 namespace keelson::proxy::dns {
 namespace {

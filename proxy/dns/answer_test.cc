@@ -1,12 +1,12 @@
 #include "proxy/dns/answer.h"
 
 #include <gtest/gtest.h>
-#include <ldns/ldns.h>
 
 #include <filesystem>
 #include <memory>
 
 #include "base/fd.h"
+#include "proxy/dns/ldns.h"
 #include "proxy/testing/builders.h"
 
 namespace keelson::proxy::dns {
