@@ -207,7 +207,7 @@ absl::Duration PodWorkers::AfterStep(Worker& worker, State state) {
   worker.failures = 0;
   switch (state) {
     case State::kSyncing:
-      worker.refresh = worker.result.acted;
+      worker.refresh = worker.result.acted && !worker.result.fresh;
       if (worker.result.terminal) {
         worker.state = State::kTerminating;
         worker.effective_grace_s = EffectiveGracePeriodS(*worker.pod, nullptr);

@@ -34,7 +34,8 @@ struct KillRequest {
 };
 
 struct SyncResult {
-  bool acted = false;        // the runtime was changed: look at it anew before the next step
+  bool acted = false;        // the runtime was changed: the next step follows at once
+  bool fresh = false;        // what changed is in the cache already; else the next step looks at the runtime anew
   bool terminal = false;     // the pod has reached Succeeded or Failed: terminate it
   std::optional<absl::Duration> retry_after;  // sooner than the periodic sync (a back-off that ends then)
 };

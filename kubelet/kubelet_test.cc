@@ -1,0 +1,396 @@
+// The kubelet as a whole on the fake runtime, the fake API server and the fake clock.
+#include "kubelet/kubelet.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+
+#include "base/fake_env.h"
+#include "base/fd.h"
+#include "client/testing/fake_api_client.h"
+#include "cri/testing/fake_runtime.h"
+#include "kubelet/generate_pod_status.h"
+#include "kubelet/testing/fakes.h"
+
+namespace keelson::kubelet {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string TempRoot() {
+  std::string path = ::testing::TempDir() + "/kubelet_test_XXXXXX";
+  return ::mkdtemp(path.data()) == nullptr ? "" : path;
+}
+
+corev1::Pod MakePod(const std::string& name, const std::string& restart_policy = "Always") {
+  corev1::Pod pod;
+  auto& meta = *pod.mutable_metadata();
+  meta.set_name(name);
+  meta.set_namespace_("default");
+  meta.set_uid("uid-" + name);
+  pod.mutable_spec()->set_node_name("n1");
+  pod.mutable_spec()->set_restart_policy(restart_policy);
+  pod.mutable_spec()->set_termination_grace_period_seconds(30);
+  auto* c = pod.mutable_spec()->add_containers();
+  c->set_name("web");
+  c->set_image("nginx:1.25");
+  pod.mutable_status()->set_phase("Pending");
+  return pod;
+}
+
+class KubeletTest : public ::testing::Test {
+ protected:
+  KubeletTest() : root_(TempRoot()), env_(1, Paths::WithRoot(root_)), runtime_(env_), api_(env_), objects_(api_) {
+    options_.node_name = "n1";
+    options_.node_ips = {"10.0.0.1"};
+    options_.cluster_dns = {"10.96.0.10"};
+    options_.resolv_conf = "";
+    options_.eviction_hard.clear();
+    api_.set_fault([this](const std::string& call) { return fault_ ? fault_(call) : absl::OkStatus(); });
+  }
+  ~KubeletTest() override {
+    StopKubelet();
+    std::filesystem::remove_all(root_);
+  }
+  void StartKubelet() {
+    probes_ = std::make_unique<FakeProbeManager>(env_);
+    events_ = std::make_unique<client::EventRecorder>(env_, api_, "kubelet", "n1");
+    KubeletDeps deps;
+    deps.client = &api_;
+    deps.runtime = &runtime_;
+    deps.images = &runtime_;
+    deps.volumes = &volumes_;
+    deps.probes = probes_.get();
+    deps.objects = &objects_;
+    deps.events = events_.get();
+    kubelet_ = std::make_unique<Kubelet>(env_, deps, options_);
+    ASSERT_TRUE(kubelet_->Start().ok());
+  }
+  // As kill -9 would: nothing is told to anybody.
+  void StopKubelet() {
+    if (kubelet_ == nullptr) return;
+    env_.AwaitVoid(kubelet_->Stop());
+    env_.AwaitVoid(events_->Stop());
+    kubelet_.reset();
+    events_.reset();
+    probes_.reset();
+  }
+  std::shared_ptr<const corev1::Pod> Get(const std::string& name) {
+    return api_.FindAs<corev1::Pod>("default/" + name);
+  }
+  std::string Phase(const std::string& name) {
+    auto pod = Get(name);
+    return pod == nullptr ? "absent" : pod->status().phase();
+  }
+  bool Ready(const std::string& name) {
+    auto pod = Get(name);
+    const corev1::PodCondition* c = pod == nullptr ? nullptr : FindCondition(pod->status(), "Ready");
+    return c != nullptr && c->status() == "True";
+  }
+  bool Until(const std::function<bool()>& done, absl::Duration limit = absl::Minutes(2)) {
+    return env_.RunUntil(done, limit);
+  }
+  std::vector<std::string> Events(const std::string& reason) {
+    std::vector<std::string> out;
+    for (const auto& e : api_.All<corev1::Event>()) {
+      if (e->reason() == reason) out.push_back(e->message());
+    }
+    return out;
+  }
+  std::string WaitingReason(const std::string& name) {
+    auto pod = Get(name);
+    if (pod == nullptr || pod->status().container_statuses_size() == 0) return "";
+    return pod->status().container_statuses(0).state().waiting().reason();
+  }
+
+  std::string root_;
+  FakeEnv env_;
+  cri::FakeRuntime runtime_;
+  client::FakeApiClient api_;
+  std::function<absl::Status(const std::string&)> fault_;
+  FakeVolumeManager volumes_;
+  ApiObjectCache objects_;
+  KubeletOptions options_;
+  std::unique_ptr<FakeProbeManager> probes_;
+  std::unique_ptr<client::EventRecorder> events_;
+  std::unique_ptr<Kubelet> kubelet_;
+};
+
+TEST_F(KubeletTest, PodRunsAndIsReported) {
+  StartKubelet();
+  api_.Put(MakePod("web"));
+  ASSERT_TRUE(Until([&] { return Ready("web"); }, absl::Seconds(5)));
+  auto pod = Get("web");
+  EXPECT_EQ(pod->status().phase(), "Running");
+  EXPECT_EQ(pod->status().qos_class(), "BestEffort");
+  EXPECT_EQ(pod->status().host_ip(), "10.0.0.1");
+  EXPECT_EQ(pod->status().pod_ip(), "10.88.0.2");
+  ASSERT_EQ(pod->status().container_statuses_size(), 1);
+  const auto& c = pod->status().container_statuses(0);
+  EXPECT_TRUE(c.ready());
+  EXPECT_TRUE(c.started());
+  EXPECT_EQ(c.restart_count(), 0);
+  EXPECT_THAT(c.container_id(), HasSubstr("fake://"));
+  EXPECT_TRUE(pod->status().has_start_time());
+  for (const char* reason : {"Pulling", "Pulled", "Created", "Started"}) {
+    EXPECT_TRUE(Until([&] { return !Events(reason).empty(); })) << reason;
+  }
+  auto config = runtime_.SandboxConfig(runtime_.Sandboxes()[0].id());
+  EXPECT_EQ(config->labels().at("io.kubernetes.pod.uid"), "uid-web");
+  EXPECT_EQ(config->linux().cgroup_parent().substr(config->linux().cgroup_parent().size() - 32),
+            "/kubepods/besteffort/poduid-web");
+}
+
+TEST_F(KubeletTest, NodeIsRegisteredReadyAndLeased) {
+  StartKubelet();
+  ASSERT_TRUE(Until(
+      [&] {
+        auto node = api_.FindAs<corev1::Node>("n1");
+        if (node == nullptr) return false;
+        for (const auto& c : node->status().conditions()) {
+          if (c.type() == "Ready" && c.status() == "True") return true;
+        }
+        return false;
+      },
+      absl::Milliseconds(300)));
+  ASSERT_TRUE(Until([&] { return api_.FindAs<::k8s::coordination::v1::Lease>("kube-node-lease/n1") != nullptr; }));
+  auto first = api_.FindAs<::k8s::coordination::v1::Lease>("kube-node-lease/n1")->spec().renew_time();
+  env_.Advance(absl::Seconds(11));
+  auto second = api_.FindAs<::k8s::coordination::v1::Lease>("kube-node-lease/n1")->spec().renew_time();
+  EXPECT_GE(second.seconds() - first.seconds(), 9);
+}
+
+TEST_F(KubeletTest, DeletedPodIsStoppedAndRemoved) {
+  StartKubelet();
+  api_.Put(MakePod("web"));
+  ASSERT_TRUE(Until([&] { return Ready("web"); }));
+  client::DeleteOptions options;
+  options.grace_period_s = 30;
+  ASSERT_TRUE(env_.Await(api_.Delete<corev1::Pod>("default", "web", options)).ok());
+  ASSERT_TRUE(Until([&] { return Phase("web") == "absent"; }));
+  for (const auto& c : runtime_.Containers()) EXPECT_NE(c.state(), criv1::CONTAINER_RUNNING);
+  for (const auto& s : runtime_.Sandboxes()) EXPECT_EQ(s.state(), criv1::SANDBOX_NOTREADY);
+  EXPECT_TRUE(volumes_.mounted.empty());
+  env_.Advance(absl::Minutes(3));  // garbage collection
+  EXPECT_TRUE(runtime_.Containers().empty());
+  EXPECT_TRUE(runtime_.Sandboxes().empty());
+  EXPECT_FALSE(std::filesystem::exists(env_.paths().kubelet_dir + "/pods/uid-web"));
+}
+
+TEST_F(KubeletTest, CrashingContainerBacksOff) {
+  runtime_.set_behavior_hook([](const auto&, const auto&) {
+    cri::ContainerBehavior b;
+    b.exits_after = absl::Seconds(1);
+    b.exit_code = 1;
+    return b;
+  });
+  StartKubelet();
+  api_.Put(MakePod("web"));
+  ASSERT_TRUE(Until([&] { return WaitingReason("web") == "CrashLoopBackOff"; }));
+  auto pod = Get("web");
+  EXPECT_EQ(pod->status().phase(), "Running");
+  EXPECT_EQ(pod->status().container_statuses(0).last_state().terminated().exit_code(), 1);
+  env_.Advance(absl::Minutes(5));
+  pod = Get("web");
+  int restarts = pod->status().container_statuses(0).restart_count();
+  EXPECT_GE(restarts, 4);  // at 1, 11, 32, 73, 154 s ...
+  EXPECT_LE(restarts, 6);
+}
+
+TEST_F(KubeletTest, KilledKubeletRestartsNothingAndFlipsNothing) {
+  StartKubelet();
+  corev1::Pod pod = MakePod("web");
+  pod.mutable_spec()->mutable_containers(0)->mutable_readiness_probe()->mutable_probe_handler()->mutable_exec();
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return Phase("web") == "Running"; }));
+  std::string id = runtime_.ContainerId("default", "web", "web");
+  EXPECT_FALSE(Ready("web"));
+  probes_->Set("uid-web", "web", id, ProbeKind::kReadiness, ProbeResult::kSuccess);
+  ASSERT_TRUE(Until([&] { return Ready("web"); }));
+  StopKubelet();
+  bool flipped = false;
+  StartKubelet();
+  EXPECT_FALSE(Until([&] {
+    flipped = flipped || !Ready("web");
+    return flipped;
+  }, absl::Seconds(30)));
+  EXPECT_EQ(runtime_.ContainerId("default", "web", "web"), id);
+  EXPECT_EQ(runtime_.Containers().size(), 1u);
+  EXPECT_EQ(runtime_.Sandboxes().size(), 1u);
+}
+
+TEST_F(KubeletTest, ContainerKilledIsRestarted) {
+  StartKubelet();
+  api_.Put(MakePod("web"));
+  ASSERT_TRUE(Until([&] { return Ready("web"); }));
+  std::string id = runtime_.ContainerId("default", "web", "web");
+  runtime_.ExitContainer(id, 137);
+  ASSERT_TRUE(Until([&] { return Ready("web") && Get("web")->status().container_statuses(0).restart_count() == 1; }));
+  EXPECT_NE(runtime_.ContainerId("default", "web", "web"), id);
+  EXPECT_EQ(Get("web")->status().container_statuses(0).last_state().terminated().exit_code(), 137);
+}
+
+TEST_F(KubeletTest, DeadSandboxIsReplacedWithNextAttempt) {
+  StartKubelet();
+  api_.Put(MakePod("web"));
+  ASSERT_TRUE(Until([&] { return Ready("web"); }));
+  runtime_.KillSandbox(runtime_.Sandboxes()[0].id());
+  ASSERT_TRUE(Until([&] { return runtime_.Sandboxes().back().metadata().attempt() == 1 && Ready("web"); }));
+  EXPECT_FALSE(Until([&] { return Events("SandboxChanged").size() > 1; }, absl::Seconds(5)));
+}
+
+TEST_F(KubeletTest, NeverPodSucceeds) {
+  runtime_.set_behavior_hook([](const auto&, const auto&) {
+    cri::ContainerBehavior b;
+    b.exits_after = absl::Seconds(3);
+    return b;
+  });
+  StartKubelet();
+  api_.Put(MakePod("job", "Never"));
+  ASSERT_TRUE(Until([&] { return Phase("job") == "Succeeded"; }));
+  env_.Advance(absl::Minutes(2));
+  EXPECT_EQ(Phase("job"), "Succeeded");
+  EXPECT_EQ(runtime_.calls("StartContainer"), 1);
+  auto pod = Get("job");
+  EXPECT_EQ(pod->status().container_statuses(0).state().terminated().reason(), "Completed");
+  EXPECT_EQ(FindCondition(pod->status(), "Ready")->reason(), "PodCompleted");
+}
+
+TEST_F(KubeletTest, ImagePullFailureIsToldAndRecovers) {
+  runtime_.SetPullError("nginx:1.25", absl::NotFoundError("no such image"));
+  StartKubelet();
+  api_.Put(MakePod("web"));
+  ASSERT_TRUE(Until([&] { return WaitingReason("web") == "ErrImagePull"; }));
+  ASSERT_TRUE(Until([&] { return WaitingReason("web") == "ImagePullBackOff"; }));
+  EXPECT_EQ(Phase("web"), "Pending");
+  runtime_.SetPullError("nginx:1.25", absl::OkStatus());
+  ASSERT_TRUE(Until([&] { return Ready("web"); }));
+}
+
+TEST_F(KubeletTest, InitContainersRunInOrderThenSidecarStays) {
+  runtime_.set_behavior_hook([](const criv1::ContainerConfig& c, const auto&) {
+    cri::ContainerBehavior b;
+    if (c.metadata().name().rfind("init", 0) == 0) b.exits_after = absl::Seconds(2);
+    return b;
+  });
+  corev1::Pod pod = MakePod("web");
+  for (const char* name : {"init-a", "sidecar", "init-b"}) {
+    auto* c = pod.mutable_spec()->add_init_containers();
+    c->set_name(name);
+    c->set_image("busybox:1");
+    if (std::string(name) == "sidecar") c->set_restart_policy("Always");
+  }
+  StartKubelet();
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return Ready("web"); }));
+  std::vector<std::string> order;
+  for (const auto& c : runtime_.Containers()) order.push_back(c.metadata().name());
+  EXPECT_EQ(order, (std::vector<std::string>{"init-a", "sidecar", "init-b", "web"}));
+  EXPECT_EQ(FindCondition(Get("web")->status(), "Initialized")->status(), "True");
+  runtime_.ExitContainer(runtime_.ContainerId("default", "web", "sidecar"), 1);
+  ASSERT_TRUE(Until([&] {
+    return runtime_.FindContainer(runtime_.ContainerId("default", "web", "sidecar"))->state() == criv1::CONTAINER_RUNNING;
+  }));
+  EXPECT_EQ(runtime_.calls("StartContainer"), 5);
+}
+
+TEST_F(KubeletTest, PodTooLargeIsRejected) {
+  corev1::Pod pod = MakePod("big");
+  (*pod.mutable_spec()->mutable_containers(0)->mutable_resources()->mutable_requests())["cpu"].set_string("100000");
+  StartKubelet();
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return Phase("big") == "Failed"; }));
+  EXPECT_EQ(Get("big")->status().reason(), "OutOfcpu");
+  EXPECT_TRUE(runtime_.Sandboxes().empty());
+}
+
+TEST_F(KubeletTest, UnsupportedFieldIsRefusedByName) {
+  corev1::Pod pod = MakePod("dra");
+  pod.mutable_spec()->add_resource_claims()->set_name("gpu");
+  StartKubelet();
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return Phase("dra") == "Failed"; }));
+  EXPECT_THAT(Get("dra")->status().message(), HasSubstr("spec.resourceClaims"));
+}
+
+TEST_F(KubeletTest, StaticPodRunsWithMirror) {
+  options_.static_pod_path = root_ + "/manifests";
+  ASSERT_TRUE(MakeDirs(options_.static_pod_path).ok());
+  ASSERT_TRUE(WriteFileAtomic(options_.static_pod_path + "/dns.yaml",
+                              "apiVersion: v1\nkind: Pod\nmetadata:\n  name: dns\nspec:\n  containers:\n"
+                              "  - name: dns\n    image: dns:1\n")
+                  .ok());
+  StartKubelet();
+  ASSERT_TRUE(Until([&] { return Ready("dns-n1"); }));
+  EXPECT_TRUE(IsMirrorPod(*Get("dns-n1")));
+  std::filesystem::remove(options_.static_pod_path + "/dns.yaml");
+  ASSERT_TRUE(Until([&] { return Phase("dns-n1") == "absent"; }));
+  ASSERT_TRUE(Until([&] { return runtime_.Sandboxes().empty() || runtime_.Sandboxes()[0].state() != criv1::SANDBOX_READY; }));
+}
+
+TEST_F(KubeletTest, OrphanOfOursIsStoppedOthersAreLeft) {
+  StartKubelet();
+  api_.Put(MakePod("web"));
+  ASSERT_TRUE(Until([&] { return Ready("web"); }));
+  StopKubelet();
+  api_.Remove(client::GvrOf<corev1::Pod>(), "default/web");
+  criv1::RunPodSandboxRequest other;
+  other.mutable_config()->mutable_metadata()->set_name("foreign");
+  other.mutable_config()->mutable_metadata()->set_uid("foreign");
+  (*other.mutable_config()->mutable_labels())[kLabelPodUid] = "foreign";
+  (*other.mutable_config()->mutable_labels())[kLabelNode] = "n2";
+  ASSERT_TRUE(env_.Await(runtime_.RunPodSandbox(other)).ok());
+  StartKubelet();
+  ASSERT_TRUE(Until([&] {
+    for (const auto& c : runtime_.Containers()) {
+      if (c.state() == criv1::CONTAINER_RUNNING) return false;
+    }
+    return true;
+  }));
+  env_.Advance(absl::Minutes(3));
+  ASSERT_EQ(runtime_.Sandboxes().size(), 1u);
+  EXPECT_EQ(runtime_.Sandboxes()[0].metadata().uid(), "foreign");
+  EXPECT_EQ(runtime_.Sandboxes()[0].state(), criv1::SANDBOX_READY);
+}
+
+TEST_F(KubeletTest, RuntimeCrashLosesNothing) {
+  StartKubelet();
+  api_.Put(MakePod("web"));
+  ASSERT_TRUE(Until([&] { return Ready("web"); }));
+  std::string id = runtime_.ContainerId("default", "web", "web");
+  runtime_.Crash();
+  env_.Advance(absl::Seconds(20));
+  runtime_.Restart();
+  env_.Advance(absl::Seconds(30));
+  EXPECT_TRUE(Ready("web"));
+  EXPECT_EQ(runtime_.ContainerId("default", "web", "web"), id);
+}
+
+TEST_F(KubeletTest, SlowPullDoesNotHoldUpDeletion) {
+  runtime_.AddRegistryImage("nginx:1.25", 1 << 20, absl::Minutes(10));
+  StartKubelet();
+  api_.Put(MakePod("web"));
+  ASSERT_TRUE(Until([&] { return WaitingReason("web") == "ContainerCreating"; }));
+  env_.Advance(absl::Seconds(2));
+  client::DeleteOptions options;
+  ASSERT_TRUE(env_.Await(api_.Delete<corev1::Pod>("default", "web", options)).ok());
+  EXPECT_TRUE(Until([&] { return Phase("web") == "absent"; }, absl::Seconds(10)));
+}
+
+TEST_F(KubeletTest, LivenessFailureRestarts) {
+  corev1::Pod pod = MakePod("web");
+  pod.mutable_spec()->mutable_containers(0)->mutable_liveness_probe()->mutable_probe_handler()->mutable_exec();
+  StartKubelet();
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return Ready("web"); }));
+  probes_->Set("uid-web", "web", runtime_.ContainerId("default", "web", "web"), ProbeKind::kLiveness,
+               ProbeResult::kFailure);
+  ASSERT_TRUE(Until([&] { return Ready("web") && Get("web")->status().container_statuses(0).restart_count() == 1; }));
+  ASSERT_TRUE(Until([&] { return !Events("Killing").empty(); }));
+  EXPECT_EQ(Events("Killing")[0], "Container web failed liveness probe, will be restarted");
+}
+
+}  // namespace
+}  // namespace keelson::kubelet
