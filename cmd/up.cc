@@ -101,6 +101,12 @@ Task<void> Expire(Env* env, AsyncEvent* event, bool* expired) {
   event->Set();
 }
 
+Task<void> EndWait(AsyncEvent* stop, AsyncEvent* event) {
+  Task<void> wait = stop->Wait();
+  co_await std::move(wait);
+  event->Set();
+}
+
 Task<void> AnnounceSync(Env* env, client::Informer* nodes, Progress* progress, absl::Duration start) {
   Task<void> synced = nodes->WaitForSync();
   co_await std::move(synced);
@@ -108,8 +114,8 @@ Task<void> AnnounceSync(Env* env, client::Informer* nodes, Progress* progress, a
                        absl::ToInt64Milliseconds(env->clock().Monotonic() - start), " ms"));
 }
 
-// Until the Node object says Ready.
-Task<absl::Status> WaitForNode(Env* env, ClusterLayout layout, Progress* progress) {
+// Until the Node object says Ready; Cancelled when `stop` is set first.
+Task<absl::Status> WaitForNode(Env* env, ClusterLayout layout, Progress* progress, AsyncEvent* stop) {
   CO_ASSIGN_OR_RETURN_SYNC(client::KubeConfig config, client::LoadKubeConfig(layout.admin_conf()));
   CO_ASSIGN_OR_RETURN_SYNC(std::unique_ptr<client::ApiClient> client, client::NewHttpApiClient(*env, config));
   client::InformerOptions options;
@@ -130,14 +136,16 @@ Task<absl::Status> WaitForNode(Env* env, ClusterLayout layout, Progress* progres
   });
   Scope scope(env->executor());
   scope.Spawn("ready limit", Expire(env, &ready, &expired));
+  scope.Spawn("stop", EndWait(stop, &ready));
   nodes.Start();
   scope.Spawn("announce API server", AnnounceSync(env, &nodes, progress, start));
   Task<void> wait = ready.Wait();
   co_await std::move(wait);
   Task<void> close = scope.Close();
   co_await std::move(close);
-  Task<void> stop = nodes.Stop();
-  co_await std::move(stop);
+  Task<void> stop_nodes = nodes.Stop();
+  co_await std::move(stop_nodes);
+  if (stop->is_set()) co_return absl::CancelledError("told to stop before the node was Ready");
   if (expired) {
     co_return absl::DeadlineExceededError(StrCat("node ", layout.options.node_name, " is not Ready after ",
                                                  absl::FormatDuration(kReadyLimit), ": see ", layout.log_file("kubelet")));
@@ -158,7 +166,7 @@ Task<absl::Status> Up(Env* env, ClusterLayout layout, int ready_fd) {
     if (status.ok()) status = supervisor.Start(spec);
   }
   if (status.ok()) {
-    Task<absl::Status> wait = WaitForNode(env, layout, &progress);
+    Task<absl::Status> wait = WaitForNode(env, layout, &progress, &stop);
     status = co_await std::move(wait);
   }
   if (status.ok()) {
@@ -190,7 +198,8 @@ absl::StatusOr<Fd> Lock(const ClusterLayout& layout) {
 
 Task<absl::Status> WaitOnly(Env* env, ClusterLayout layout) {
   Progress progress(STDOUT_FILENO);
-  Task<absl::Status> wait = WaitForNode(env, layout, &progress);
+  AsyncEvent never;
+  Task<absl::Status> wait = WaitForNode(env, layout, &progress, &never);
   co_return co_await std::move(wait);
 }
 
