@@ -1,6 +1,7 @@
 #include "api/status_error.h"
 
 #include <absl/strings/str_join.h>
+#include <google/protobuf/stubs/common.h>
 
 #include <array>
 
@@ -54,11 +55,20 @@ absl::StatusCode CodeOfHttp(int http) {
   return http >= 400 ? absl::StatusCode::kInvalidArgument : absl::StatusCode::kUnknown;
 }
 
+// Messages quote what clients sent; a protobuf string must be UTF-8.
+std::string ValidUtf8(std::string text) {
+  if (google::protobuf::internal::IsStructurallyValidUTF8(text.data(), static_cast<int>(text.size()))) return text;
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) >= 0x80) c = '?';
+  }
+  return text;
+}
+
 absl::Status Make(std::string_view reason, std::string message, ApiStatus status = {}) {
   const ReasonRow* row = RowOf(reason);
   status.set_status("Failure");
   status.set_reason(std::string(reason));
-  status.set_message(std::move(message));
+  status.set_message(ValidUtf8(std::move(message)));
   status.set_code(row == nullptr ? 500 : row->http);
   return FromApiStatus(std::move(status));
 }

@@ -180,7 +180,14 @@ class Builder : public YAML::EventHandler {
   explicit Builder(const std::vector<std::string_view>& lines) : lines_(lines) {}
   Node* root() const { return root_; }
 
-  void OnDocumentStart(const YAML::Mark&) override {}
+  // 0-based offset and line at which the document starts.
+  int start() const { return start_; }
+  int start_line() const { return start_line_; }
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    start_ = mark.pos;
+    start_line_ = mark.line;
+  }
   void OnDocumentEnd() override {}
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
@@ -345,6 +352,8 @@ class Builder : public YAML::EventHandler {
   absl::flat_hash_map<YAML::anchor_t, Node*> anchors_;
   std::vector<Frame> frames_;
   const std::vector<std::string_view>& lines_;
+  int start_ = -1;
+  int start_line_ = 0;
   Node* root_ = nullptr;
 };
 
@@ -501,6 +510,7 @@ absl::StatusOr<std::vector<YamlDocument>> YamlToJson(std::string_view yaml) {
   }
   std::vector<YamlDocument> documents;
   size_t total = 0;
+  int previous_start = -1;
   std::vector<std::string_view> lines;
   for (size_t start = 0; start <= yaml.size();) {
     const size_t end = std::min(yaml.find('\n', start), yaml.size());
@@ -513,6 +523,9 @@ absl::StatusOr<std::vector<YamlDocument>> YamlToJson(std::string_view yaml) {
     while (true) {
       Builder builder(lines);
       if (!parser.HandleNextDocument(builder)) break;
+      // A stray comma is an empty document to yaml-cpp, again and again.
+      if (builder.start() == previous_start) return ErrorAt(yaml, builder.start_line() + 1, "unexpected text");
+      previous_start = builder.start();
       if (builder.root() == nullptr || (builder.root()->kind == Node::Kind::kScalar && builder.root()->json == "null")) {
         continue;
       }

@@ -74,6 +74,11 @@ TEST(Yaml, SeveralDocuments) {
   EXPECT_FALSE(YamlDocumentToJson("").ok());
 }
 
+TEST(Yaml, StrayTextEnds) {
+  for (const char* bad : {", {}", "&, [*x]\n", "? }[c]", "a: ]", "[a]]", "\xff\xfe\x00", "%", "@"}) (void)Json(bad);
+  EXPECT_NE(Json(", {}").find("error"), std::string::npos);
+}
+
 TEST(Yaml, SyntaxErrorsNameTheLine) {
   EXPECT_NE(Json("a: 1\nb: [1,\nc: 2\n").find("yaml: line"), std::string::npos);
   const std::string error = Json("spec:\n  ports:\n  - port: 8080\n    nodePort:30001\n    name: x\n");
