@@ -58,6 +58,26 @@ absl::Status ParsePortRange(const std::string& text, int* min, int* max) {
   return absl::InvalidArgumentError(StrCat("--service-node-port-range ", text, ": give FIRST-LAST, as 30000-32767"));
 }
 
+// Takes up a renewed certificate (or CA) within a minute, for connections from then on.
+Task<void> ReloadTls(Env* env, net::HttpServer* http, std::string pki) {
+  constexpr absl::Duration kInterval = absl::Minutes(1);
+  auto current = ReadFile(pki + "/apiserver.crt", kMaxPemBytes);
+  while (true) {
+    Task<void> pause = env->clock().Sleep(kInterval);
+    co_await std::move(pause);
+    auto now = ReadFile(pki + "/apiserver.crt", kMaxPemBytes);
+    if (!now.ok() || (current.ok() && *now == *current)) continue;
+    auto tls = ServerTls(pki);
+    if (!tls.ok()) {
+      LogWarning("renewed certificate not taken up", {{"error", tls.status()}});
+      continue;
+    }
+    http->SetTls(*std::move(tls));
+    current = std::move(now);
+    LogInfo("renewed certificate taken up");
+  }
+}
+
 // Everything that serves, in the order it is started; stopped in the reverse order.
 Task<absl::Status> Serve(Env* env, MasterOptions options) {
   absl::Duration start = env->clock().Monotonic();
@@ -84,6 +104,7 @@ Task<absl::Status> Serve(Env* env, MasterOptions options) {
   Scope scope(env->executor());
   AsyncEvent stop;
   scope.Spawn("signals", WatchSignals(env, &stop));
+  scope.Spawn("reload certificates", ReloadTls(env, &http, options.pki_dir));
   std::unique_ptr<client::ApiClient> controller_client = server->NewClient("system:kube-controller-manager");
   std::unique_ptr<client::ApiClient> scheduler_client = server->NewClient("system:kube-scheduler");
   master::ControllerManagerOptions controller_options;

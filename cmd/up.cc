@@ -154,6 +154,17 @@ Task<absl::Status> WaitForNode(Env* env, ClusterLayout layout, Progress* progres
   co_return absl::OkStatus();
 }
 
+// Renews certificates while the cluster runs; the components take them up on their own.
+Task<void> KeepPki(Env* env, ClusterLayout layout) {
+  constexpr absl::Duration kInterval = absl::Hours(6);
+  while (true) {
+    Task<void> pause = env->clock().Sleep(kInterval);
+    co_await std::move(pause);
+    absl::Status status = EnsureClusterPki(layout, env->clock().Now());
+    if (!status.ok()) LogError("certificates not renewed", {{"error", status}});
+  }
+}
+
 Task<absl::Status> Up(Env* env, ClusterLayout layout, int ready_fd) {
   Progress progress(ready_fd);
   Scope scope(env->executor());
@@ -171,6 +182,7 @@ Task<absl::Status> Up(Env* env, ClusterLayout layout, int ready_fd) {
   }
   if (status.ok()) {
     progress.Finish("ready");
+    scope.Spawn("keep PKI", KeepPki(env, layout));
     Task<void> wait = stop.Wait();
     co_await std::move(wait);
   } else {
