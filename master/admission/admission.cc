@@ -4,7 +4,9 @@
 
 namespace keelson::master {
 
-absl::Status AdmissionPlugin::Admit(AdmissionRequest&, const ClusterReader&) const { return absl::OkStatus(); }
+absl::Status AdmissionPlugin::Admit(AdmissionRequest&, const ClusterReader&) const {
+  return absl::OkStatus();
+}
 absl::Status AdmissionPlugin::Validate(const AdmissionRequest&, const ClusterReader&) const {
   return absl::OkStatus();
 }

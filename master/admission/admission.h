@@ -1,5 +1,6 @@
-// Admission: what the API server checks and fills in between authorization and storage, independent of the verb's
-// own rules. Plugins are named as upstream's. Pure functions of the request and of the objects a ClusterReader shows.
+// Admission: what the API server checks and fills in between authorization and storage, independent of the
+// verb's own rules. Plugins are named as upstream's. Pure functions of the request and of the objects a
+// ClusterReader shows.
 #pragma once
 
 #include <absl/functional/function_ref.h>
@@ -24,8 +25,8 @@ struct AdmissionRequest {
   Operation operation = Operation::kCreate;
   const api::TypeInfo* type = nullptr;  // of the resource (for a subresource: of its parent)
   std::string subresource;
-  std::string ns, name;                  // name is "" for a create with generateName
-  api::Message* object = nullptr;        // create, update: what will be stored; plugins' Admit may change it
+  std::string ns, name;            // name is "" for a create with generateName
+  api::Message* object = nullptr;  // create, update: what will be stored; plugins' Admit may change it
   const api::Message* old_object = nullptr;  // update, delete: what is stored
 
   // True for this core-group or other resource without subresource.
@@ -59,7 +60,8 @@ class AdmissionPlugin {
 // Plugins in a fixed order.
 class AdmissionChain {
  public:
-  explicit AdmissionChain(std::vector<std::unique_ptr<AdmissionPlugin>> plugins) : plugins_(std::move(plugins)) {}
+  explicit AdmissionChain(std::vector<std::unique_ptr<AdmissionPlugin>> plugins)
+      : plugins_(std::move(plugins)) {}
   absl::Status Admit(AdmissionRequest& request, const ClusterReader& cluster) const;
   absl::Status Validate(const AdmissionRequest& request, const ClusterReader& cluster) const;
   std::vector<std::string_view> names() const;

@@ -36,6 +36,8 @@ class DefaultTolerationSeconds : public AdmissionPlugin {
 
 }  // namespace
 
-std::unique_ptr<AdmissionPlugin> NewDefaultTolerationSeconds() { return std::make_unique<DefaultTolerationSeconds>(); }
+std::unique_ptr<AdmissionPlugin> NewDefaultTolerationSeconds() {
+  return std::make_unique<DefaultTolerationSeconds>();
+}
 
 }  // namespace keelson::master

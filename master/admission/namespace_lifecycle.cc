@@ -1,5 +1,5 @@
-// NamespaceLifecycle: nothing new in a namespace that does not exist or is being deleted; the namespaces the system
-// lives in cannot be deleted.
+// NamespaceLifecycle: nothing new in a namespace that does not exist or is being deleted; the namespaces the
+// system lives in cannot be deleted.
 #include "api/core/v1/namespace.pb.h"
 #include "api/status_error.h"
 #include "base/strings.h"
@@ -10,9 +10,9 @@ namespace {
 
 // As api::Forbidden, with the cause clients look for.
 absl::Status NamespaceTerminating(const AdmissionRequest& request) {
-  absl::Status forbidden =
-      api::Forbidden(request.type->group_resource(), request.name,
-                     StrCat("unable to create new content in namespace ", request.ns, " because it is being terminated"));
+  absl::Status forbidden = api::Forbidden(
+      request.type->group_resource(), request.name,
+      StrCat("unable to create new content in namespace ", request.ns, " because it is being terminated"));
   api::ApiStatus status = api::ToApiStatus(forbidden);
   auto* cause = status.mutable_details()->add_causes();
   cause->set_reason("NamespaceTerminating");
@@ -27,9 +27,11 @@ class NamespaceLifecycle : public AdmissionPlugin {
 
   absl::Status Admit(AdmissionRequest& request, const ClusterReader& cluster) const override {
     if (request.IsResource("", "namespaces")) {
-      bool immortal = request.name == "default" || request.name == "kube-system" || request.name == "kube-public";
+      bool immortal =
+          request.name == "default" || request.name == "kube-system" || request.name == "kube-public";
       if (request.operation == Operation::kDelete && immortal) {
-        return api::Forbidden(request.type->group_resource(), request.name, "this namespace may not be deleted");
+        return api::Forbidden(request.type->group_resource(), request.name,
+                              "this namespace may not be deleted");
       }
       return absl::OkStatus();
     }

@@ -1,5 +1,5 @@
-// NodeRestriction: what a kubelet's own credentials may change (its Node, its Lease, its pods), finer than the
-// authorizer can say.
+// NodeRestriction: what a kubelet's own credentials may change (its Node, its Lease, its pods), finer than
+// the authorizer can say.
 #include "api/coordination/v1/coordination.pb.h"
 #include "api/core/v1/node.pb.h"
 #include "api/core/v1/pod.pb.h"
@@ -35,18 +35,21 @@ class NodeRestriction : public AdmissionPlugin {
     if (request.operation == Operation::kCreate) {
       const auto& pod = static_cast<const Pod&>(*request.object);
       if (pod.metadata().annotations().count("kubernetes.io/config.mirror") == 0) {
-        return Deny(request, StrCat("pod does not have \"kubernetes.io/config.mirror\" annotation, node \"", node,
-                                    "\" can only create mirror pods"));
+        return Deny(request, StrCat("pod does not have \"kubernetes.io/config.mirror\" annotation, node \"",
+                                    node, "\" can only create mirror pods"));
       }
       if (pod.spec().node_name() != node) {
-        return Deny(request, StrCat("node \"", node, "\" can only create pods with spec.nodeName set to itself"));
+        return Deny(request,
+                    StrCat("node \"", node, "\" can only create pods with spec.nodeName set to itself"));
       }
       if (!pod.spec().service_account_name().empty()) {
-        return Deny(request, StrCat("node \"", node, "\" can not create pods that reference a service account"));
+        return Deny(request,
+                    StrCat("node \"", node, "\" can not create pods that reference a service account"));
       }
       for (const auto& v : pod.spec().volumes()) {
         if (v.volume_source().has_secret() || v.volume_source().has_config_map()) {
-          return Deny(request, StrCat("node \"", node, "\" can not create pods that reference secrets or configmaps"));
+          return Deny(request,
+                      StrCat("node \"", node, "\" can not create pods that reference secrets or configmaps"));
         }
       }
       return absl::OkStatus();
@@ -54,7 +57,8 @@ class NodeRestriction : public AdmissionPlugin {
     const auto& pod = static_cast<const Pod&>(*request.old_object);
     if (pod.spec().node_name() != node) {
       return Deny(request, StrCat("node \"", node, "\" can only ",
-                                  request.operation == Operation::kDelete ? "delete pods" : "update pod status for pods",
+                                  request.operation == Operation::kDelete ? "delete pods"
+                                                                          : "update pod status for pods",
                                   " with spec.nodeName set to itself"));
     }
     if (request.operation == Operation::kUpdate && request.subresource != "status") {
@@ -68,7 +72,8 @@ class NodeRestriction : public AdmissionPlugin {
       return Deny(request, StrCat("node \"", node, "\" is not allowed to delete nodes"));
     }
     const std::string& name = api::Meta(*request.object).name();
-    if (name != node) return Deny(request, StrCat("node \"", node, "\" is not allowed to modify node \"", name, "\""));
+    if (name != node)
+      return Deny(request, StrCat("node \"", node, "\" is not allowed to modify node \"", name, "\""));
     if (request.operation != Operation::kUpdate) return absl::OkStatus();
     const auto& now = static_cast<const ::k8s::core::v1::Node&>(*request.object);
     const auto& old = static_cast<const ::k8s::core::v1::Node&>(*request.old_object);
@@ -86,7 +91,8 @@ class NodeRestriction : public AdmissionPlugin {
     }
     std::string name = request.name;
     if (request.operation == Operation::kCreate) name = api::Meta(*request.object).name();
-    if (name != node) return Deny(request, StrCat("can only access node lease with the same name as the requesting node"));
+    if (name != node)
+      return Deny(request, StrCat("can only access node lease with the same name as the requesting node"));
     return absl::OkStatus();
   }
 };

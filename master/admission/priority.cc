@@ -1,5 +1,5 @@
-// Priority: spec.priority and preemptionPolicy follow from priorityClassName; at most one PriorityClass is the global
-// default.
+// Priority: spec.priority and preemptionPolicy follow from priorityClassName; at most one PriorityClass is
+// the global default.
 #include <limits>
 
 #include "api/core/v1/pod.pb.h"
@@ -32,8 +32,9 @@ class Priority : public AdmissionPlugin {
     } else {
       chosen = cluster.Read(kGroup, "priorityclasses", "", pod.spec().priority_class_name());
       if (chosen == nullptr) {
-        return api::Forbidden(request.type->group_resource(), request.name,
-                              StrCat("no PriorityClass with name ", pod.spec().priority_class_name(), " was found"));
+        return api::Forbidden(
+            request.type->group_resource(), request.name,
+            StrCat("no PriorityClass with name ", pod.spec().priority_class_name(), " was found"));
       }
     }
     int32_t priority = 0;
@@ -44,16 +45,18 @@ class Priority : public AdmissionPlugin {
       if (c.has_preemption_policy()) preemption = c.preemption_policy();
     }
     if (pod.spec().has_priority() && pod.spec().priority() != priority) {
-      return api::Forbidden(request.type->group_resource(), request.name,
-                            StrCat("the integer value of priority (", pod.spec().priority(),
-                                   ") must not be provided in pod spec; priority admission controller computed ",
-                                   priority, " from the given PriorityClass name"));
+      return api::Forbidden(
+          request.type->group_resource(), request.name,
+          StrCat("the integer value of priority (", pod.spec().priority(),
+                 ") must not be provided in pod spec; priority admission controller computed ", priority,
+                 " from the given PriorityClass name"));
     }
     if (pod.spec().has_preemption_policy() && pod.spec().preemption_policy() != preemption) {
-      return api::Forbidden(request.type->group_resource(), request.name,
-                            StrCat("the string value of PreemptionPolicy (", pod.spec().preemption_policy(),
-                                   ") must not be provided in pod spec; priority admission controller computed ",
-                                   preemption, " from the given PriorityClass name"));
+      return api::Forbidden(
+          request.type->group_resource(), request.name,
+          StrCat("the string value of PreemptionPolicy (", pod.spec().preemption_policy(),
+                 ") must not be provided in pod spec; priority admission controller computed ", preemption,
+                 " from the given PriorityClass name"));
     }
     pod.mutable_spec()->set_priority(priority);
     pod.mutable_spec()->set_preemption_policy(preemption);

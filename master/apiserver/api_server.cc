@@ -7,13 +7,15 @@
 
 namespace keelson::master {
 
-absl::StatusOr<std::unique_ptr<ApiServer>> ApiServer::Create(Env& env, Store& store, ApiServerOptions options) {
+absl::StatusOr<std::unique_ptr<ApiServer>> ApiServer::Create(Env& env, Store& store,
+                                                             ApiServerOptions options) {
   PipelineOptions pipeline_options;
   pipeline_options.service_cidr = options.service_cidr;
   pipeline_options.node_port_min = options.node_port_min;
   pipeline_options.node_port_max = options.node_port_max;
   pipeline_options.bookmark_interval = options.bookmark_interval;
-  absl::StatusOr<std::unique_ptr<Pipeline>> pipeline = Pipeline::Create(env, store, std::move(pipeline_options));
+  absl::StatusOr<std::unique_ptr<Pipeline>> pipeline =
+      Pipeline::Create(env, store, std::move(pipeline_options));
   if (!pipeline.ok()) return pipeline.status();
   return std::unique_ptr<ApiServer>(new ApiServer(env, std::move(options), *std::move(pipeline)));
 }
@@ -33,7 +35,8 @@ Task<absl::Status> ApiServer::Start() {
   absl::Status status = co_await std::move(start);
   if (!status.ok()) co_return status;
   std::unique_ptr<client::ApiClient> client = NewClient("system:apiserver");
-  Task<absl::Status> bootstrap = Bootstrap(*pipeline_, *client, options_.advertise_address, options_.advertise_port);
+  Task<absl::Status> bootstrap =
+      Bootstrap(*pipeline_, *client, options_.advertise_address, options_.advertise_port);
   status = co_await std::move(bootstrap);
   if (!status.ok()) co_return Annotate(status, "create the objects every cluster starts with");
   scope_.Spawn("apiserver-repair", RepairForever());

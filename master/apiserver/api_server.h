@@ -1,6 +1,6 @@
-// ApiServer: the API of `keelson master` put together: Pipeline, HTTP front end, local clients, and the objects every
-// cluster starts with (system namespaces, priority classes, the `kubernetes` Service). The caller owns the listening
-// HttpServer and the Store.
+// ApiServer: the API of `keelson master` put together: Pipeline, HTTP front end, local clients, and the
+// objects every cluster starts with (system namespaces, priority classes, the `kubernetes` Service). The
+// caller owns the listening HttpServer and the Store.
 #pragma once
 
 #include <absl/status/status.h>
@@ -38,8 +38,8 @@ class ApiServer {
   static absl::StatusOr<std::unique_ptr<ApiServer>> Create(Env& env, Store& store, ApiServerOptions options);
   ~ApiServer();  // after Stop()
 
-  // Loads the caches, creates the objects every cluster starts with. Requests are answered from then on (/readyz says
-  // so); health checks before.
+  // Loads the caches, creates the objects every cluster starts with. Requests are answered from then on
+  // (/readyz says so); health checks before.
   Task<absl::Status> Start();
   // Ends watches and background tasks. The HttpServer is closed before.
   Task<void> Stop();
@@ -60,8 +60,8 @@ class ApiServer {
   Scope scope_;
 };
 
-// bootstrap.cc: creates what is missing, brings the `kubernetes` Service's endpoints up to date. Runs any number of
-// times.
+// bootstrap.cc: creates what is missing, brings the `kubernetes` Service's endpoints up to date. Runs any
+// number of times.
 Task<absl::Status> Bootstrap(Pipeline& pipeline, client::ApiClient& client, std::string advertise_address,
                              uint16_t advertise_port);
 

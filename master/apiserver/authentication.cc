@@ -4,9 +4,7 @@
 
 namespace keelson::master {
 
-UserInfo AnonymousUser() {
-  return {std::string(kUserAnonymous), {std::string(kGroupUnauthenticated)}};
-}
+UserInfo AnonymousUser() { return {std::string(kUserAnonymous), {std::string(kGroupUnauthenticated)}}; }
 
 absl::StatusOr<UserInfo> Authenticate(const net::HttpRequest& request) {
   if (request.peer_certificate == nullptr) {

@@ -8,8 +8,8 @@
 
 namespace keelson::master {
 
-// The verified client certificate's common name and organizations; without one, system:anonymous. Unauthorized for a
-// certificate that does not verify and for bearer tokens (none are issued).
+// The verified client certificate's common name and organizations; without one, system:anonymous.
+// Unauthorized for a certificate that does not verify and for bearer tokens (none are issued).
 absl::StatusOr<UserInfo> Authenticate(const net::HttpRequest& request);
 UserInfo AnonymousUser();
 

@@ -19,13 +19,13 @@ bool IsRead(std::string_view verb) { return OneOf(verb, {"get", "list", "watch"}
 
 // Paths whoever is asked may read.
 bool IsPublicPath(std::string_view path) {
-  return OneOf(path, {"/healthz", "/livez", "/readyz", "/version", "/version/"}) || path.starts_with("/livez/") ||
-         path.starts_with("/readyz/") || path.starts_with("/healthz/");
+  return OneOf(path, {"/healthz", "/livez", "/readyz", "/version", "/version/"}) ||
+         path.starts_with("/livez/") || path.starts_with("/readyz/") || path.starts_with("/healthz/");
 }
 // Discovery and schemas: for everyone who is authenticated.
 bool IsDiscoveryPath(std::string_view path) {
-  return OneOf(path, {"/", "/api", "/api/", "/apis", "/apis/", "/openapi", "/version"}) || path.starts_with("/api/") ||
-         path.starts_with("/apis/") || path.starts_with("/openapi/");
+  return OneOf(path, {"/", "/api", "/api/", "/apis", "/apis/", "/openapi", "/version"}) ||
+         path.starts_with("/api/") || path.starts_with("/apis/") || path.starts_with("/openapi/");
 }
 
 bool References(const Pod& pod, std::string_view resource, std::string_view name) {
@@ -90,7 +90,8 @@ bool NodeMay(std::string_view node, const AuthAttributes& a, const ClusterReader
     return IsRead(v) && a.subresource.empty() && !a.name.empty() && NodeReferences(cluster, node, a);
   }
   if (a.group == "" && OneOf(a.resource, {"services", "endpoints", "namespaces"})) return IsRead(v);
-  if (OneOf(a.group, {"", "events.k8s.io"}) && a.resource == "events") return OneOf(v, {"create", "update", "patch"});
+  if (OneOf(a.group, {"", "events.k8s.io"}) && a.resource == "events")
+    return OneOf(v, {"create", "update", "patch"});
   if (a.group == "discovery.k8s.io" && a.resource == "endpointslices") return IsRead(v);
   if (a.group == "node.k8s.io" && a.resource == "runtimeclasses") return IsRead(v);
   if (a.group == "scheduling.k8s.io" && a.resource == "priorityclasses") return IsRead(v);
@@ -126,7 +127,8 @@ bool IsAllowed(const AuthAttributes& a, const ClusterReader& cluster) {
   }
   if (!authenticated) return false;
   // What upstream's system:basic-user gives to everyone.
-  if (a.group == "authorization.k8s.io" && a.resource == "selfsubjectaccessreviews") return a.verb == "create";
+  if (a.group == "authorization.k8s.io" && a.resource == "selfsubjectaccessreviews")
+    return a.verb == "create";
   if (a.group == "authentication.k8s.io" && a.resource == "selfsubjectreviews") return a.verb == "create";
   std::string_view node = a.user->NodeName();
   if (!node.empty()) return NodeMay(node, a, cluster);
@@ -147,7 +149,8 @@ absl::Status ForbiddenError(const AuthAttributes& a) {
     return api::FromApiStatus(std::move(status));
   }
   std::string resource = a.subresource.empty() ? a.resource : StrCat(a.resource, "/", a.subresource);
-  std::string where = a.ns.empty() ? std::string(" at the cluster scope") : StrCat(" in the namespace \"", a.ns, "\"");
+  std::string where =
+      a.ns.empty() ? std::string(" at the cluster scope") : StrCat(" in the namespace \"", a.ns, "\"");
   return api::Forbidden({a.group, a.resource}, a.name,
                         StrCat("User \"", a.user->name, "\" cannot ", a.verb, " resource \"", resource,
                                "\" in API group \"", a.group, "\"", where));

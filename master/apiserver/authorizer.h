@@ -1,5 +1,6 @@
-// The static authorizer: who may do what, decided from the user's name and groups and the objects of the cluster.
-// Pure but for the ClusterReader. Rows of upstream's Node authorizer and of the roles system:node-proxier.
+// The static authorizer: who may do what, decided from the user's name and groups and the objects of the
+// cluster. Pure but for the ClusterReader. Rows of upstream's Node authorizer and of the roles
+// system:node-proxier.
 #pragma once
 
 #include <absl/status/status.h>

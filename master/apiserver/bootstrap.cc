@@ -104,12 +104,14 @@ bool SameSlice(const discovery::EndpointSlice& a, const discovery::EndpointSlice
          a.ports(0).SerializeAsString() == b.ports(0).SerializeAsString();
 }
 
-Task<absl::Status> KeepKubernetesService(Pipeline& pipeline, ApiClient& client, std::string address, uint16_t port) {
+Task<absl::Status> KeepKubernetesService(Pipeline& pipeline, ApiClient& client, std::string address,
+                                         uint16_t port) {
   core::Service service = KubernetesService(pipeline.allocator().FirstAddress(), port);
   Task<absl::Status> a = CreateOrUpdate<core::Service>(client, std::move(service), SameService);
   absl::Status status = co_await std::move(a);
   if (!status.ok()) co_return status;
-  Task<absl::Status> b = CreateOrUpdate<core::Endpoints>(client, KubernetesEndpoints(address, port), SameEndpoints);
+  Task<absl::Status> b =
+      CreateOrUpdate<core::Endpoints>(client, KubernetesEndpoints(address, port), SameEndpoints);
   status = co_await std::move(b);
   if (!status.ok()) co_return status;
   Task<absl::Status> c =
@@ -133,14 +135,16 @@ Task<absl::Status> Bootstrap(Pipeline& pipeline, ApiClient& client, std::string 
     auto c = std::make_shared<::k8s::scheduling::v1::PriorityClass>();
     c->mutable_metadata()->set_name(node ? "system-node-critical" : "system-cluster-critical");
     c->set_value(kSystemCriticalPriority + (node ? 1000 : 0));
-    c->set_description(node ? "For pods a node cannot do without." : "For pods the cluster cannot do without.");
+    c->set_description(node ? "For pods a node cannot do without."
+                            : "For pods the cluster cannot do without.");
     c->set_preemption_policy("PreemptLowerPriority");
     Task<absl::Status> create = CreateMissing(client, c);
     absl::Status status = co_await std::move(create);
     if (!status.ok()) co_return status;
   }
   if (advertise_address.empty()) co_return absl::OkStatus();
-  Task<absl::Status> keep = KeepKubernetesService(pipeline, client, std::move(advertise_address), advertise_port);
+  Task<absl::Status> keep =
+      KeepKubernetesService(pipeline, client, std::move(advertise_address), advertise_port);
   absl::Status status = co_await std::move(keep);
   co_return status;
 }

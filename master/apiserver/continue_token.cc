@@ -30,7 +30,8 @@ absl::StatusOr<ContinueToken> ContinueToken::Parse(std::string_view text, std::s
   if (!absl::WebSafeBase64Unescape(Av(text), &decoded)) return Bad("illegal base64 data");
   nlohmann::json json = nlohmann::json::parse(decoded, nullptr, false);
   if (!json.is_object()) return Bad("not an object");
-  if (json.value("v", nlohmann::json()) != "meta.k8s.io/v1") return Bad("server does not recognize this encoded version");
+  if (json.value("v", nlohmann::json()) != "meta.k8s.io/v1")
+    return Bad("server does not recognize this encoded version");
   auto rv = json.find("rv");
   auto start = json.find("start");
   if (rv == json.end() || !rv->is_number_integer()) return Bad("incorrect encoded start resourceVersion");
@@ -39,7 +40,8 @@ absl::StatusOr<ContinueToken> ContinueToken::Parse(std::string_view text, std::s
   token.revision = rv->get<Revision>();
   if (token.revision <= 0) return Bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)");
   std::string key = start->get<std::string>();
-  if (key.empty() || key.back() != '\0' || key.find("..") != std::string::npos) return Bad("malformed start key");
+  if (key.empty() || key.back() != '\0' || key.find("..") != std::string::npos)
+    return Bad("malformed start key");
   key.pop_back();
   token.start_after = StrCat(prefix, key);
   return token;

@@ -1,5 +1,5 @@
-// The opaque `continue` of paged lists: revision and last key, in upstream's form (base64 of a small JSON object), so
-// that it survives a restart of the server.
+// The opaque `continue` of paged lists: revision and last key, in upstream's form (base64 of a small JSON
+// object), so that it survives a restart of the server.
 #pragma once
 
 #include <absl/status/statusor.h>

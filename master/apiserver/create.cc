@@ -20,7 +20,8 @@ absl::Status Pipeline::FillNewMeta(const ApiRequest& request, api::Message& obje
     if (request.ns.empty()) return api::BadRequest("an empty namespace may not be set during creation");
     if (meta.namespace_().empty()) meta.set_namespace_(request.ns);
     if (meta.namespace_() != request.ns) {
-      return api::BadRequest(StrCat("the namespace of the provided object does not match the namespace sent on the request"));
+      return api::BadRequest(
+          StrCat("the namespace of the provided object does not match the namespace sent on the request"));
     }
   } else {
     meta.clear_namespace_();
@@ -28,8 +29,8 @@ absl::Status Pipeline::FillNewMeta(const ApiRequest& request, api::Message& obje
   if (!request.name.empty()) {
     if (meta.name().empty()) meta.set_name(request.name);
     if (meta.name() != request.name) {
-      return api::BadRequest(StrCat("the name of the object (", meta.name(), ") does not match the name on the URL (",
-                                    request.name, ")"));
+      return api::BadRequest(StrCat("the name of the object (", meta.name(),
+                                    ") does not match the name on the URL (", request.name, ")"));
     }
   }
   meta.clear_resource_version();
@@ -48,7 +49,8 @@ absl::Status Pipeline::FillNewMeta(const ApiRequest& request, api::Message& obje
   return absl::OkStatus();
 }
 
-Task<absl::StatusOr<ApiResult>> Pipeline::CreateOnce(const ApiRequest& request, std::shared_ptr<api::Message> object) {
+Task<absl::StatusOr<ApiResult>> Pipeline::CreateOnce(const ApiRequest& request,
+                                                     std::shared_ptr<api::Message> object) {
   const ResourceInfo& resource = *request.resource;
   const ResourceInfo& stored_as = *resource.storage;
   absl::Status status = FillNewMeta(request, *object);
@@ -68,7 +70,8 @@ Task<absl::StatusOr<ApiResult>> Pipeline::CreateOnce(const ApiRequest& request, 
   api::SetDefaults(object.get());
   ClearTopField(*object, resource.has_status() ? "status" : "");
   if (stored_as.prepare_create != nullptr) stored_as.prepare_create(*object);
-  auto* service = object->GetDescriptor() == Service::descriptor() ? static_cast<Service*>(object.get()) : nullptr;
+  auto* service =
+      object->GetDescriptor() == Service::descriptor() ? static_cast<Service*>(object.get()) : nullptr;
   if (service != nullptr) NormalizeClusterIps(*service);
   const std::string name = api::Meta(*object).name();
   api::FieldErrors errors = api::Validate(*object);
@@ -91,7 +94,10 @@ Task<absl::StatusOr<ApiResult>> Pipeline::CreateOnce(const ApiRequest& request, 
   absl::StatusOr<api::ObjectPtr> stored = co_await std::move(write);
   if (!stored.ok()) co_return StoreError(request, stored.status(), name);
   reservation.Keep();
-  co_return ResultOf(resource, *std::move(stored), nullptr, 201);
+  std::vector<std::string> warnings = UnsupportedWarnings(**stored);
+  ApiResult result = ResultOf(resource, *std::move(stored), nullptr, 201);
+  result.warnings = std::move(warnings);
+  co_return result;
 }
 
 Task<absl::StatusOr<ApiResult>> Pipeline::Create(ApiRequest request) {
@@ -110,7 +116,8 @@ Task<absl::StatusOr<ApiResult>> Pipeline::Create(ApiRequest request) {
     co_return api::MethodNotSupported(resource.type->group_resource(), "create");
   }
 
-  const bool generated = api::Meta(*request.object).name().empty() && !api::Meta(*request.object).generate_name().empty();
+  const bool generated =
+      api::Meta(*request.object).name().empty() && !api::Meta(*request.object).generate_name().empty();
   for (int attempt = 1;; ++attempt) {
     std::shared_ptr<api::Message> object = api::CloneMessage(*request.object);
     Task<absl::StatusOr<ApiResult>> once = CreateOnce(request, object);

@@ -19,36 +19,44 @@ using ::k8s::meta::v1::ObjectMeta;
 constexpr char kOrphanFinalizer[] = "orphan";
 constexpr char kForegroundFinalizer[] = "foregroundDeletion";
 
-absl::Status CheckDeleteOptions(const ResourceInfo& resource, const std::string& name, const DeleteOptions& o) {
+absl::Status CheckDeleteOptions(const ResourceInfo& resource, const std::string& name,
+                                const DeleteOptions& o) {
   auto invalid = [&](std::string field, std::string message) {
-    return api::Invalid("meta.k8s.io", "DeleteOptions", "", {api::FieldCause("FieldValueInvalid", field, message)});
+    return api::Invalid("meta.k8s.io", "DeleteOptions", "",
+                        {api::FieldCause("FieldValueInvalid", field, message)});
   };
   if (o.has_propagation_policy()) {
     if (o.has_orphan_dependents()) {
-      return invalid("propagationPolicy", StrCat("Invalid value: \"", o.propagation_policy(),
-                                                 "\": orphanDependents and deletionPropagation cannot be both set"));
+      return invalid("propagationPolicy",
+                     StrCat("Invalid value: \"", o.propagation_policy(),
+                            "\": orphanDependents and deletionPropagation cannot be both set"));
     }
     const std::string& p = o.propagation_policy();
     if (p != "Orphan" && p != "Background" && p != "Foreground") {
-      return api::Invalid("meta.k8s.io", "DeleteOptions", "",
-                          {api::FieldCause("FieldValueNotSupported", "propagationPolicy",
-                                           StrCat("Unsupported value: \"", p,
-                                                  "\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""))});
+      return api::Invalid(
+          "meta.k8s.io", "DeleteOptions", "",
+          {api::FieldCause(
+              "FieldValueNotSupported", "propagationPolicy",
+              StrCat("Unsupported value: \"", p,
+                     "\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""))});
     }
   }
   return absl::OkStatus();
 }
 
-absl::Status CheckPreconditions(const ResourceInfo& resource, const ObjectMeta& meta, const DeleteOptions& o) {
+absl::Status CheckPreconditions(const ResourceInfo& resource, const ObjectMeta& meta,
+                                const DeleteOptions& o) {
   const auto& p = o.preconditions();
   if (p.has_uid() && p.uid() != meta.uid()) {
-    return api::Conflict(resource.type->group_resource(), meta.name(),
-                         StrCat("Precondition failed: UID in precondition: ", p.uid(), ", UID in object meta: ", meta.uid()));
+    return api::Conflict(
+        resource.type->group_resource(), meta.name(),
+        StrCat("Precondition failed: UID in precondition: ", p.uid(), ", UID in object meta: ", meta.uid()));
   }
   if (p.has_resource_version() && p.resource_version() != meta.resource_version()) {
-    return api::Conflict(resource.type->group_resource(), meta.name(),
-                         StrCat("Precondition failed: ResourceVersion in precondition: ", p.resource_version(),
-                                ", ResourceVersion in object meta: ", meta.resource_version()));
+    return api::Conflict(
+        resource.type->group_resource(), meta.name(),
+        StrCat("Precondition failed: ResourceVersion in precondition: ", p.resource_version(),
+               ", ResourceVersion in object meta: ", meta.resource_version()));
   }
   return absl::OkStatus();
 }
@@ -56,9 +64,9 @@ absl::Status CheckPreconditions(const ResourceInfo& resource, const ObjectMeta& 
 // Seconds a pod is given; 0: it goes at once.
 int64_t PodGracePeriod(const Pod& pod, const DeleteOptions& o) {
   int64_t grace = o.has_grace_period_seconds() ? o.grace_period_seconds()
-                                                : pod.spec().has_termination_grace_period_seconds()
-                                                      ? pod.spec().termination_grace_period_seconds()
-                                                      : 30;
+                  : pod.spec().has_termination_grace_period_seconds()
+                      ? pod.spec().termination_grace_period_seconds()
+                      : 30;
   if (pod.spec().node_name().empty()) grace = 0;
   if (pod.status().phase() == "Failed" || pod.status().phase() == "Succeeded") grace = 0;
   return grace < 0 ? 1 : grace;
@@ -75,7 +83,8 @@ Grace BeginGraceful(Pod& pod, const DeleteOptions& o, absl::Time now) {
   auto& meta = *pod.mutable_metadata();
   if (meta.has_deletion_timestamp()) {
     if (!meta.has_deletion_grace_period_seconds()) return Grace::kNow;
-    if (!o.has_grace_period_seconds()) return meta.deletion_grace_period_seconds() > 0 ? Grace::kPending : Grace::kNow;
+    if (!o.has_grace_period_seconds())
+      return meta.deletion_grace_period_seconds() > 0 ? Grace::kPending : Grace::kNow;
     const int64_t period = std::max<int64_t>(o.grace_period_seconds(), 0);
     if (period == 0) {
       meta.set_deletion_grace_period_seconds(0);
@@ -113,7 +122,8 @@ bool ApplyPropagation(const ResourceInfo& resource, const DeleteOptions& o, Obje
   } else {
     orphan = resource.orphans_by_default;
   }
-  if (orphan == HasFinalizer(meta, kOrphanFinalizer) && foreground == HasFinalizer(meta, kForegroundFinalizer)) {
+  if (orphan == HasFinalizer(meta, kOrphanFinalizer) &&
+      foreground == HasFinalizer(meta, kForegroundFinalizer)) {
     return false;
   }
   std::vector<std::string> finalizers;
@@ -154,8 +164,8 @@ Task<absl::StatusOr<ApiResult>> Pipeline::RemoveNow(const ApiRequest& request, C
   co_return result;
 }
 
-// One object, of which request.name, ns and options say everything. Retries while others change it, unless the
-// client pinned a resourceVersion.
+// One object, of which request.name, ns and options say everything. Retries while others change it, unless
+// the client pinned a resourceVersion.
 Task<absl::StatusOr<ApiResult>> Pipeline::DeleteObject(const ApiRequest& request) {
   const ResourceInfo& resource = *request.resource;
   const DeleteOptions& o = request.options.delete_options;
@@ -206,7 +216,8 @@ Task<absl::StatusOr<ApiResult>> Pipeline::DeleteObject(const ApiRequest& request
         Task<absl::StatusOr<api::ObjectPtr>> write = storage->Update(current, std::move(object));
         absl::StatusOr<api::ObjectPtr> stored = co_await std::move(write);
         if (stored.ok()) co_return ResultOf(resource, *std::move(stored), nullptr, 200);
-        if (IsConflict(stored.status()) && !o.preconditions().has_resource_version() && attempt < kMaxConflictRetries) {
+        if (IsConflict(stored.status()) && !o.preconditions().has_resource_version() &&
+            attempt < kMaxConflictRetries) {
           continue;
         }
         co_return StoreError(request, stored.status(), request.name);

@@ -23,7 +23,8 @@ bool WantsAggregated(const net::HttpRequest& request) {
   for (const MediaRange& range : ParseAccept(request.headers.Get("Accept"))) {
     if (range.type != "application/json") continue;
     if (range.as.empty()) return false;
-    if (range.as == "APIGroupDiscoveryList" && range.g == "apidiscovery.k8s.io" && range.v == "v2") return true;
+    if (range.as == "APIGroupDiscoveryList" && range.g == "apidiscovery.k8s.io" && range.v == "v2")
+      return true;
   }
   return false;
 }
@@ -123,7 +124,8 @@ std::string RootPaths() {
   for (const api::GroupVersion& gv : Registry::Get().group_versions()) {
     if (!gv.group.empty()) paths.push_back(StrCat("/apis/", gv.ToString()));
   }
-  for (const char* p : {"/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}) {
+  for (const char* p :
+       {"/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}) {
     paths.push_back(p);
   }
   std::sort(paths.begin(), paths.end());
@@ -134,10 +136,12 @@ std::string RootPaths() {
 
 std::string VersionJson() {
   return StrCat(
-      "{\n  \"major\": \"1\",\n  \"minor\": \"37\",\n  \"emulationMajor\": \"1\",\n  \"emulationMinor\": \"37\",\n"
+      "{\n  \"major\": \"1\",\n  \"minor\": \"37\",\n  \"emulationMajor\": \"1\",\n  \"emulationMinor\": "
+      "\"37\",\n"
       "  \"minCompatibilityMajor\": \"1\",\n  \"minCompatibilityMinor\": \"36\",\n  \"gitVersion\": \"",
       kGitVersion,
-      "\",\n  \"gitCommit\": \"\",\n  \"gitTreeState\": \"clean\",\n  \"buildDate\": \"1970-01-01T00:00:00Z\",\n"
+      "\",\n  \"gitCommit\": \"\",\n  \"gitTreeState\": \"clean\",\n  \"buildDate\": "
+      "\"1970-01-01T00:00:00Z\",\n"
       "  \"goVersion\": \"none (C++20)\",\n  \"compiler\": \"g++ ",
       __VERSION__, "\",\n  \"platform\": \"linux/",
 #if defined(__aarch64__)
@@ -156,7 +160,8 @@ absl::StatusOr<net::HttpResponse> Discovery::Serve(const net::HttpRequest& reque
   if (path == "/") return net::HttpResponse(200, "application/json", net::HttpBody(RootPaths()));
   if (path == "/version") return net::HttpResponse(200, "application/json", net::HttpBody(VersionJson()));
   if ((path == "/api" || path == "/apis") && WantsAggregated(request)) {
-    net::HttpResponse response(200, kAggregatedType, net::HttpBody(api::EncodeJson(Aggregated(path == "/api"))));
+    net::HttpResponse response(200, kAggregatedType,
+                               net::HttpBody(api::EncodeJson(Aggregated(path == "/api"))));
     response.headers.Add("Vary", "Accept");
     return response;
   }

@@ -18,8 +18,8 @@ struct DiscoveryOptions {
 class Discovery {
  public:
   explicit Discovery(DiscoveryOptions options) : options_(std::move(options)) {}
-  // "/", "/version", "/api", "/apis" and below, aggregated (apidiscovery.k8s.io/v2) where the client asks for it.
-  // UnknownPath for others.
+  // "/", "/version", "/api", "/apis" and below, aggregated (apidiscovery.k8s.io/v2) where the client asks for
+  // it. UnknownPath for others.
   absl::StatusOr<net::HttpResponse> Serve(const net::HttpRequest& request) const;
 
  private:

@@ -5,8 +5,8 @@
 
 namespace keelson::master {
 
-// Always the newest state: the cache has everything the store acknowledged, so every resourceVersion that the client
-// can know ("", "0", one it has seen) is satisfied.
+// Always the newest state: the cache has everything the store acknowledged, so every resourceVersion that the
+// client can know ("", "0", one it has seen) is satisfied.
 Task<absl::StatusOr<ApiResult>> Pipeline::Get(ApiRequest request) {
   absl::Status allowed = Authorize(request);
   if (!allowed.ok()) co_return allowed;
@@ -23,7 +23,8 @@ Task<absl::StatusOr<ApiResult>> Pipeline::Get(ApiRequest request) {
   absl::StatusOr<Revision> revision = ParseResourceVersion(request.options.resource_version);
   if (!revision.ok()) co_return revision.status();
   if (*revision > store_.CurrentRevision()) {
-    co_return api::Timeout(StrCat("Too large resource version: ", *revision, ", current: ", store_.CurrentRevision()), 1);
+    co_return api::Timeout(
+        StrCat("Too large resource version: ", *revision, ", current: ", store_.CurrentRevision()), 1);
   }
   CachedObjectPtr object = storage->Read(resource.StorageKey(request.ns, request.name));
   if (object == nullptr || object->message() == nullptr) {

@@ -34,7 +34,9 @@ struct HttpFrontend::Exchange {
 
 namespace {
 
-bool ParseBool(std::string_view text) { return text == "true" || text == "1" || text == "True" || text == "TRUE"; }
+bool ParseBool(std::string_view text) {
+  return text == "true" || text == "1" || text == "True" || text == "TRUE";
+}
 
 absl::Status InvalidOption(std::string_view name, std::string_view value, std::string_view why) {
   return api::BadRequest(StrCat("invalid ", name, " \"", value, "\": ", why));
@@ -112,7 +114,8 @@ Task<void> HttpFrontend::Handle(HttpRequest request, ResponseWriter& writer) {
   const std::string resource = x->request.resource == nullptr ? "" : x->request.resource->type->plural;
   MetricLabels labels = {{"code", StrCat(x->code)}, {"resource", resource}, {"verb", x->request.verb}};
   MetricsRegistry& metrics = MetricsRegistry::Default();
-  metrics.GetCounter("apiserver_request_total", "Requests answered, by verb, resource and code.", labels).Add();
+  metrics.GetCounter("apiserver_request_total", "Requests answered, by verb, resource and code.", labels)
+      .Add();
   if (x->request.verb != "watch") {
     MetricLabels verb = {{"verb", x->request.verb}};
     metrics
@@ -139,7 +142,8 @@ Task<void> HttpFrontend::Route(Exchange& x) {
     attributes.path = path;
     absl::Status allowed;
     if (!IsAllowed(attributes, pipeline_)) {
-      allowed = x.request.user.name == kUserAnonymous ? api::Unauthorized("Unauthorized") : ForbiddenError(attributes);
+      allowed = x.request.user.name == kUserAnonymous ? api::Unauthorized("Unauthorized")
+                                                      : ForbiddenError(attributes);
     }
     Task<void> serve = allowed.ok() ? ServePath(x) : SendError(x, allowed);
     co_await std::move(serve);
@@ -155,7 +159,8 @@ Task<void> HttpFrontend::Route(Exchange& x) {
     x.request.verb = VerbOf(x.http, x.path);
     if (x.request.resource == nullptr) {
       problem = api::UnknownPath();
-    } else if (!x.request.subresource.empty() && x.request.resource->FindSubresource(x.request.subresource) == nullptr) {
+    } else if (!x.request.subresource.empty() &&
+               x.request.resource->FindSubresource(x.request.subresource) == nullptr) {
       problem = api::UnknownPath();
     } else if (x.request.resource->type->namespaced == false && !x.request.ns.empty()) {
       problem = api::UnknownPath();
@@ -178,7 +183,8 @@ Task<void> HttpFrontend::SendResponse(Exchange& x, int code, std::string content
 Task<void> HttpFrontend::SendError(Exchange& x, absl::Status status) {
   api::ApiStatus body = api::ToApiStatus(status);
   const int code = body.code() == 0 ? 500 : body.code();
-  if (code >= 500 && code != 504) LogWarning("request failed", {{"path", x.http.target.path}, {"error", status}});
+  if (code >= 500 && code != 504)
+    LogWarning("request failed", {{"path", x.http.target.path}, {"error", status}});
   Negotiated negotiated = x.encode.negotiated;
   absl::StatusOr<Negotiated> asked = Negotiate(x.http.headers.Get("Accept"), true);
   if (asked.ok()) negotiated.media = asked->media;
@@ -195,8 +201,9 @@ Task<void> HttpFrontend::SendHealth(Exchange& x, std::string name, bool readines
   };
   std::vector<Check> checks = {{"ping", absl::OkStatus()}, {"store", pipeline_.store().Health()}};
   if (readiness) {
-    checks.push_back({"informer-sync", pipeline_.started() ? absl::OkStatus()
-                                                           : absl::UnavailableError("caches are being filled")});
+    checks.push_back({"informer-sync", pipeline_.started()
+                                           ? absl::OkStatus()
+                                           : absl::UnavailableError("caches are being filled")});
   }
   bool ok = true;
   std::string text;
@@ -263,7 +270,8 @@ absl::Status HttpFrontend::ReadOptions(Exchange& x) {
   o.allow_bookmarks = ParseBool(q.Get("allowWatchBookmarks"));
   if (q.Has("sendInitialEvents")) o.send_initial_events = ParseBool(q.Get("sendInitialEvents"));
   if (q.Has("limit") && !q.Get("limit").empty()) {
-    if (!absl::SimpleAtoi(Av(q.Get("limit")), &o.limit)) return InvalidOption("limit", q.Get("limit"), "not a number");
+    if (!absl::SimpleAtoi(Av(q.Get("limit")), &o.limit))
+      return InvalidOption("limit", q.Get("limit"), "not a number");
   }
   if (q.Has("timeoutSeconds") && !q.Get("timeoutSeconds").empty()) {
     int64_t timeout_s = 0;
@@ -275,9 +283,10 @@ absl::Status HttpFrontend::ReadOptions(Exchange& x) {
   for (std::string_view value : q.GetAll("dryRun")) {
     if (value.empty()) continue;
     if (value != "All") {
-      return api::Invalid("meta.k8s.io", "CreateOptions", "",
-                          {api::FieldCause("FieldValueNotSupported", "dryRun",
-                                           StrCat("Unsupported value: \"", value, "\": supported values: \"All\""))});
+      return api::Invalid(
+          "meta.k8s.io", "CreateOptions", "",
+          {api::FieldCause("FieldValueNotSupported", "dryRun",
+                           StrCat("Unsupported value: \"", value, "\": supported values: \"All\""))});
     }
     o.dry_run = true;
   }
@@ -290,9 +299,10 @@ absl::Status HttpFrontend::ReadOptions(Exchange& x) {
     if (include == "Object") x.encode.include = IncludeObject::kObject;
   }
   const std::string& user_agent = std::string(x.http.headers.Get("User-Agent"));
-  x.encode.negotiated.pretty =
-      q.Has("pretty") ? q.Get("pretty") != "false" && q.Get("pretty") != "0"
-                      : user_agent.starts_with("curl") || user_agent.starts_with("Wget") || user_agent.starts_with("Mozilla/5.0");
+  x.encode.negotiated.pretty = q.Has("pretty")
+                                   ? q.Get("pretty") != "false" && q.Get("pretty") != "0"
+                                   : user_agent.starts_with("curl") || user_agent.starts_with("Wget") ||
+                                         user_agent.starts_with("Mozilla/5.0");
   return absl::OkStatus();
 }
 
@@ -337,7 +347,8 @@ absl::Status HttpFrontend::ReadBody(Exchange& x) {
       request.patch_kind = api::PatchKind::kStrategicMerge;
     } else {
       return api::UnsupportedMediaType(
-          "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json");
+          "application/json-patch+json, application/merge-patch+json, "
+          "application/strategic-merge-patch+json");
     }
     request.patch = std::move(x.http.body);
     return absl::OkStatus();
@@ -354,9 +365,11 @@ absl::Status HttpFrontend::ReadBody(Exchange& x) {
       return api::BadRequest(StrCat("the API version in the data (", got.ApiVersion(),
                                     ") does not match the expected API version (", want.ApiVersion(), ")"));
     }
-    return api::BadRequest(StrCat(got.kind, " in version \"", got.version, "\" cannot be handled as a ", want.kind));
+    return api::BadRequest(
+        StrCat(got.kind, " in version \"", got.version, "\" cannot be handled as a ", want.kind));
   }
-  RETURN_IF_ERROR(CheckStrict(*decoded->type, decoded->strict_errors, request.options.field_validation, &x.warnings));
+  RETURN_IF_ERROR(
+      CheckStrict(*decoded->type, decoded->strict_errors, request.options.field_validation, &x.warnings));
   request.object = std::move(decoded->object);
   return absl::OkStatus();
 }
@@ -379,8 +392,9 @@ Task<void> HttpFrontend::ServeResource(Exchange& x) {
       status = negotiated.status();
     }
   }
-  const bool needs_name = request.verb == "update" || request.verb == "patch";
-  if (status.ok() && needs_name && request.name.empty()) {
+  const bool on_item = request.verb == "update" || request.verb == "patch" || !request.subresource.empty();
+  const bool on_collection = request.verb == "create" && request.subresource.empty();
+  if (status.ok() && ((on_item && request.name.empty()) || (on_collection && !request.name.empty()))) {
     status = api::MethodNotSupported(request.resource->type->group_resource(), request.verb);
   }
   if (status.ok()) {
@@ -391,7 +405,8 @@ Task<void> HttpFrontend::ServeResource(Exchange& x) {
     }
   }
   const bool needs_ns = request.resource->type->namespaced && request.ns.empty();
-  if (status.ok() && needs_ns && (!request.name.empty() || request.verb == "create")) status = api::UnknownPath();
+  if (status.ok() && needs_ns && (!request.name.empty() || request.verb == "create"))
+    status = api::UnknownPath();
   // Before the body is read: who may not write need not be told what is wrong with it.
   if (status.ok()) status = pipeline_.Authorize(request);
   if (status.ok() && !reads) status = ReadBody(x);
@@ -408,8 +423,9 @@ Task<void> HttpFrontend::ServeResource(Exchange& x) {
   if (request.verb == "list") {
     Task<absl::StatusOr<ApiList>> task = pipeline_.List(request);
     absl::StatusOr<ApiList> list = co_await std::move(task);
-    Task<void> send = list.ok() ? SendResponse(x, 200, x.encode.negotiated.ContentType(false), EncodeList(*list, x.encode))
-                                : SendError(x, list.status());
+    Task<void> send =
+        list.ok() ? SendResponse(x, 200, x.encode.negotiated.ContentType(false), EncodeList(*list, x.encode))
+                  : SendError(x, list.status());
     co_await std::move(send);
     co_return;
   }
@@ -472,12 +488,15 @@ Task<void> HttpFrontend::ServeWatch(Exchange& x) {
   absl::Status status = co_await std::move(head);
   if (!status.ok()) co_return;
   if (expired) {  // upstream tells it inside of the stream
-    Task<absl::Status> write = x.writer->WriteBody(EncodeWatchError(api::ToApiStatus(watch.status()), x.encode));
+    Task<absl::Status> write =
+        x.writer->WriteBody(EncodeWatchError(api::ToApiStatus(watch.status()), x.encode));
     status = co_await std::move(write);
     co_return;
   }
   int64_t timeout_s = watch->timeout_s.value_or(0);
-  if (timeout_s <= 0) timeout_s = kMinWatchTimeoutSeconds + static_cast<int64_t>(env_.random().Uniform(kMinWatchTimeoutSeconds));
+  if (timeout_s <= 0)
+    timeout_s =
+        kMinWatchTimeoutSeconds + static_cast<int64_t>(env_.random().Uniform(kMinWatchTimeoutSeconds));
   WatchTimer timer(env_.clock(), watch->watch.get(), absl::Seconds(timeout_s));
   bool first = true;
   for (;;) {
@@ -491,7 +510,8 @@ Task<void> HttpFrontend::ServeWatch(Exchange& x) {
     } else {
       x.encode.now = env_.clock().Now();
       for (const CacheWatchEvent& event : *events) {
-        if (event.type != CacheWatchEvent::kBookmark && (event.object == nullptr || event.object->message() == nullptr)) {
+        if (event.type != CacheWatchEvent::kBookmark &&
+            (event.object == nullptr || event.object->message() == nullptr)) {
           continue;
         }
         HttpBody frame = EncodeWatchEvent(event, resource, first, x.encode);

@@ -1,5 +1,5 @@
-// HttpFrontend: the API over HTTP. Authenticates, maps path, query, body and Accept header to an ApiRequest, runs the
-// Pipeline, encodes the answer. One loop.
+// HttpFrontend: the API over HTTP. Authenticates, maps path, query, body and Accept header to an ApiRequest,
+// runs the Pipeline, encodes the answer. One loop.
 #pragma once
 
 #include <memory>
@@ -35,7 +35,7 @@ class HttpFrontend : public net::HttpHandler {
   struct Exchange;  // one request on its way
 
   Task<void> Route(Exchange& x);
-  Task<void> ServePath(Exchange& x);       // everything but resources
+  Task<void> ServePath(Exchange& x);  // everything but resources
   Task<void> ServeResource(Exchange& x);
   Task<void> ServeWatch(Exchange& x);
   Task<void> ServeLog(Exchange& x);

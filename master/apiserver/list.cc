@@ -11,16 +11,19 @@ namespace keelson::master {
 namespace {
 
 constexpr char kContinueExpired[] =
-    "The provided continue parameter is too old to display a consistent list result. You can start a new list "
+    "The provided continue parameter is too old to display a consistent list result. You can start a new "
+    "list "
     "without the continue parameter.";
 
 absl::Status CheckOptions(const ResourceInfo& resource, const RequestOptions& o) {
   auto invalid = [&](std::string field, std::string detail) {
-    return api::Invalid("meta.k8s.io", "ListOptions", "", {api::FieldCause("FieldValueForbidden", field, StrCat("Forbidden: ", detail))});
+    return api::Invalid("meta.k8s.io", "ListOptions", "",
+                        {api::FieldCause("FieldValueForbidden", field, StrCat("Forbidden: ", detail))});
   };
   if (!o.resource_version_match.empty()) {
     if (o.resource_version.empty()) {
-      return invalid("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided");
+      return invalid("resourceVersionMatch",
+                     "resourceVersionMatch is forbidden unless resourceVersion is provided");
     }
     if (!o.continue_token.empty()) {
       return invalid("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided");
@@ -80,7 +83,8 @@ Task<absl::StatusOr<ApiList>> Pipeline::List(ApiRequest request) {
   absl::Status fresh = co_await std::move(fresh_task);
   if (!fresh.ok()) co_return api::Timeout(Sv(fresh.message()), 1);
   if (*wanted > store_.CurrentRevision()) {
-    co_return api::Timeout(StrCat("Too large resource version: ", *wanted, ", current: ", store_.CurrentRevision()), 1);
+    co_return api::Timeout(
+        StrCat("Too large resource version: ", *wanted, ", current: ", store_.CurrentRevision()), 1);
   }
 
   const bool continued = !o.continue_token.empty();

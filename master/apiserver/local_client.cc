@@ -82,7 +82,8 @@ class LocalClient : public client::ApiClient {
  public:
   LocalClient(Pipeline& pipeline, UserInfo user) : pipeline_(pipeline), user_(std::move(user)) {}
 
-  Task<absl::StatusOr<api::ObjectPtr>> Get(api::GroupVersionResource gvr, std::string ns, std::string name) override {
+  Task<absl::StatusOr<api::ObjectPtr>> Get(api::GroupVersionResource gvr, std::string ns,
+                                           std::string name) override {
     absl::StatusOr<ApiRequest> request = Request("get", gvr, ns, name, "");
     if (!request.ok()) co_return request.status();
     Task<absl::StatusOr<ApiResult>> task = pipeline_.Get(*std::move(request));
@@ -90,7 +91,8 @@ class LocalClient : public client::ApiClient {
     co_return ObjectOf(std::move(result));
   }
 
-  Task<absl::StatusOr<ObjectList>> List(api::GroupVersionResource gvr, std::string ns, ListOptions options) override {
+  Task<absl::StatusOr<ObjectList>> List(api::GroupVersionResource gvr, std::string ns,
+                                        ListOptions options) override {
     absl::StatusOr<ApiRequest> request = Request("list", gvr, ns, "", "");
     if (!request.ok()) co_return request.status();
     RequestOptions& o = request->options;
@@ -125,12 +127,14 @@ class LocalClient : public client::ApiClient {
     Task<absl::StatusOr<ApiWatch>> task = pipeline_.Watch(*std::move(request));
     absl::StatusOr<ApiWatch> watch = co_await std::move(task);
     if (!watch.ok()) co_return watch.status();
-    std::unique_ptr<client::Watcher> watcher = std::make_unique<LocalWatcher>(pipeline_.env(), *std::move(watch));
+    std::unique_ptr<client::Watcher> watcher =
+        std::make_unique<LocalWatcher>(pipeline_.env(), *std::move(watch));
     co_return watcher;
   }
 
-  Task<absl::StatusOr<api::ObjectPtr>> Create(api::GroupVersionResource gvr, std::string ns, api::ObjectPtr object,
-                                              std::string name, std::string subresource) override {
+  Task<absl::StatusOr<api::ObjectPtr>> Create(api::GroupVersionResource gvr, std::string ns,
+                                              api::ObjectPtr object, std::string name,
+                                              std::string subresource) override {
     absl::StatusOr<ApiRequest> request = Request("create", gvr, ns, name, subresource);
     if (!request.ok()) co_return request.status();
     request->object = api::CloneMessage(*object);
@@ -139,8 +143,8 @@ class LocalClient : public client::ApiClient {
     co_return ObjectOf(std::move(result));
   }
 
-  Task<absl::StatusOr<api::ObjectPtr>> Update(api::GroupVersionResource gvr, std::string ns, api::ObjectPtr object,
-                                              std::string subresource) override {
+  Task<absl::StatusOr<api::ObjectPtr>> Update(api::GroupVersionResource gvr, std::string ns,
+                                              api::ObjectPtr object, std::string subresource) override {
     absl::StatusOr<ApiRequest> request = Request("update", gvr, ns, api::Meta(*object).name(), subresource);
     if (!request.ok()) co_return request.status();
     request->object = api::CloneMessage(*object);
@@ -150,7 +154,8 @@ class LocalClient : public client::ApiClient {
   }
 
   Task<absl::StatusOr<api::ObjectPtr>> Patch(api::GroupVersionResource gvr, std::string ns, std::string name,
-                                             PatchType type, std::string patch, std::string subresource) override {
+                                             PatchType type, std::string patch,
+                                             std::string subresource) override {
     absl::StatusOr<ApiRequest> request = Request("patch", gvr, ns, name, subresource);
     if (!request.ok()) co_return request.status();
     switch (type) {
@@ -165,7 +170,8 @@ class LocalClient : public client::ApiClient {
         break;
       case PatchType::kApply:
         co_return api::UnsupportedMediaType(
-            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json");
+            "application/json-patch+json, application/merge-patch+json, "
+            "application/strategic-merge-patch+json");
     }
     request->patch = std::move(patch);
     Task<absl::StatusOr<ApiResult>> task = pipeline_.Patch(*std::move(request));
@@ -190,14 +196,16 @@ class LocalClient : public client::ApiClient {
   }
 
  private:
-  absl::StatusOr<ApiRequest> Request(std::string verb, const api::GroupVersionResource& gvr, const std::string& ns,
-                                     const std::string& name, const std::string& subresource) const {
+  absl::StatusOr<ApiRequest> Request(std::string verb, const api::GroupVersionResource& gvr,
+                                     const std::string& ns, const std::string& name,
+                                     const std::string& subresource) const {
     ApiRequest request;
     request.user = user_;
     request.verb = std::move(verb);
     request.resource = Registry::Get().Find(gvr);
     if (request.resource == nullptr) return api::UnknownPath();
-    if (!subresource.empty() && request.resource->FindSubresource(subresource) == nullptr) return api::UnknownPath();
+    if (!subresource.empty() && request.resource->FindSubresource(subresource) == nullptr)
+      return api::UnknownPath();
     request.subresource = subresource;
     if (request.resource->type->namespaced) request.ns = ns;
     request.name = name;

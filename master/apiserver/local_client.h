@@ -1,5 +1,6 @@
-// LocalClient: client::ApiClient in process over the Pipeline: the same authorization, admission, validation and
-// storage as over HTTP, without encoding. For controllers, scheduler and simulation. One loop, the Pipeline's.
+// LocalClient: client::ApiClient in process over the Pipeline: the same authorization, admission, validation
+// and storage as over HTTP, without encoding. For controllers, scheduler and simulation. One loop, the
+// Pipeline's.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
-// Namespaces end in two steps: DELETE marks, and once the namespace controller has emptied it, PUT /finalize takes the
-// last finalizer away.
+// Namespaces end in two steps: DELETE marks, and once the namespace controller has emptied it, PUT /finalize
+// takes the last finalizer away.
 #include "api/core/v1/namespace.pb.h"
 #include "api/status_error.h"
 #include "api/time.h"
@@ -10,13 +10,15 @@ namespace keelson::master {
 
 using ::k8s::core::v1::Namespace;
 
-Task<absl::StatusOr<ApiResult>> Pipeline::DeleteNamespace(const ApiRequest& request, CachedObjectPtr current) {
+Task<absl::StatusOr<ApiResult>> Pipeline::DeleteNamespace(const ApiRequest& request,
+                                                          CachedObjectPtr current) {
   auto ns = std::make_shared<Namespace>(static_cast<const Namespace&>(*current->message()));
   if (ns->metadata().has_deletion_timestamp()) {
     if (!ns->spec().finalizers().empty()) {
-      co_return api::Conflict(request.resource->type->group_resource(), request.name,
-                              "The system is ensuring all content is removed from this namespace.  Upon completion, "
-                              "this namespace will automatically be purged by the system.");
+      co_return api::Conflict(
+          request.resource->type->group_resource(), request.name,
+          "The system is ensuring all content is removed from this namespace.  Upon completion, "
+          "this namespace will automatically be purged by the system.");
     }
     if (ns->metadata().finalizers().empty()) {
       Task<absl::StatusOr<ApiResult>> remove = RemoveNow(request, current, ns);

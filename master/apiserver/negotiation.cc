@@ -73,7 +73,8 @@ std::vector<MediaRange> ParseAccept(std::string_view accept) {
     }
     out.push_back(std::move(range));
   }
-  std::stable_sort(out.begin(), out.end(), [](const MediaRange& a, const MediaRange& b) { return a.q > b.q; });
+  std::stable_sort(out.begin(), out.end(),
+                   [](const MediaRange& a, const MediaRange& b) { return a.q > b.q; });
   return out;
 }
 

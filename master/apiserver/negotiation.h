@@ -23,8 +23,8 @@ struct Negotiated {
   std::string ContentType(bool stream) const;
 };
 
-// First acceptable clause by quality, then order. NotAcceptable when there is none. An empty header accepts JSON.
-// `transforms`: Table and PartialObjectMetadata may be asked for (reads of resources).
+// First acceptable clause by quality, then order. NotAcceptable when there is none. An empty header accepts
+// JSON. `transforms`: Table and PartialObjectMetadata may be asked for (reads of resources).
 absl::StatusOr<Negotiated> Negotiate(std::string_view accept, bool transforms);
 
 // One media range with its parameters, lower-cased names.

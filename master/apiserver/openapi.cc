@@ -19,7 +19,8 @@ std::vector<const ResourceInfo*> RowsOf(const std::string& group_version) {
   std::vector<const ResourceInfo*> rows;
   for (const auto& row : Registry::Get().all()) {
     const api::GroupVersionKind& gvk = row->type->gvk;
-    if (group_version.empty() || StrCat(gvk.group.empty() ? "api/" : "apis/", gvk.ApiVersion()) == group_version) {
+    if (group_version.empty() ||
+        StrCat(gvk.group.empty() ? "api/" : "apis/", gvk.ApiVersion()) == group_version) {
       rows.push_back(row.get());
     }
   }
@@ -37,7 +38,9 @@ Json V2Document() {
 
 std::string Gzip(const std::string& text) {
   z_stream z{};
-  KEELSON_CHECK(deflateInit2(&z, Z_BEST_COMPRESSION, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK, "zlib");
+  KEELSON_CHECK(
+      deflateInit2(&z, Z_BEST_COMPRESSION, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK,
+      "zlib");
   std::string out(deflateBound(&z, text.size()), '\0');
   z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
   z.avail_in = static_cast<uInt>(text.size());
@@ -115,7 +118,8 @@ const OpenApi::Document& OpenApi::Get(const std::string& name, std::string (*mak
   return it->second;
 }
 
-net::HttpResponse OpenApi::Respond(const net::HttpRequest& request, const Document& document, std::string content_type) {
+net::HttpResponse OpenApi::Respond(const net::HttpRequest& request, const Document& document,
+                                   std::string content_type) {
   const std::string etag = StrCat("\"", document.etag, "\"");
   net::HttpResponse response;
   if (request.headers.Get("If-None-Match") == etag) {
@@ -154,7 +158,8 @@ absl::StatusOr<net::HttpResponse> OpenApi::Serve(const net::HttpRequest& request
   }
   if (path.starts_with(kV3)) {
     std::string key = path.substr(kV3.size() + 1);
-    if (!RowsOf(key).empty() && !key.empty()) return Respond(request, Get(key, OpenApiV3Json), "application/json");
+    if (!RowsOf(key).empty() && !key.empty())
+      return Respond(request, Get(key, OpenApiV3Json), "application/json");
   }
   return api::UnknownPath();
 }

@@ -1,5 +1,5 @@
-// OpenAPI: the schemas of everything served, made from the message descriptors and the registry at first use and kept
-// compressed. v2 as JSON and as protobuf (kubectl 1.20), v3 per group and version.
+// OpenAPI: the schemas of everything served, made from the message descriptors and the registry at first use
+// and kept compressed. v2 as JSON and as protobuf (kubectl 1.20), v3 per group and version.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -14,7 +14,8 @@ namespace keelson::master {
 
 class OpenApi {
  public:
-  // "/openapi/v2", "/openapi/v3", "/openapi/v3/api/v1", "/openapi/v3/apis/GROUP/VERSION". UnknownPath for others.
+  // "/openapi/v2", "/openapi/v3", "/openapi/v3/api/v1", "/openapi/v3/apis/GROUP/VERSION". UnknownPath for
+  // others.
   absl::StatusOr<net::HttpResponse> Serve(const net::HttpRequest& request);
 
  private:
@@ -24,7 +25,8 @@ class OpenApi {
   };
   // The document of that name, made by `make` at first use.
   const Document& Get(const std::string& name, std::string (*make)(const std::string& name));
-  net::HttpResponse Respond(const net::HttpRequest& request, const Document& document, std::string content_type);
+  net::HttpResponse Respond(const net::HttpRequest& request, const Document& document,
+                            std::string content_type);
   std::map<std::string, Document> documents_;
 };
 

@@ -15,7 +15,8 @@ std::string Words(const std::string& camel) {
     const char c = camel[i];
     const bool upper = std::isupper(static_cast<unsigned char>(c)) != 0;
     const bool after_lower = i > 0 && std::islower(static_cast<unsigned char>(camel[i - 1])) != 0;
-    const bool before_lower = i > 0 && i + 1 < camel.size() && std::islower(static_cast<unsigned char>(camel[i + 1])) != 0;
+    const bool before_lower =
+        i > 0 && i + 1 < camel.size() && std::islower(static_cast<unsigned char>(camel[i + 1])) != 0;
     if (upper && (after_lower || before_lower)) out.push_back(' ');
     out.push_back(upper && (before_lower || i + 1 == camel.size() || after_lower)
                       ? static_cast<char>(std::tolower(static_cast<unsigned char>(c)))
@@ -78,19 +79,24 @@ const std::map<std::string, std::string>& Texts() {
       {"ObjectMeta.creationTimestamp", "When the server created the object."},
       {"ObjectMeta.deletionTimestamp", "When the object is to be gone; set by a graceful deletion."},
       {"ReplicationControllerSpec.replicas", "Number of pods wanted. Default: 1."},
-      {"ReplicationControllerSpec.selector", "Labels of the pods that count. Default: the labels of the template."},
+      {"ReplicationControllerSpec.selector",
+       "Labels of the pods that count. Default: the labels of the template."},
       {"ReplicationControllerSpec.template", "The pod to create when there are too few."},
-      {"ReplicationControllerSpec.minReadySeconds", "Seconds a new pod must be ready before it is available. Default: 0."},
+      {"ReplicationControllerSpec.minReadySeconds",
+       "Seconds a new pod must be ready before it is available. Default: 0."},
       {"ReplicationControllerStatus.replicas", "Number of pods there are."},
       {"ReplicationControllerStatus.readyReplicas", "Number of pods that are ready."},
       {"ReplicationControllerStatus.availableReplicas", "Number of pods ready for at least minReadySeconds."},
       {"PodSpec.containers", "The containers of the pod; at least one; cannot be added or removed later."},
-      {"PodSpec.initContainers", "Containers that run one after the other, each to its end, before the others start."},
+      {"PodSpec.initContainers",
+       "Containers that run one after the other, each to its end, before the others start."},
       {"PodSpec.volumes", "Volumes that the containers can mount."},
       {"PodSpec.nodeName", "Node the pod runs on; set by the scheduler when empty."},
       {"PodSpec.nodeSelector", "Labels a node must have to be chosen."},
-      {"PodSpec.restartPolicy", "When containers are started again: Always, OnFailure or Never. Default: Always."},
-      {"PodSpec.terminationGracePeriodSeconds", "Seconds between SIGTERM and SIGKILL when the pod ends. Default: 30."},
+      {"PodSpec.restartPolicy",
+       "When containers are started again: Always, OnFailure or Never. Default: Always."},
+      {"PodSpec.terminationGracePeriodSeconds",
+       "Seconds between SIGTERM and SIGKILL when the pod ends. Default: 30."},
       {"PodSpec.tolerations", "Taints of nodes that the pod puts up with."},
       {"PodSpec.hostNetwork", "Use the node's network instead of an own one."},
       {"Container.name", "Name of the container, unique in the pod."},
@@ -107,7 +113,8 @@ const std::map<std::string, std::string>& Texts() {
       {"ServiceSpec.type", "How the Service is exposed: ClusterIP, NodePort, LoadBalancer or ExternalName."},
       {"ServiceSpec.ports", "The ports of the Service."},
       {"ServiceSpec.selector", "Labels of the pods behind the Service."},
-      {"ServiceSpec.clusterIP", "Virtual address; given by the server when empty; None for a headless Service."},
+      {"ServiceSpec.clusterIP",
+       "Virtual address; given by the server when empty; None for a headless Service."},
       {"ServicePort.port", "Port of the Service."},
       {"ServicePort.targetPort", "Port of the pods, as a number or name. Default: the value of port."},
       {"ServicePort.nodePort", "Port on every node, for types NodePort and LoadBalancer."},
@@ -123,7 +130,8 @@ std::string DescribeType(const google::protobuf::Descriptor& type) {
   return it == Texts().end() ? Sentence(Words(type.name())) : it->second;
 }
 
-std::string DescribeField(const google::protobuf::Descriptor& type, const google::protobuf::FieldDescriptor& field) {
+std::string DescribeField(const google::protobuf::Descriptor& type,
+                          const google::protobuf::FieldDescriptor& field) {
   auto it = Texts().find(StrCat(type.name(), ".", field.json_name()));
   if (it == Texts().end()) it = Texts().find(StrCat(".", field.json_name()));
   return it == Texts().end() ? Sentence(Words(field.json_name())) : it->second;

@@ -11,7 +11,8 @@ inline constexpr char kApiVersionDescription[] = "Group and version of this obje
 inline constexpr char kKindDescription[] = "Name of the REST resource's kind this object is of.";
 
 std::string DescribeType(const google::protobuf::Descriptor& type);
-std::string DescribeField(const google::protobuf::Descriptor& type, const google::protobuf::FieldDescriptor& field);
+std::string DescribeField(const google::protobuf::Descriptor& type,
+                          const google::protobuf::FieldDescriptor& field);
 std::string DescribeParameter(const std::string& name);
 
 }  // namespace keelson::master

@@ -19,8 +19,12 @@ using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 namespace options = ::keelson::options;
 
-const options::TypeRules& RulesOf(const Descriptor& type) { return type.options().GetExtension(options::type); }
-const options::FieldRules& RulesOf(const FieldDescriptor& field) { return field.options().GetExtension(options::field); }
+const options::TypeRules& RulesOf(const Descriptor& type) {
+  return type.options().GetExtension(options::type);
+}
+const options::FieldRules& RulesOf(const FieldDescriptor& field) {
+  return field.options().GetExtension(options::field);
+}
 
 Json GvkJson(const api::GroupVersionKind& gvk) {
   return Json{{"group", gvk.group}, {"kind", gvk.kind}, {"version", gvk.version}};
@@ -44,7 +48,8 @@ class SchemaBuilder {
 
  private:
   std::string RefTo(const Descriptor& type) {
-    return StrCat(version_ == OpenApiVersion::kV2 ? "#/definitions/" : "#/components/schemas/", DefinitionName(type));
+    return StrCat(version_ == OpenApiVersion::kV2 ? "#/definitions/" : "#/components/schemas/",
+                  DefinitionName(type));
   }
 
   // A whole definition.
@@ -108,7 +113,8 @@ class SchemaBuilder {
     return out;
   }
 
-  void AddFields(const Descriptor& type, std::map<std::string, Json>& properties, std::vector<std::string>& required) {
+  void AddFields(const Descriptor& type, std::map<std::string, Json>& properties,
+                 std::vector<std::string>& required) {
     for (int i = 0; i < type.field_count(); ++i) {
       const FieldDescriptor& field = *type.field(i);
       const options::FieldRules& rules = RulesOf(field);
@@ -169,7 +175,8 @@ class SchemaBuilder {
       Json value = Json::parse(rules.default_json(), nullptr, false);
       if (!value.is_discarded()) out["default"] = std::move(value);
     }
-    if (rules.enum_value_size() > 0 && field.cpp_type() == FieldDescriptor::CPPTYPE_STRING && !field.is_repeated()) {
+    if (rules.enum_value_size() > 0 && field.cpp_type() == FieldDescriptor::CPPTYPE_STRING &&
+        !field.is_repeated()) {
       std::set<std::string> values(rules.enum_value().begin(), rules.enum_value().end());
       out["enum"] = Json::array();
       for (const std::string& v : values) out["enum"].push_back(v);
@@ -215,10 +222,12 @@ class PathBuilder {
       Json& path = Path(collection, ns, false);
       if (row.HasVerb("list")) path["get"] = Operation(row, "list", "", gvk, ns, ListQuery());
       if (row.HasVerb("create")) path["post"] = Operation(row, "create", "", gvk, ns, WriteQuery());
-      if (row.HasVerb("deletecollection")) path["delete"] = Operation(row, "deletecollection", "", gvk, ns, DeleteQuery());
+      if (row.HasVerb("deletecollection"))
+        path["delete"] = Operation(row, "deletecollection", "", gvk, ns, DeleteQuery());
     }
     if (row.HasVerb("list") && ns) {
-      Path(StrCat(base, "/", row.type->plural), false, false)["get"] = Operation(row, "list", "", gvk, false, ListQuery());
+      Path(StrCat(base, "/", row.type->plural), false, false)["get"] =
+          Operation(row, "list", "", gvk, false, ListQuery());
     }
     if (row.HasVerb("get")) AddItem(row, collection + "/{name}", "", gvk, row.verbs);
     for (const Subresource& sub : row.subresources) {
@@ -233,8 +242,8 @@ class PathBuilder {
   }
 
  private:
-  void AddItem(const ResourceInfo& row, const std::string& url, const std::string& sub, const api::GroupVersionKind& gvk,
-               const std::vector<std::string>& verbs) {
+  void AddItem(const ResourceInfo& row, const std::string& url, const std::string& sub,
+               const api::GroupVersionKind& gvk, const std::vector<std::string>& verbs) {
     const bool ns = row.type->namespaced;
     Json& path = Path(url, ns, true);
     auto has = [&](const char* verb) { return std::find(verbs.begin(), verbs.end(), verb) != verbs.end(); };
@@ -250,15 +259,24 @@ class PathBuilder {
   }
 
   static std::vector<std::string> ListQuery() {
-    return {"allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "resourceVersion",
-            "resourceVersionMatch", "sendInitialEvents", "timeoutSeconds", "watch"};
+    return {"allowWatchBookmarks",
+            "continue",
+            "fieldSelector",
+            "labelSelector",
+            "limit",
+            "resourceVersion",
+            "resourceVersionMatch",
+            "sendInitialEvents",
+            "timeoutSeconds",
+            "watch"};
   }
   static std::vector<std::string> WriteQuery() { return {"dryRun", "fieldManager", "fieldValidation"}; }
   static std::vector<std::string> DeleteQuery() {
     return {"dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"};
   }
 
-  Json TypedParameter(const std::string& name, const std::string& in, const std::string& type, bool required) {
+  Json TypedParameter(const std::string& name, const std::string& in, const std::string& type,
+                      bool required) {
     Json out{{"name", name}, {"in", in}, {"description", DescribeParameter(name)}};
     if (required) out["required"] = true;
     if (version_ == OpenApiVersion::kV2) {
@@ -290,11 +308,14 @@ class PathBuilder {
   }
 
   Json Ref(const std::string& definition) {
-    return Json{{"$ref", StrCat(version_ == OpenApiVersion::kV2 ? "#/definitions/" : "#/components/schemas/", definition)}};
+    return Json{{"$ref", StrCat(version_ == OpenApiVersion::kV2 ? "#/definitions/" : "#/components/schemas/",
+                                definition)}};
   }
 
-  std::string ResponseDefinition(const ResourceInfo& row, const std::string& verb, const api::GroupVersionKind& gvk) {
-    if (verb == "delete" || verb == "deletecollection") return DefinitionName(*::k8s::meta::v1::Status::descriptor());
+  std::string ResponseDefinition(const ResourceInfo& row, const std::string& verb,
+                                 const api::GroupVersionKind& gvk) {
+    if (verb == "delete" || verb == "deletecollection")
+      return DefinitionName(*::k8s::meta::v1::Status::descriptor());
     if (verb == "list") return DefinitionName(*row.type->list_prototype->GetDescriptor());
     const Descriptor* type = DescriptorOf(gvk);
     return DefinitionName(type == nullptr ? *row.type->prototype->GetDescriptor() : *type);
@@ -314,34 +335,46 @@ class PathBuilder {
     return out;
   }
 
-  static std::string OperationId(const ResourceInfo& row, const std::string& verb, const std::string& sub, bool ns) {
-    static const std::map<std::string, std::string> kWords = {
-        {"get", "read"},       {"list", "list"},     {"create", "create"},          {"update", "replace"},
-        {"patch", "patch"},    {"delete", "delete"}, {"deletecollection", "deleteCollection"}};
+  static std::string OperationId(const ResourceInfo& row, const std::string& verb, const std::string& sub,
+                                 bool ns) {
+    static const std::map<std::string, std::string> kWords = {{"get", "read"},
+                                                              {"list", "list"},
+                                                              {"create", "create"},
+                                                              {"update", "replace"},
+                                                              {"patch", "patch"},
+                                                              {"delete", "delete"},
+                                                              {"deletecollection", "deleteCollection"}};
     std::string group = row.type->gvk.group;
     group = group.empty() ? "core" : group.substr(0, group.find('.'));
     const bool all = verb == "list" && row.type->namespaced && !ns;
-    return StrCat(kWords.at(verb), Camel(group), Camel(row.type->gvk.version), ns ? "Namespaced" : "", row.type->gvk.kind,
-                  Camel(sub), all ? "ForAllNamespaces" : "");
+    return StrCat(kWords.at(verb), Camel(group), Camel(row.type->gvk.version), ns ? "Namespaced" : "",
+                  row.type->gvk.kind, Camel(sub), all ? "ForAllNamespaces" : "");
   }
 
   Json Operation(const ResourceInfo& row, const std::string& verb, const std::string& sub,
                  const api::GroupVersionKind& gvk, bool ns, const std::vector<std::string>& query) {
-    static const std::map<std::string, std::string> kActions = {
-        {"get", "get"}, {"list", "list"}, {"create", "post"}, {"update", "put"}, {"patch", "patch"}, {"delete", "delete"},
-        {"deletecollection", "deletecollection"}};
+    static const std::map<std::string, std::string> kActions = {{"get", "get"},
+                                                                {"list", "list"},
+                                                                {"create", "post"},
+                                                                {"update", "put"},
+                                                                {"patch", "patch"},
+                                                                {"delete", "delete"},
+                                                                {"deletecollection", "deletecollection"}};
     Json out;
     out["description"] = StrCat(verb, " ", row.type->gvk.kind, sub.empty() ? "" : " " + sub);
     out["operationId"] = OperationId(row, verb, sub, ns);
     const bool v2 = version_ == OpenApiVersion::kV2;
     Json parameters = Json::array();
-    for (const std::string& name : query) parameters.push_back(TypedParameter(name, "query", QueryType(name), false));
+    for (const std::string& name : query)
+      parameters.push_back(TypedParameter(name, "query", QueryType(name), false));
     std::string body;
     if (verb == "create" || verb == "update") body = ResponseDefinition(row, "get", gvk);
     if (verb == "patch") body = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
-    if (verb == "delete" || verb == "deletecollection") body = DefinitionName(*::k8s::meta::v1::DeleteOptions::descriptor());
-    static const std::vector<std::string> kPatchTypes = {
-        "application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"};
+    if (verb == "delete" || verb == "deletecollection")
+      body = DefinitionName(*::k8s::meta::v1::DeleteOptions::descriptor());
+    static const std::vector<std::string> kPatchTypes = {"application/json-patch+json",
+                                                         "application/merge-patch+json",
+                                                         "application/strategic-merge-patch+json"};
     if (!body.empty()) {
       const bool required = verb != "delete" && verb != "deletecollection";
       if (v2) {
@@ -367,8 +400,9 @@ class PathBuilder {
       out["produces"] = {"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"};
       out["responses"] = Json{{code, Json{{"description", "OK"}, {"schema", Ref(response)}}}};
     } else {
-      out["responses"] = Json{
-          {code, Json{{"description", "OK"}, {"content", Json{{"application/json", Json{{"schema", Ref(response)}}}}}}}};
+      out["responses"] =
+          Json{{code, Json{{"description", "OK"},
+                           {"content", Json{{"application/json", Json{{"schema", Ref(response)}}}}}}}};
     }
     out["x-kubernetes-action"] = kActions.at(verb);
     out["x-kubernetes-group-version-kind"] = GvkJson(gvk);
@@ -387,7 +421,8 @@ std::string DefinitionName(const Descriptor& message) {
   constexpr std::string_view kRoot = "k8s.";
   std::string rest = name.substr(kRoot.size());
   if (starts("k8s.meta.")) return "io.k8s.apimachinery.pkg.apis." + rest;
-  if (starts("k8s.api.") || starts("k8s.util.") || starts("k8s.runtime.")) return "io.k8s.apimachinery.pkg." + rest;
+  if (starts("k8s.api.") || starts("k8s.util.") || starts("k8s.runtime."))
+    return "io.k8s.apimachinery.pkg." + rest;
   return "io.k8s.api." + rest;
 }
 

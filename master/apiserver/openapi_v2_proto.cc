@@ -165,7 +165,8 @@ Writer Operation(const Json& j) {
 
 Writer PathItem(const Json& j) {
   Writer w;
-  static constexpr std::pair<const char*, int> kMethods[] = {{"get", 2}, {"put", 3}, {"post", 4}, {"delete", 5}, {"patch", 8}};
+  static constexpr std::pair<const char*, int> kMethods[] = {
+      {"get", 2}, {"put", 3}, {"post", 4}, {"delete", 5}, {"patch", 8}};
   for (const auto& [method, field] : kMethods) {
     if (auto it = j.find(method); it != j.end()) w.Message(field, Operation(*it));
   }

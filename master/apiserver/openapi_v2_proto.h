@@ -1,5 +1,5 @@
-// The OpenAPI v2 document as protobuf (package openapi.v2, ../shared/api/openapi-v2.tsv), written straight from the JSON
-// model: kubectl 1.20 reads no other form.
+// The OpenAPI v2 document as protobuf (package openapi.v2, ../shared/api/openapi-v2.tsv), written straight
+// from the JSON model: kubectl 1.20 reads no other form.
 #pragma once
 
 #include <string>

@@ -1,6 +1,7 @@
 // PATCH: JSON patch, JSON merge patch and strategic merge patch on the JSON form of the current object.
-#include "api/codec.h"
 #include "api/patch.h"
+
+#include "api/codec.h"
 #include "api/status_error.h"
 #include "base/strings.h"
 #include "master/apiserver/pipeline.h"
@@ -18,7 +19,8 @@ absl::Status Unprocessable(std::string_view message) {
   return api::FromApiStatus(std::move(status));
 }
 
-// Patched copy of `base`. Errors in the patch are the client's: 400, or 422 where a JSON patch does not apply.
+// Patched copy of `base`. Errors in the patch are the client's: 400, or 422 where a JSON patch does not
+// apply.
 absl::StatusOr<std::shared_ptr<api::Message>> PatchMessage(const api::Patch& patch, api::PatchKind kind,
                                                            FieldValidation validation,
                                                            std::vector<std::string>* warnings,

@@ -38,7 +38,8 @@ absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Create(Env& env, Store& stor
   return std::unique_ptr<Pipeline>(new Pipeline(env, store, std::move(options), *std::move(allocator)));
 }
 
-Pipeline::Pipeline(Env& env, Store& store, PipelineOptions options, std::unique_ptr<ServiceAllocator> allocator)
+Pipeline::Pipeline(Env& env, Store& store, PipelineOptions options,
+                   std::unique_ptr<ServiceAllocator> allocator)
     : env_(env),
       store_(store),
       options_(std::move(options)),
@@ -80,6 +81,7 @@ ResourceStorage* Pipeline::StorageOf(const ResourceInfo& resource) const {
 }
 
 absl::Status Pipeline::Authorize(const ApiRequest& request) const {
+  if (!started_) return api::ServiceUnavailable("the API server is starting or stopping; try again");
   if (request.user.IsMaster()) return absl::OkStatus();
   AuthAttributes attributes = AttributesOf(request);
   return IsAllowed(attributes, *this) ? absl::OkStatus() : ForbiddenError(attributes);
@@ -108,7 +110,8 @@ void Pipeline::ForEach(std::string_view group, std::string_view resource, std::s
   }
 }
 
-absl::Status Pipeline::StoreError(const ApiRequest& request, const absl::Status& status, std::string_view name) const {
+absl::Status Pipeline::StoreError(const ApiRequest& request, const absl::Status& status,
+                                  std::string_view name) const {
   api::GroupResource resource = request.resource->type->group_resource();
   if (IsConflict(status)) return api::Conflict(resource, name);
   if (absl::IsAlreadyExists(status)) return api::AlreadyExists(resource, name);
@@ -120,13 +123,21 @@ absl::Status Pipeline::StoreError(const ApiRequest& request, const absl::Status&
   return api::InternalError(Sv(status.message()));
 }
 
+std::vector<std::string> UnsupportedWarnings(const api::Message& object) {
+  std::vector<std::string> warnings;
+  for (const std::string& field : api::UnsupportedFields(object)) {
+    warnings.push_back(StrCat(field, ": Keelson does not implement this field; it has no effect"));
+  }
+  return warnings;
+}
+
 ApiResult Pipeline::ResultOf(const ResourceInfo& resource, api::ObjectPtr stored, CachedObjectPtr cached,
                              int http_code) const {
   ApiResult result;
   result.http_code = http_code;
   result.cached = std::move(cached);
-  result.object = resource.from_storage == nullptr ? std::move(stored)
-                                                   : api::ObjectPtr(resource.from_storage(*stored));
+  result.object =
+      resource.from_storage == nullptr ? std::move(stored) : api::ObjectPtr(resource.from_storage(*stored));
   return result;
 }
 
@@ -135,8 +146,8 @@ absl::StatusOr<Revision> ParseResourceVersion(std::string_view text) {
   uint64_t value = 0;
   for (char c : text) {
     if (c < '0' || c > '9' || value > (uint64_t{1} << 58)) {
-      return api::BadRequest(StrCat("Invalid value: \"", text, "\": strconv.ParseUint: parsing \"", text,
-                                    "\": invalid syntax"));
+      return api::BadRequest(
+          StrCat("Invalid value: \"", text, "\": strconv.ParseUint: parsing \"", text, "\": invalid syntax"));
     }
     value = value * 10 + static_cast<uint64_t>(c - '0');
   }
@@ -158,10 +169,12 @@ absl::Status CheckStrict(const api::TypeInfo& type, const std::vector<std::strin
   return absl::OkStatus();
 }
 
-absl::StatusOr<Matcher> MatcherOf(const ResourceInfo& resource, const RequestOptions& options, std::string* name) {
+absl::StatusOr<Matcher> MatcherOf(const ResourceInfo& resource, const RequestOptions& options,
+                                  std::string* name) {
   if (options.label_selector.empty() && options.field_selector.empty()) return Matcher();
   absl::StatusOr<api::LabelSelector> labels = api::LabelSelector::Parse(options.label_selector);
-  if (!labels.ok()) return api::BadRequest(StrCat("unable to parse requirement: ", Sv(labels.status().message())));
+  if (!labels.ok())
+    return api::BadRequest(StrCat("unable to parse requirement: ", Sv(labels.status().message())));
   absl::StatusOr<api::FieldSelector> fields = api::FieldSelector::Parse(options.field_selector);
   if (!fields.ok()) return api::BadRequest(Sv(fields.status().message()));
 

@@ -1,6 +1,7 @@
-// Pipeline: the API server without HTTP. Every request of every front end runs here: authorization, admission,
-// strategy, validation, storage. One file per verb (get.cc, list.cc, watch.cc, create.cc, update.cc, patch.cc,
-// delete.cc, delete_collection.cc), one per subresource with rules of its own (pod_binding.cc, scale.cc, ...).
+// Pipeline: the API server without HTTP. Every request of every front end runs here: authorization,
+// admission, strategy, validation, storage. One file per verb (get.cc, list.cc, watch.cc, create.cc,
+// update.cc, patch.cc, delete.cc, delete_collection.cc), one per subresource with rules of its own
+// (pod_binding.cc, scale.cc, ...).
 //
 // Threading: one loop, the store's. Tasks must have ended before the Pipeline goes away.
 #pragma once
@@ -31,12 +32,13 @@ struct PipelineOptions {
   absl::Duration bookmark_interval = absl::Minutes(1);
 };
 
-inline constexpr int kMaxConflictRetries = 5;        // patch and unconditional update; upstream's number
-inline constexpr int kMaxGenerateNameAttempts = 8;   // upstream's number
+inline constexpr int kMaxConflictRetries = 5;       // patch and unconditional update; upstream's number
+inline constexpr int kMaxGenerateNameAttempts = 8;  // upstream's number
 inline constexpr size_t kGeneratedSuffixLength = 5;
 inline constexpr size_t kMaxGeneratedNameLength = 63;
 inline constexpr int64_t kMaxWatchTimeoutSeconds = 3600;
-inline constexpr int64_t kMinWatchTimeoutSeconds = 1800;  // when the client names none: random up to twice that
+inline constexpr int64_t kMinWatchTimeoutSeconds =
+    1800;  // when the client names none: random up to twice that
 
 class Pipeline : public ClusterReader {
  public:
@@ -59,7 +61,7 @@ class Pipeline : public ClusterReader {
   Task<absl::StatusOr<ApiResult>> Delete(ApiRequest request);
   Task<absl::StatusOr<ApiResult>> DeleteCollection(ApiRequest request);
 
-  // Forbidden for what the request's user may not do.
+  // Forbidden for what the request's user may not do; ServiceUnavailable before Start() and after Stop().
   absl::Status Authorize(const ApiRequest& request) const;
 
   // ---- ClusterReader ----
@@ -83,7 +85,8 @@ class Pipeline : public ClusterReader {
   // create.cc
   absl::Status FillNewMeta(const ApiRequest& request, api::Message& object);
   Task<absl::StatusOr<ApiResult>> CreateOnce(const ApiRequest& request, std::shared_ptr<api::Message> object);
-  // update.cc: read, change, check, write; again on a conflict when the change did not name a resourceVersion.
+  // update.cc: read, change, check, write; again on a conflict when the change did not name a
+  // resourceVersion.
   Task<absl::StatusOr<ApiResult>> Modify(const ApiRequest& request, const Change& change, bool is_patch);
   absl::Status CheckUpdate(const ApiRequest& request, const CachedObject& current, api::Message& object,
                            bool* unconditional);
@@ -107,7 +110,8 @@ class Pipeline : public ClusterReader {
   // The error for a stored object's key: NotFound, AlreadyExists, Conflict, or what the store said.
   absl::Status StoreError(const ApiRequest& request, const absl::Status& status, std::string_view name) const;
   // Object of the request's kind for a stored one.
-  ApiResult ResultOf(const ResourceInfo& resource, api::ObjectPtr stored, CachedObjectPtr cached, int http_code) const;
+  ApiResult ResultOf(const ResourceInfo& resource, api::ObjectPtr stored, CachedObjectPtr cached,
+                     int http_code) const;
 
   Env& env_;
   Store& store_;
@@ -120,12 +124,15 @@ class Pipeline : public ClusterReader {
 
 // Matcher of a request's selectors, null when both are empty. `name`: set when the field selector pins
 // metadata.name. BadRequest for what does not parse or a field the resource cannot select by.
-absl::StatusOr<Matcher> MatcherOf(const ResourceInfo& resource, const RequestOptions& options, std::string* name);
+absl::StatusOr<Matcher> MatcherOf(const ResourceInfo& resource, const RequestOptions& options,
+                                  std::string* name);
 // resourceVersion of a query. BadRequest unless "", or a decimal number.
 absl::StatusOr<Revision> ParseResourceVersion(std::string_view text);
 // What fieldValidation says about unknown and duplicate fields: an error, warnings appended, or nothing.
 absl::Status CheckStrict(const api::TypeInfo& type, const std::vector<std::string>& strict_errors,
                          FieldValidation validation, std::vector<std::string>* warnings);
+// One warning for each field that is set and that nothing acts on.
+std::vector<std::string> UnsupportedWarnings(const api::Message& object);
 // 422 with one cause per error.
 absl::Status InvalidError(const api::TypeInfo& type, std::string_view name, const api::FieldErrors& errors);
 

@@ -18,21 +18,26 @@ absl::Status Assign(Pod& pod, const Binding& binding, absl::Time now) {
   const api::GroupResource pods{"", "pods"};
   const std::string& name = pod.metadata().name();
   if (!binding.metadata().uid().empty() && binding.metadata().uid() != pod.metadata().uid()) {
-    return api::Conflict(pods, name, StrCat("Precondition failed: UID in precondition: ", binding.metadata().uid(),
-                                            ", UID in object meta: ", pod.metadata().uid()));
+    return api::Conflict(pods, name,
+                         StrCat("Precondition failed: UID in precondition: ", binding.metadata().uid(),
+                                ", UID in object meta: ", pod.metadata().uid()));
   }
   if (pod.metadata().has_deletion_timestamp()) {
-    return api::Conflict({"", "pods/binding"}, name, StrCat("pod ", name, " is being deleted, cannot be assigned to a host"));
+    return api::Conflict({"", "pods/binding"}, name,
+                         StrCat("pod ", name, " is being deleted, cannot be assigned to a host"));
   }
   if (!pod.spec().node_name().empty()) {
-    return api::Conflict({"", "pods/binding"}, name,
-                         StrCat("pod ", name, " is already assigned to node \"", pod.spec().node_name(), "\""));
+    return api::Conflict(
+        {"", "pods/binding"}, name,
+        StrCat("pod ", name, " is already assigned to node \"", pod.spec().node_name(), "\""));
   }
   if (!pod.spec().scheduling_gates().empty()) {
-    return api::Conflict({"", "pods/binding"}, name, StrCat("pod ", name, " has non-empty .spec.schedulingGates"));
+    return api::Conflict({"", "pods/binding"}, name,
+                         StrCat("pod ", name, " has non-empty .spec.schedulingGates"));
   }
   pod.mutable_spec()->set_node_name(binding.target().name());
-  for (const auto& [k, v] : binding.metadata().annotations()) (*pod.mutable_metadata()->mutable_annotations())[k] = v;
+  for (const auto& [k, v] : binding.metadata().annotations())
+    (*pod.mutable_metadata()->mutable_annotations())[k] = v;
   ::k8s::core::v1::PodCondition* scheduled = nullptr;
   for (auto& c : *pod.mutable_status()->mutable_conditions()) {
     if (c.type() == "PodScheduled") scheduled = &c;
@@ -56,7 +61,8 @@ Task<absl::StatusOr<ApiResult>> Pipeline::BindPod(ApiRequest request) {
     co_return api::BadRequest("name in URL does not match name in Binding object");
   }
   if (name.empty()) co_return api::BadRequest("name must be provided");
-  if (!binding->target().kind().empty() && binding->target().kind() != "Node" && binding->target().kind() != "Minion") {
+  if (!binding->target().kind().empty() && binding->target().kind() != "Node" &&
+      binding->target().kind() != "Minion") {
     co_return api::Invalid("", "Binding", name,
                            {api::FieldCause("FieldValueNotSupported", "target.kind",
                                             StrCat("Unsupported value: \"", binding->target().kind(),

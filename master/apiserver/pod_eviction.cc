@@ -1,5 +1,5 @@
-// POST pods/NAME/eviction: a deletion with the options of the Eviction. No disruption budgets are served, so none
-// can stand in the way.
+// POST pods/NAME/eviction: a deletion with the options of the Eviction. No disruption budgets are served, so
+// none can stand in the way.
 #include "api/policy/v1/policy.pb.h"
 #include "api/status_error.h"
 #include "base/strings.h"

@@ -32,7 +32,8 @@ absl::StatusOr<std::string> ChooseContainer(const Pod& pod, const std::string& a
     if (main.size() == 1 && all.size() == 1) return main[0];
     std::string list;
     for (const std::string& name : main) StrAppend(&list, list.empty() ? "" : " ", name);
-    std::string message = StrCat("a container name must be specified for pod ", pod.metadata().name(), ", choose one of: [", list, "]");
+    std::string message = StrCat("a container name must be specified for pod ", pod.metadata().name(),
+                                 ", choose one of: [", list, "]");
     if (all.size() != main.size()) {
       std::string init;
       for (size_t i = 0; i < all.size() - main.size(); ++i) StrAppend(&init, init.empty() ? "" : " ", all[i]);
@@ -86,7 +87,8 @@ Task<absl::Status> PodLogProxy::Serve(const ApiRequest& request, const net::Quer
   api::ObjectPtr node_object = pipeline_.Read("", "nodes", "", pod.spec().node_name());
   if (node_object == nullptr) co_return api::NotFound({"", "nodes"}, pod.spec().node_name());
   const Node& node = static_cast<const Node&>(*node_object);
-  if (options_.kubelet_tls == nullptr) co_return api::ServiceUnavailable("the API server has no certificate for kubelets");
+  if (options_.kubelet_tls == nullptr)
+    co_return api::ServiceUnavailable("the API server has no certificate for kubelets");
 
   net::HttpEndpoint endpoint;
   endpoint.host = NodeAddress(node);
@@ -101,14 +103,16 @@ Task<absl::Status> PodLogProxy::Serve(const ApiRequest& request, const net::Quer
     if (name != "container" && name != "insecureSkipTLSVerifyBackend") forwarded.Add(name, value);
   }
   net::HttpClientRequest get;
-  get.target = StrCat("/containerLogs/", net::PercentEncode(request.ns), "/", net::PercentEncode(request.name), "/",
-                      net::PercentEncode(*container));
+  get.target = StrCat("/containerLogs/", net::PercentEncode(request.ns), "/",
+                      net::PercentEncode(request.name), "/", net::PercentEncode(*container));
   if (!forwarded.empty()) StrAppend(&get.target, "?", forwarded.Encode());
-  Task<absl::StatusOr<std::unique_ptr<net::HttpResponseStream>>> open = client_.Open(endpoint, std::move(get));
+  Task<absl::StatusOr<std::unique_ptr<net::HttpResponseStream>>> open =
+      client_.Open(endpoint, std::move(get));
   absl::StatusOr<std::unique_ptr<net::HttpResponseStream>> stream = co_await std::move(open);
   if (!stream.ok()) {
-    co_return api::InternalError(StrCat("Get \"https://", net::JoinHostPort(endpoint.host, endpoint.port), "/containerLogs/",
-                                        request.ns, "/", request.name, "/", *container, "\": ", Sv(stream.status().message())));
+    co_return api::InternalError(StrCat("Get \"https://", net::JoinHostPort(endpoint.host, endpoint.port),
+                                        "/containerLogs/", request.ns, "/", request.name, "/", *container,
+                                        "\": ", Sv(stream.status().message())));
   }
   if ((*stream)->status() != 200) {
     const int code = (*stream)->status();

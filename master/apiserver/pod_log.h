@@ -23,7 +23,8 @@ class PodLogProxy {
   PodLogProxy(Env& env, Pipeline& pipeline, PodLogOptions options);
 
   // Sends the whole answer, or returns the error to send. OK: done.
-  Task<absl::Status> Serve(const ApiRequest& request, const net::QueryParams& query, net::ResponseWriter& writer);
+  Task<absl::Status> Serve(const ApiRequest& request, const net::QueryParams& query,
+                           net::ResponseWriter& writer);
 
  private:
   Pipeline& pipeline_;

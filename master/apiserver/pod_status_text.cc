@@ -54,7 +54,8 @@ void WalkInit(const Pod& pod, Walk& w) {
     if (restartable) {
       w.restartable_init_restarts += c.restart_count();
       if (c.last_state().has_terminated()) {
-        w.last_init_restart = std::max(w.last_init_restart, api::ToAbsl(c.last_state().terminated().finished_at()));
+        w.last_init_restart =
+            std::max(w.last_init_restart, api::ToAbsl(c.last_state().terminated().finished_at()));
       }
     }
     if (c.state().has_terminated() && c.state().terminated().exit_code() == 0) continue;

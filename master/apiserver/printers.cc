@@ -1,4 +1,5 @@
-// Columns of `kubectl get` per kind, with upstream's headings and cell rules (pkg/printers/internalversion as facts).
+// Columns of `kubectl get` per kind, with upstream's headings and cell rules (pkg/printers/internalversion as
+// facts).
 #include <google/protobuf/descriptor.h>
 
 #include <algorithm>
@@ -29,7 +30,9 @@ using api::Message;
 
 constexpr char kNone[] = "<none>";
 
-TableColumn NameColumn() { return {"Name", "string", "name", "Name of the object, unique within its namespace.", 0}; }
+TableColumn NameColumn() {
+  return {"Name", "string", "name", "Name of the object, unique within its namespace.", 0};
+}
 TableColumn AgeColumn() { return {"Age", "string", "", "Time since the object was created.", 0}; }
 
 template <class T>
@@ -56,7 +59,9 @@ std::string Labels(const google::protobuf::Map<std::string, std::string>& map) {
   return OrNone(std::move(out));
 }
 
-std::string Age(const Message& m, const PrintContext& c) { return AgeOf(api::Meta(m).creation_timestamp(), c.now); }
+std::string Age(const Message& m, const PrintContext& c) {
+  return AgeOf(api::Meta(m).creation_timestamp(), c.now);
+}
 
 // ---- Pod ----
 void PrintPod(const Message& m, const PrintContext& c, TableCells& out) {
@@ -107,7 +112,8 @@ std::string ExternalIp(const core::Service& s) {
   if (s.spec().type() == "ExternalName") return s.spec().external_name();
   if (s.spec().type() != "LoadBalancer") return OrNone(external);
   std::vector<std::string> addresses;
-  for (const auto& i : s.status().load_balancer().ingress()) addresses.push_back(i.ip().empty() ? i.hostname() : i.ip());
+  for (const auto& i : s.status().load_balancer().ingress())
+    addresses.push_back(i.ip().empty() ? i.hostname() : i.ip());
   for (const std::string& ip : s.spec().external_ips()) addresses.push_back(ip);
   return addresses.empty() ? "<pending>" : Join(addresses, ",");
 }
@@ -217,7 +223,8 @@ void PrintNode(const Message& m, const PrintContext& c, TableCells& out) {
 // ---- Event ----
 void PrintEvent(const Message& m, const PrintContext& c, TableCells& out) {
   const auto& e = To<core::Event>(m);
-  absl::Time first = api::IsZero(e.first_timestamp()) ? api::ToAbsl(e.event_time()) : api::ToAbsl(e.first_timestamp());
+  absl::Time first =
+      api::IsZero(e.first_timestamp()) ? api::ToAbsl(e.event_time()) : api::ToAbsl(e.first_timestamp());
   absl::Time last = api::IsZero(e.last_timestamp()) ? first : api::ToAbsl(e.last_timestamp());
   int64_t count = e.count();
   if (e.has_series()) {
@@ -232,7 +239,8 @@ void PrintEvent(const Message& m, const PrintContext& c, TableCells& out) {
   std::string seen = since(last);
   if (count > 1) seen = StrCat(seen, " (x", count, " over ", since(first), ")");
   std::string target = e.involved_object().kind();
-  std::transform(target.begin(), target.end(), target.begin(), [](char ch) { return static_cast<char>(std::tolower(ch)); });
+  std::transform(target.begin(), target.end(), target.begin(),
+                 [](char ch) { return static_cast<char>(std::tolower(ch)); });
   if (!e.involved_object().name().empty()) StrAppend(&target, "/", e.involved_object().name());
   std::string source = e.source().component().empty() ? e.reporting_component() : e.source().component();
   if (!e.source().host().empty()) StrAppend(&source, ", ", e.source().host());
@@ -350,7 +358,8 @@ void AddPrinter(ResourceInfo& row) {
          {"Selector", "string", "", "Labels of the pods behind it.", 1}},
         PrintService);
   } else if (kind == core::Endpoints::descriptor()) {
-    set({NameColumn(), {"Endpoints", "string", "", "Addresses and ports that are ready.", 0}, AgeColumn()}, PrintEndpoints);
+    set({NameColumn(), {"Endpoints", "string", "", "Addresses and ports that are ready.", 0}, AgeColumn()},
+        PrintEndpoints);
   } else if (kind == ::k8s::discovery::v1::EndpointSlice::descriptor()) {
     set({NameColumn(),
          {"AddressType", "string", "", "IPv4, IPv6 or FQDN.", 0},
@@ -383,7 +392,8 @@ void AddPrinter(ResourceInfo& row) {
          AgeColumn()},
         PrintSecret);
   } else if (kind == core::ServiceAccount::descriptor()) {
-    set({NameColumn(), {"Secrets", "integer", "", "Number of secrets.", 0}, AgeColumn()}, PrintServiceAccount);
+    set({NameColumn(), {"Secrets", "integer", "", "Number of secrets.", 0}, AgeColumn()},
+        PrintServiceAccount);
   } else if (kind == ::k8s::coordination::v1::Lease::descriptor()) {
     set({NameColumn(), {"Holder", "string", "", "Who holds it.", 0}, AgeColumn()}, PrintLease);
   } else if (kind == ::k8s::scheduling::v1::PriorityClass::descriptor()) {

@@ -61,7 +61,8 @@ std::vector<SelectableField> EventFields() {
       {"involvedObject.namespace", [](const Message& m) { return To<E>(m).involved_object().namespace_(); }},
       {"involvedObject.name", [](const Message& m) { return To<E>(m).involved_object().name(); }},
       {"involvedObject.uid", [](const Message& m) { return To<E>(m).involved_object().uid(); }},
-      {"involvedObject.apiVersion", [](const Message& m) { return To<E>(m).involved_object().api_version(); }},
+      {"involvedObject.apiVersion",
+       [](const Message& m) { return To<E>(m).involved_object().api_version(); }},
       {"involvedObject.resourceVersion",
        [](const Message& m) { return To<E>(m).involved_object().resource_version(); }},
       {"involvedObject.fieldPath", [](const Message& m) { return To<E>(m).involved_object().field_path(); }},
@@ -120,11 +121,13 @@ const ResourceInfo* Registry::Find(std::string_view group, std::string_view reso
   return nullptr;
 }
 
-ResourceInfo& Registry::Add(const Message& prototype, std::string storage_prefix, std::vector<std::string> verbs) {
+ResourceInfo& Registry::Add(const Message& prototype, std::string storage_prefix,
+                            std::vector<std::string> verbs) {
   return AddType(api::TypeOf(prototype), std::move(storage_prefix), std::move(verbs));
 }
 
-ResourceInfo& Registry::AddType(const api::TypeInfo& type, std::string storage_prefix, std::vector<std::string> verbs) {
+ResourceInfo& Registry::AddType(const api::TypeInfo& type, std::string storage_prefix,
+                                std::vector<std::string> verbs) {
   auto row = std::make_unique<ResourceInfo>();
   row->type = &type;
   row->storage = row.get();
@@ -151,7 +154,8 @@ Registry::Registry() {
 
   Add(core::ConfigMap::default_instance(), "/registry/configmaps/", AllVerbs());
 
-  ResourceInfo& endpoints = Add(core::Endpoints::default_instance(), "/registry/services/endpoints/", AllVerbs());
+  ResourceInfo& endpoints =
+      Add(core::Endpoints::default_instance(), "/registry/services/endpoints/", AllVerbs());
   (void)endpoints;
 
   ResourceInfo& events = Add(core::Event::default_instance(), "/registry/events/", AllVerbs());
@@ -163,13 +167,14 @@ Registry::Registry() {
   namespaces.prepare_update = PrepareNamespaceUpdate;
   namespaces.subresources = {{"finalize", namespaces.type->gvk, {"update"}},
                              {"status", namespaces.type->gvk, StatusVerbs()}};
-  namespaces.selectable = {{"status.phase", [](const Message& m) { return To<core::Namespace>(m).status().phase(); }},
-                           {"name", [](const Message& m) { return api::Meta(m).name(); }}};
+  namespaces.selectable = {
+      {"status.phase", [](const Message& m) { return To<core::Namespace>(m).status().phase(); }},
+      {"name", [](const Message& m) { return api::Meta(m).name(); }}};
 
   ResourceInfo& nodes = Add(core::Node::default_instance(), "/registry/minions/", AllVerbs());
   nodes.subresources = {{"status", nodes.type->gvk, StatusVerbs()}};
-  nodes.selectable = {
-      {"spec.unschedulable", [](const Message& m) { return Bool(To<core::Node>(m).spec().unschedulable()); }}};
+  nodes.selectable = {{"spec.unschedulable",
+                       [](const Message& m) { return Bool(To<core::Node>(m).spec().unschedulable()); }}};
 
   ResourceInfo& pods = Add(core::Pod::default_instance(), "/registry/pods/", AllVerbs());
   pods.prepare_create = PreparePodCreate;
@@ -183,7 +188,8 @@ Registry::Registry() {
                        {"log", pods.type->gvk, {"get"}},
                        {"status", pods.type->gvk, StatusVerbs()}};
 
-  ResourceInfo& rcs = Add(core::ReplicationController::default_instance(), "/registry/controllers/", AllVerbs());
+  ResourceInfo& rcs =
+      Add(core::ReplicationController::default_instance(), "/registry/controllers/", AllVerbs());
   rcs.tracks_generation = true;
   rcs.orphans_by_default = true;
   rcs.subresources = {{"scale", {"autoscaling", "v1", "Scale"}, StatusVerbs()},
@@ -197,7 +203,8 @@ Registry::Registry() {
   secrets.prepare_update = [](Message& object, const Message&) { PrepareSecretWrite(object); };
   secrets.selectable = {{"type", [](const Message& m) { return To<core::Secret>(m).type(); }}};
 
-  ResourceInfo& accounts = Add(core::ServiceAccount::default_instance(), "/registry/serviceaccounts/", AllVerbs());
+  ResourceInfo& accounts =
+      Add(core::ServiceAccount::default_instance(), "/registry/serviceaccounts/", AllVerbs());
   accounts.returns_deleted_object = true;
 
   ResourceInfo& services = Add(core::Service::default_instance(), "/registry/services/specs/", AllVerbs());
@@ -215,13 +222,15 @@ Registry::Registry() {
   Add(authz::SelfSubjectAccessReview::default_instance(), "", {"create"});
   Add(authz::SubjectAccessReview::default_instance(), "", {"create"});
 
-  ResourceInfo& leases = Add(::k8s::coordination::v1::Lease::default_instance(), "/registry/leases/", AllVerbs());
+  ResourceInfo& leases =
+      Add(::k8s::coordination::v1::Lease::default_instance(), "/registry/leases/", AllVerbs());
   leases.unconditional_update = false;
 
   Add(::k8s::discovery::v1::EndpointSlice::default_instance(), "/registry/endpointslices/", AllVerbs());
 
   // The same objects as core/v1 events.
-  ResourceInfo& new_events = Add(::k8s::events::v1::Event::default_instance(), "/registry/events/", AllVerbs());
+  ResourceInfo& new_events =
+      Add(::k8s::events::v1::Event::default_instance(), "/registry/events/", AllVerbs());
   new_events.storage = &events;
   new_events.to_storage = EventToCore;
   new_events.from_storage = EventFromCore;

@@ -1,5 +1,5 @@
-// Registry: one row per resource. Discovery, OpenAPI, URL routing, storage, strategies, Table output and field
-// selectors are all read off these rows. Built once, immutable, any thread.
+// Registry: one row per resource. Discovery, OpenAPI, URL routing, storage, strategies, Table output and
+// field selectors are all read off these rows. Built once, immutable, any thread.
 #pragma once
 
 #include <absl/functional/function_ref.h>
@@ -43,8 +43,8 @@ struct PrintContext {
 };
 
 struct Subresource {
-  std::string name;             // "status"
-  api::GroupVersionKind kind;   // of request and response
+  std::string name;            // "status"
+  api::GroupVersionKind kind;  // of request and response
   std::vector<std::string> verbs;
 };
 
@@ -58,14 +58,16 @@ struct ResourceInfo {
   const api::TypeInfo* type = nullptr;
   std::vector<std::string> verbs;
   std::vector<Subresource> subresources;
-  std::string storage_prefix;  // "/registry/pods/"; "" for resources that only answer creates (reviews, bindings)
+  std::string
+      storage_prefix;  // "/registry/pods/"; "" for resources that only answer creates (reviews, bindings)
   // The row whose stored objects this one shows; itself but for events.k8s.io.
   const ResourceInfo* storage = nullptr;
   // Between this row's kind and the stored kind; null when they are the same.
   std::unique_ptr<api::Message> (*to_storage)(const api::Message& object) = nullptr;
   std::unique_ptr<api::Message> (*from_storage)(const api::Message& stored) = nullptr;
 
-  // Strategy, as upstream's registry strategies. Defaults have been set before. Null: nothing beyond the generic.
+  // Strategy, as upstream's registry strategies. Defaults have been set before. Null: nothing beyond the
+  // generic.
   void (*prepare_create)(api::Message& object) = nullptr;
   void (*prepare_update)(api::Message& object, const api::Message& old) = nullptr;
   void (*prepare_status_update)(api::Message& object, const api::Message& old) = nullptr;
@@ -100,8 +102,10 @@ class Registry {
 
  private:
   Registry();
-  ResourceInfo& Add(const api::Message& prototype, std::string storage_prefix, std::vector<std::string> verbs);
-  ResourceInfo& AddType(const api::TypeInfo& type, std::string storage_prefix, std::vector<std::string> verbs);
+  ResourceInfo& Add(const api::Message& prototype, std::string storage_prefix,
+                    std::vector<std::string> verbs);
+  ResourceInfo& AddType(const api::TypeInfo& type, std::string storage_prefix,
+                        std::vector<std::string> verbs);
   std::vector<std::unique_ptr<ResourceInfo>> rows_;
   std::vector<api::GroupVersion> group_versions_;
 };
@@ -119,7 +123,8 @@ std::unique_ptr<api::Message> EventFromCore(const api::Message& event);
 // ---- columns and printers (printers.cc) ----
 void AddPrinter(ResourceInfo& row);
 
-// Replaces top-level field `name` of `object` by old's value (cleared when old has none). No such field: nothing.
+// Replaces top-level field `name` of `object` by old's value (cleared when old has none). No such field:
+// nothing.
 void CopyTopField(api::Message& object, const api::Message& old, const std::string& name);
 void ClearTopField(api::Message& object, const std::string& name);
 // Equality of one top-level field, whatever the order of maps.

@@ -1,4 +1,5 @@
-// One API request, independent of HTTP: what both front ends (http_frontend.h, local_client.h) hand to the Pipeline.
+// One API request, independent of HTTP: what both front ends (http_frontend.h, local_client.h) hand to the
+// Pipeline.
 #pragma once
 
 #include <cstdint>
@@ -50,8 +51,10 @@ struct ApiRequest {
 
 struct ApiResult {
   int http_code = 200;
-  api::ObjectPtr object;   // of the resource's (or subresource's) kind, resourceVersion set; or a meta.v1 Status
-  CachedObjectPtr cached;  // set when `object` shows exactly this stored revision: its encodings may be shared
+  api::ObjectPtr
+      object;  // of the resource's (or subresource's) kind, resourceVersion set; or a meta.v1 Status
+  CachedObjectPtr
+      cached;  // set when `object` shows exactly this stored revision: its encodings may be shared
   std::vector<std::string> warnings;
 };
 

@@ -43,8 +43,10 @@ bool ParseRequestPath(std::string_view path, RequestPath* out) {
     out->watch = true;
     if (++i == parts.size()) return false;
   }
-  // namespaces/NS/RESOURCE... is inside a namespace; namespaces/NS and its own subresources are the Namespace.
-  if (parts[i] == "namespaces" && parts.size() - i >= 3 && parts[i + 2] != "status" && parts[i + 2] != "finalize") {
+  // namespaces/NS/RESOURCE... is inside a namespace; namespaces/NS and its own subresources are the
+  // Namespace.
+  if (parts[i] == "namespaces" && parts.size() - i >= 3 && parts[i + 2] != "status" &&
+      parts[i + 2] != "finalize") {
     out->ns = parts[i + 1];
     i += 2;
   }

@@ -9,12 +9,14 @@ namespace {
 
 DecodeFn DecoderOf(const ResourceInfo& resource) {
   const api::Message* prototype = resource.type->prototype;
-  return [prototype](std::string_view key, const std::string& bytes, Revision revision) -> absl::StatusOr<MessagePtr> {
+  return [prototype](std::string_view key, const std::string& bytes,
+                     Revision revision) -> absl::StatusOr<MessagePtr> {
     std::shared_ptr<api::Message> object(prototype->New());
     absl::StatusOr<::k8s::runtime::Unknown> envelope = api::UnwrapProtobuf(bytes);
     if (!envelope.ok()) return Annotate(envelope.status(), StrCat("stored object ", key));
     if (!object->ParseFromString(envelope->raw())) {
-      return absl::DataLossError(StrCat("stored object ", key, " does not parse as ", prototype->GetTypeName()));
+      return absl::DataLossError(
+          StrCat("stored object ", key, " does not parse as ", prototype->GetTypeName()));
     }
     api::MutableMeta(*object).set_resource_version(StrCat(revision));
     return MessagePtr(std::move(object));
@@ -46,7 +48,8 @@ CachedObjectPtr ResourceStorage::Read(const std::string& key) {
   return cache_.Get(key);
 }
 
-Task<absl::StatusOr<api::ObjectPtr>> ResourceStorage::Create(std::string key, std::shared_ptr<api::Message> object) {
+Task<absl::StatusOr<api::ObjectPtr>> ResourceStorage::Create(std::string key,
+                                                             std::shared_ptr<api::Message> object) {
   auto bytes = std::make_shared<const std::string>(EncodeForStore(*object));
   Task<absl::StatusOr<Revision>> write = store_.Create(std::move(key), std::move(bytes));
   absl::StatusOr<Revision> revision = co_await std::move(write);

@@ -1,5 +1,5 @@
-// ResourceStorage: the objects of one resource: a WatchCache for reading and the Store for writing, with the codec
-// between messages and stored bytes (the Kubernetes protobuf envelope, without resourceVersion).
+// ResourceStorage: the objects of one resource: a WatchCache for reading and the Store for writing, with the
+// codec between messages and stored bytes (the Kubernetes protobuf envelope, without resourceVersion).
 #pragma once
 
 #include <memory>
@@ -33,7 +33,9 @@ class ResourceStorage {
   Task<absl::StatusOr<api::ObjectPtr>> Create(std::string key, std::shared_ptr<api::Message> object);
   // `current` is what the decision was made on. An object that encodes to the same bytes is not written.
   Task<absl::StatusOr<api::ObjectPtr>> Update(CachedObjectPtr current, std::shared_ptr<api::Message> object);
-  Task<absl::StatusOr<Revision>> Delete(std::string key, Revision expected) { return store_.Delete(std::move(key), expected); }
+  Task<absl::StatusOr<Revision>> Delete(std::string key, Revision expected) {
+    return store_.Delete(std::move(key), expected);
+  }
 
  private:
   Store& store_;

@@ -10,7 +10,8 @@ namespace {
 
 using net::HttpBody;
 
-// Numbers of CachedObject::Encoded. Rows that show another row's objects in a kind of their own shift by kViewShift.
+// Numbers of CachedObject::Encoded. Rows that show another row's objects in a kind of their own shift by
+// kViewShift.
 constexpr uint32_t kItemJson = 1, kItemProto = 2, kViewShift = 16;
 
 uint32_t EncodingOf(uint32_t base, const ResourceInfo& resource) {
@@ -81,7 +82,8 @@ HttpBody Finish(HttpBody json, const Negotiated& negotiated) {
 }
 
 std::string PartialMetadata(const api::Message& object, const std::string& version) {
-  std::string out = StrCat("{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/", version, "\",\"metadata\":");
+  std::string out = StrCat("{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/", version,
+                           "\",\"metadata\":");
   api::AppendJson(api::Meta(object), out);
   out += "}";
   return out;
@@ -95,7 +97,8 @@ std::string PartialProto(const api::Message& object) {
 }
 
 // The object in JSON with kind and apiVersion, in the form the context asks for.
-HttpBody ObjectJson(const CachedObject& object, const ResourceInfo& resource, bool first, const EncodeContext& context) {
+HttpBody ObjectJson(const CachedObject& object, const ResourceInfo& resource, bool first,
+                    const EncodeContext& context) {
   HttpBody body;
   switch (context.negotiated.transform) {
     case Transform::kTable: {
@@ -114,7 +117,8 @@ HttpBody ObjectJson(const CachedObject& object, const ResourceInfo& resource, bo
   return body;
 }
 
-std::string ObjectProto(const CachedObject& object, const ResourceInfo& resource, const EncodeContext& context) {
+std::string ObjectProto(const CachedObject& object, const ResourceInfo& resource,
+                        const EncodeContext& context) {
   if (context.negotiated.transform != Transform::kNone) {
     return api::WrapProtobuf(StrCat("meta.k8s.io/", context.negotiated.meta_version), "PartialObjectMetadata",
                              PartialProto(*object.message()));
@@ -188,9 +192,11 @@ HttpBody EncodeResult(const ApiResult& result, const ResourceInfo& resource, con
     for (char c : text) revision = revision * 10 + (c - '0');
     object = std::make_shared<CachedObject>("", nullptr, std::move(stored), revision, revision);
   }
-  if (context.negotiated.media == MediaType::kProtobuf) return HttpBody(ObjectProto(*object, resource, context));
+  if (context.negotiated.media == MediaType::kProtobuf)
+    return HttpBody(ObjectProto(*object, resource, context));
   HttpBody body = ObjectJson(*object, resource, true, context);
-  if (context.negotiated.media == MediaType::kJson && !context.negotiated.pretty) body.AppendSlice(nullptr, "\n");
+  if (context.negotiated.media == MediaType::kJson && !context.negotiated.pretty)
+    body.AppendSlice(nullptr, "\n");
   return Finish(std::move(body), context.negotiated);
 }
 
@@ -217,7 +223,8 @@ HttpBody EncodeList(const ApiList& list, const EncodeContext& context) {
       }
     }
     if (partial) {
-      return HttpBody(api::WrapProtobuf(StrCat("meta.k8s.io/", negotiated.meta_version), "PartialObjectMetadataList", raw));
+      return HttpBody(api::WrapProtobuf(StrCat("meta.k8s.io/", negotiated.meta_version),
+                                        "PartialObjectMetadataList", raw));
     }
     return HttpBody(api::WrapProtobuf(resource.type->api_version, resource.type->gvk.kind + "List", raw));
   }
@@ -263,14 +270,16 @@ HttpBody EncodeWatchEvent(const CacheWatchEvent& event, const ResourceInfo& reso
       }
       return JsonFrame(type, HttpBody(PartialMetadata(*object, context.negotiated.meta_version)));
     }
-    return proto ? ProtoFrame(type, api::EncodeProtobuf(*object)) : JsonFrame(type, HttpBody(api::EncodeJson(*object)));
+    return proto ? ProtoFrame(type, api::EncodeProtobuf(*object))
+                 : JsonFrame(type, HttpBody(api::EncodeJson(*object)));
   }
   if (proto) return ProtoFrame(type, ObjectProto(*event.object, resource, context));
   return JsonFrame(type, ObjectJson(*event.object, resource, first, context));
 }
 
 HttpBody EncodeWatchError(const api::ApiStatus& status, const EncodeContext& context) {
-  if (context.negotiated.media == MediaType::kProtobuf) return ProtoFrame("ERROR", api::EncodeProtobuf(status));
+  if (context.negotiated.media == MediaType::kProtobuf)
+    return ProtoFrame("ERROR", api::EncodeProtobuf(status));
   return JsonFrame("ERROR", HttpBody(api::EncodeJson(status)));
 }
 

@@ -1,5 +1,5 @@
-// ResponseEncoder: objects, lists, tables and watch events as bytes. Encodings of stored objects are made once per
-// revision (CachedObject::Encoded) and spliced into GET, LIST and WATCH answers alike.
+// ResponseEncoder: objects, lists, tables and watch events as bytes. Encodings of stored objects are made
+// once per revision (CachedObject::Encoded) and spliced into GET, LIST and WATCH answers alike.
 #pragma once
 
 #include <memory>
@@ -23,7 +23,8 @@ struct EncodeContext {
 };
 
 // One object, of `resource`'s kind or another (Status, Scale): transforms apply only to `resource`'s own.
-net::HttpBody EncodeResult(const ApiResult& result, const ResourceInfo& resource, const EncodeContext& context);
+net::HttpBody EncodeResult(const ApiResult& result, const ResourceInfo& resource,
+                           const EncodeContext& context);
 net::HttpBody EncodeList(const ApiList& list, const EncodeContext& context);
 // A plain message (Status, discovery, Table).
 net::HttpBody EncodeMessage(const api::Message& message, const Negotiated& negotiated);

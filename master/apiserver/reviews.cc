@@ -17,10 +17,11 @@ absl::StatusOr<AuthAttributes> AttributesOf(const Spec& spec, const UserInfo* us
   AuthAttributes a;
   a.user = user;
   if (spec.has_resource_attributes() == spec.has_non_resource_attributes()) {
-    return api::Invalid("authorization.k8s.io", "SubjectAccessReview", "",
-                        {api::FieldCause("FieldValueInvalid", "spec.resourceAttributes",
-                                         "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes "
-                                         "must be specified")});
+    return api::Invalid(
+        "authorization.k8s.io", "SubjectAccessReview", "",
+        {api::FieldCause("FieldValueInvalid", "spec.resourceAttributes",
+                         "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes "
+                         "must be specified")});
   }
   if (spec.has_resource_attributes()) {
     const auto& r = spec.resource_attributes();

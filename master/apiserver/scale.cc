@@ -50,7 +50,8 @@ Task<absl::StatusOr<ApiResult>> Pipeline::ModifyScale(ApiRequest request) {
     if (!parsed.ok()) co_return api::BadRequest(Sv(parsed.status().message()));
     patch = std::make_shared<api::Patch>(*std::move(parsed));
   } else {
-    if (api::As<Scale>(*request.object) == nullptr) co_return api::BadRequest("the body must be a Scale of autoscaling/v1");
+    if (api::As<Scale>(*request.object) == nullptr)
+      co_return api::BadRequest("the body must be a Scale of autoscaling/v1");
     body = std::static_pointer_cast<const Scale>(request.object);
   }
   Change change = [body, patch](const api::Message& base) -> absl::StatusOr<std::shared_ptr<api::Message>> {

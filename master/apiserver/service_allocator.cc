@@ -12,9 +12,9 @@
 namespace keelson::master {
 namespace {
 
-using ::k8s::core::v1::Service;
 using api::FieldError;
 using api::FieldErrors;
+using ::k8s::core::v1::Service;
 
 bool ParseIp(std::string_view text, uint32_t* out) {
   in_addr a{};
@@ -33,8 +33,8 @@ bool NeedsClusterIp(const Service& s) { return s.spec().type() != "ExternalName"
 bool IsHeadless(const Service& s) { return s.spec().cluster_ip() == "None"; }
 bool NeedsNodePorts(const Service& s) {
   if (s.spec().type() == "NodePort") return true;
-  return s.spec().type() == "LoadBalancer" && (!s.spec().has_allocate_load_balancer_node_ports() ||
-                                               s.spec().allocate_load_balancer_node_ports());
+  return s.spec().type() == "LoadBalancer" &&
+         (!s.spec().has_allocate_load_balancer_node_ports() || s.spec().allocate_load_balancer_node_ports());
 }
 
 std::set<uint32_t> IpsOf(const Service& s) {
@@ -68,8 +68,8 @@ FieldError IpError(const std::string& ip, std::string_view why) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ServiceAllocator>> ServiceAllocator::Create(std::string_view cidr, int port_min,
-                                                                           int port_max) {
+absl::StatusOr<std::unique_ptr<ServiceAllocator>> ServiceAllocator::Create(std::string_view cidr,
+                                                                           int port_min, int port_max) {
   const size_t slash = cidr.find('/');
   uint32_t base = 0;
   int bits = 0;
@@ -159,7 +159,8 @@ int ServiceAllocator::PickPort(Random& random) const {
   return port;
 }
 
-FieldErrors ServiceAllocator::Reserve(Random& random, Service& service, const Service* old, Reservation* out) {
+FieldErrors ServiceAllocator::Reserve(Random& random, Service& service, const Service* old,
+                                      Reservation* out) {
   FieldErrors errors;
   Reservation taken;
   taken.owner_ = this;
@@ -187,7 +188,9 @@ FieldErrors ServiceAllocator::Reserve(Random& random, Service& service, const Se
       for (uint32_t ip : IpsOf(service)) {
         if (had.count(ip) != 0) continue;
         if (ip < first_ || ip > last_) {
-          errors.push_back(IpError(IpText(ip), StrCat("provided IP is not in the valid range. The range of valid IPs is ", cidr_)));
+          errors.push_back(
+              IpError(IpText(ip),
+                      StrCat("provided IP is not in the valid range. The range of valid IPs is ", cidr_)));
         } else if (ips_.contains(ip)) {
           errors.push_back(IpError(IpText(ip), "provided IP is already allocated"));
         } else {
@@ -226,7 +229,8 @@ FieldErrors ServiceAllocator::Reserve(Random& random, Service& service, const Se
       e.field = StrCat("spec.ports[", i, "].nodePort");
       e.bad_value = StrCat(port);
       if (port < port_min_ || port > port_max_) {
-        e.detail = StrCat("provided port is not in the valid range. The range of valid ports is ", port_min_, "-", port_max_);
+        e.detail = StrCat("provided port is not in the valid range. The range of valid ports is ", port_min_,
+                          "-", port_max_);
         errors.push_back(std::move(e));
       } else if (ports_.contains(port)) {
         e.detail = "provided port is already allocated";
@@ -287,7 +291,8 @@ void ServiceAllocator::Repair(const ClusterReader& cluster) {
     const auto& service = static_cast<const Service&>(m);
     for (uint32_t ip : IpsOf(service)) {
       if (!ips.insert(ip).second) {
-        LogWarning("cluster IP is used by two services", {{"ip", IpText(ip)}, {"service", api::NamespacedName(m)}});
+        LogWarning("cluster IP is used by two services",
+                   {{"ip", IpText(ip)}, {"service", api::NamespacedName(m)}});
       } else if (ip < first_ || ip > last_) {
         LogWarning("cluster IP is outside of the service network",
                    {{"ip", IpText(ip)}, {"service", api::NamespacedName(m)}, {"cidr", cidr_}});
@@ -295,7 +300,8 @@ void ServiceAllocator::Repair(const ClusterReader& cluster) {
     }
     for (int port : PortsOf(service)) {
       if (!ports.insert(port).second) {
-        LogWarning("node port is used by two services", {{"port", port}, {"service", api::NamespacedName(m)}});
+        LogWarning("node port is used by two services",
+                   {{"port", port}, {"service", api::NamespacedName(m)}});
       }
     }
     return true;

@@ -1,5 +1,5 @@
-// ServiceAllocator: cluster IPs and node ports of Services. The Services themselves are the record; the sets here are
-// rebuilt from them by Repair() and kept by Reserve/Release. One loop.
+// ServiceAllocator: cluster IPs and node ports of Services. The Services themselves are the record; the sets
+// here are rebuilt from them by Repair() and kept by Reserve/Release. One loop.
 #pragma once
 
 #include <absl/container/flat_hash_set.h>
@@ -22,7 +22,8 @@ namespace keelson::master {
 class ServiceAllocator {
  public:
   // InvalidArgument for a CIDR that is not an IPv4 network of /8 to /30, or an empty port range.
-  static absl::StatusOr<std::unique_ptr<ServiceAllocator>> Create(std::string_view cidr, int port_min, int port_max);
+  static absl::StatusOr<std::unique_ptr<ServiceAllocator>> Create(std::string_view cidr, int port_min,
+                                                                  int port_max);
 
   // What one write has taken; given back on destruction unless Keep() was called.
   class Reservation {
@@ -40,11 +41,11 @@ class ServiceAllocator {
     std::vector<int> ports_;
   };
 
-  // Fills clusterIP(s), ipFamilies and node ports that `service` needs and does not name; takes those it names.
-  // `old` is null on create; what old already has is neither taken nor checked again. A non-empty list of errors
-  // means that nothing was taken.
-  api::FieldErrors Reserve(Random& random, ::k8s::core::v1::Service& service, const ::k8s::core::v1::Service* old,
-                           Reservation* out);
+  // Fills clusterIP(s), ipFamilies and node ports that `service` needs and does not name; takes those it
+  // names. `old` is null on create; what old already has is neither taken nor checked again. A non-empty list
+  // of errors means that nothing was taken.
+  api::FieldErrors Reserve(Random& random, ::k8s::core::v1::Service& service,
+                           const ::k8s::core::v1::Service* old, Reservation* out);
   // After a write that gave them up: what `before` has and `after` (null: deleted) has not.
   void Release(const ::k8s::core::v1::Service& before, const ::k8s::core::v1::Service* after);
   // Recomputes both sets from the Services there are and what is reserved and not yet kept.
@@ -62,8 +63,8 @@ class ServiceAllocator {
   int PickPort(Random& random) const;  // 0: none left
 
   std::string cidr_;
-  uint32_t first_ = 0, last_ = 0;    // usable addresses, host order
-  uint32_t static_end_ = 0;          // addresses below are given out last: room for explicit ones
+  uint32_t first_ = 0, last_ = 0;  // usable addresses, host order
+  uint32_t static_end_ = 0;        // addresses below are given out last: room for explicit ones
   int port_min_ = 0, port_max_ = 0, port_static_end_ = 0;
   absl::flat_hash_set<uint32_t> ips_, pending_ips_;
   absl::flat_hash_set<int> ports_, pending_ports_;

@@ -1,4 +1,5 @@
-// What the API server itself decides about the fields of a Pod (upstream pkg/registry/core/pod/strategy.go as facts).
+// What the API server itself decides about the fields of a Pod (upstream pkg/registry/core/pod/strategy.go as
+// facts).
 #include "api/core/v1/pod.pb.h"
 #include "master/apiserver/pod_qos.h"
 #include "master/apiserver/registry.h"
@@ -14,9 +15,7 @@ void PreparePodCreate(api::Message& object) {
   pod.mutable_status()->set_qos_class(std::string(PodQosClass(pod.spec())));
 }
 
-void PreparePodUpdate(api::Message& object, const api::Message& old) {
-  CopyTopField(object, old, "status");
-}
+void PreparePodUpdate(api::Message& object, const api::Message& old) { CopyTopField(object, old, "status"); }
 
 void PreparePodStatusUpdate(api::Message& object, const api::Message& old) {
   auto& pod = static_cast<core::Pod&>(object);

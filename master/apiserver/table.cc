@@ -14,7 +14,8 @@ void TableCells::Text(std::string_view value) {
 
 void TableCells::Number(int64_t value) { json_.push_back(StrCat(value)); }
 
-TableWriter::TableWriter(const ResourceInfo& resource, std::string meta_version, IncludeObject include, absl::Time now)
+TableWriter::TableWriter(const ResourceInfo& resource, std::string meta_version, IncludeObject include,
+                         absl::Time now)
     : resource_(resource), meta_version_(std::move(meta_version)), include_(include), context_{now} {}
 
 void TableWriter::Begin(std::string_view resource_version, std::string_view continue_token,
@@ -54,7 +55,8 @@ void TableWriter::AppendObject(const api::Message& object) {
       }
       return;
     case IncludeObject::kMetadata:
-      StrAppend(&out_, "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/", meta_version_, "\",\"metadata\":");
+      StrAppend(&out_, "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/", meta_version_,
+                "\",\"metadata\":");
       api::AppendJson(api::Meta(object), out_);
       out_ += "}";
       return;

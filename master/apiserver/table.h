@@ -14,8 +14,8 @@ namespace keelson::master {
 class TableWriter {
  public:
   TableWriter(const ResourceInfo& resource, std::string meta_version, IncludeObject include, absl::Time now);
-  void Begin(std::string_view resource_version, std::string_view continue_token, std::optional<int64_t> remaining,
-             bool with_columns);
+  void Begin(std::string_view resource_version, std::string_view continue_token,
+             std::optional<int64_t> remaining, bool with_columns);
   void Row(const CachedObject& object);
   void BookmarkRow(const api::Message& object);
   std::string End();

@@ -11,19 +11,20 @@ namespace keelson::master {
 using ::k8s::core::v1::Service;
 
 // Identity and optimistic concurrency, on an object of the request's kind.
-absl::Status Pipeline::CheckUpdate(const ApiRequest& request, const CachedObject& current, api::Message& object,
-                                   bool* unconditional) {
+absl::Status Pipeline::CheckUpdate(const ApiRequest& request, const CachedObject& current,
+                                   api::Message& object, bool* unconditional) {
   const api::TypeInfo& type = *request.resource->type;
   auto& meta = api::MutableMeta(object);
   const auto& old = api::Meta(*current.message());
   if (meta.name().empty()) meta.set_name(request.name);
   if (meta.name() != request.name) {
-    return api::BadRequest(StrCat("the name of the object (", meta.name(), ") does not match the name on the URL (",
-                                  request.name, ")"));
+    return api::BadRequest(StrCat("the name of the object (", meta.name(),
+                                  ") does not match the name on the URL (", request.name, ")"));
   }
   if (meta.namespace_().empty()) meta.set_namespace_(request.ns);
   if (meta.namespace_() != request.ns) {
-    return api::BadRequest("the namespace of the provided object does not match the namespace sent on the request");
+    return api::BadRequest(
+        "the namespace of the provided object does not match the namespace sent on the request");
   }
   *unconditional = meta.resource_version().empty() || meta.resource_version() == "0";
   if (*unconditional && !request.resource->unconditional_update && request.verb == "update") {
@@ -35,7 +36,8 @@ absl::Status Pipeline::CheckUpdate(const ApiRequest& request, const CachedObject
   }
   if (!meta.uid().empty() && meta.uid() != old.uid()) {
     return api::Conflict(type.group_resource(), request.name,
-                         StrCat("Precondition failed: UID in precondition: ", meta.uid(), ", UID in object meta: ", old.uid()));
+                         StrCat("Precondition failed: UID in precondition: ", meta.uid(),
+                                ", UID in object meta: ", old.uid()));
   }
   if (!*unconditional && meta.resource_version() != old.resource_version()) {
     return api::Conflict(type.group_resource(), request.name);
@@ -44,12 +46,14 @@ absl::Status Pipeline::CheckUpdate(const ApiRequest& request, const CachedObject
 }
 
 // Strategy, admission and validation, on objects of the stored kind.
-absl::Status Pipeline::FinishUpdate(const ApiRequest& request, const api::Message& old, api::Message& object) {
+absl::Status Pipeline::FinishUpdate(const ApiRequest& request, const api::Message& old,
+                                    api::Message& object) {
   const ResourceInfo& resource = *request.resource;
   const ResourceInfo& stored_as = *resource.storage;
   auto& meta = api::MutableMeta(object);
   const auto& before = api::Meta(old);
   meta.set_uid(before.uid());
+  meta.set_resource_version(before.resource_version());
   meta.set_generation(before.generation());
   meta.clear_self_link();
   meta.clear_managed_fields();
@@ -89,7 +93,8 @@ absl::Status Pipeline::FinishUpdate(const ApiRequest& request, const api::Messag
   } else {
     if (resource.has_status()) CopyTopField(object, old, "status");
     if (stored_as.prepare_update != nullptr) stored_as.prepare_update(object, old);
-    if (resource.tracks_generation && !SameTopField(object, old, "spec")) meta.set_generation(before.generation() + 1);
+    if (resource.tracks_generation && !SameTopField(object, old, "spec"))
+      meta.set_generation(before.generation() + 1);
   }
   if (object.GetDescriptor() == Service::descriptor() && !is_status) {
     KeepAllocatedValues(static_cast<Service&>(object), static_cast<const Service&>(old));
@@ -97,11 +102,14 @@ absl::Status Pipeline::FinishUpdate(const ApiRequest& request, const api::Messag
   api::FieldErrors errors = api::ValidateUpdate(object, old);
   if (before.has_deletion_timestamp()) {
     for (const std::string& f : meta.finalizers()) {
-      if (std::find(before.finalizers().begin(), before.finalizers().end(), f) != before.finalizers().end()) continue;
+      if (std::find(before.finalizers().begin(), before.finalizers().end(), f) != before.finalizers().end())
+        continue;
       api::FieldError e;
       e.type = api::FieldError::Type::kForbidden;
       e.field = "metadata.finalizers";
-      e.detail = StrCat("no new finalizers can be added if the object is being deleted, found new finalizers []string{\"", f, "\"}");
+      e.detail = StrCat(
+          "no new finalizers can be added if the object is being deleted, found new finalizers []string{\"",
+          f, "\"}");
       errors.push_back(std::move(e));
       break;
     }
@@ -153,12 +161,14 @@ Task<absl::StatusOr<ApiResult>> Pipeline::WriteUpdate(const ApiRequest& request,
   if (!stored.ok()) co_return stored.status();
   if (is_service) {
     reservation.Keep();
-    allocator_->Release(static_cast<const Service&>(*current->message()), static_cast<const Service*>(stored->get()));
+    allocator_->Release(static_cast<const Service&>(*current->message()),
+                        static_cast<const Service*>(stored->get()));
   }
   co_return ResultOf(resource, *std::move(stored), nullptr, 200);
 }
 
-Task<absl::StatusOr<ApiResult>> Pipeline::Modify(const ApiRequest& request, const Change& change, bool is_patch) {
+Task<absl::StatusOr<ApiResult>> Pipeline::Modify(const ApiRequest& request, const Change& change,
+                                                 bool is_patch) {
   const ResourceInfo& resource = *request.resource;
   ResourceStorage* storage = StorageOf(resource);
   const std::string key = resource.StorageKey(request.ns, request.name);
@@ -207,7 +217,8 @@ Task<absl::StatusOr<ApiResult>> Pipeline::Update(ApiRequest request) {
     absl::StatusOr<ApiResult> result = co_await std::move(task);
     co_return result;
   }
-  if (StorageOf(*request.resource) == nullptr || (!request.subresource.empty() && request.subresource != "status")) {
+  if (StorageOf(*request.resource) == nullptr ||
+      (!request.subresource.empty() && request.subresource != "status")) {
     co_return api::MethodNotSupported(request.resource->type->group_resource(), "update");
   }
   std::shared_ptr<api::Message> body = request.object;

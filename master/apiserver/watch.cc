@@ -18,8 +18,9 @@ absl::Status CheckWatchOptions(const RequestOptions& o) {
                              "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
     }
   } else if (!o.resource_version_match.empty()) {
-    return ForbiddenOption("resourceVersionMatch",
-                           "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+    return ForbiddenOption(
+        "resourceVersionMatch",
+        "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
   }
   if (!o.continue_token.empty()) return api::BadRequest("continue is not allowed for watch");
   return absl::OkStatus();
@@ -45,7 +46,8 @@ Task<absl::StatusOr<ApiWatch>> Pipeline::Watch(ApiRequest request) {
   absl::StatusOr<Matcher> matcher = MatcherOf(resource, o, nullptr);
   if (!matcher.ok()) co_return matcher.status();
   if (*wanted > store_.CurrentRevision()) {
-    co_return api::Timeout(StrCat("Too large resource version: ", *wanted, ", current: ", store_.CurrentRevision()), 1);
+    co_return api::Timeout(
+        StrCat("Too large resource version: ", *wanted, ", current: ", store_.CurrentRevision()), 1);
   }
   Task<absl::Status> fresh_task = storage->cache().WaitFresh();
   absl::Status fresh = co_await std::move(fresh_task);
@@ -61,8 +63,8 @@ Task<absl::StatusOr<ApiWatch>> Pipeline::Watch(ApiRequest request) {
   absl::StatusOr<std::unique_ptr<CacheWatch>> watch = storage->cache().Watch(std::move(options));
   if (!watch.ok()) {
     if (IsCompacted(watch.status())) {
-      co_return api::Expired(
-          StrCat("too old resource version: ", *wanted, " (", storage->cache().oldest_watchable_revision(), ")"));
+      co_return api::Expired(StrCat("too old resource version: ", *wanted, " (",
+                                    storage->cache().oldest_watchable_revision(), ")"));
     }
     co_return api::InternalError(Sv(watch.status().message()));
   }

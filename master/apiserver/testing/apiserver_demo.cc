@@ -1,8 +1,8 @@
 // apiserver_demo DIR PORT: the API server alone over TLS on 127.0.0.1, on a memory store,
 // with a fresh authority; writes DIR/kubeconfig for an administrator. For trying kubectl by hand.
-#include <csignal>
+#include <absl/strings/numbers.h>
+
 #include <cstdio>
-#include <cstdlib>
 
 #include "base/fd.h"
 #include "base/status.h"
@@ -16,8 +16,8 @@
 namespace keelson::master {
 namespace {
 
-absl::Status WriteKubeconfig(const std::string& dir, int port, const net::CertificateAuthority& ca, const char* user,
-                             std::vector<std::string> groups, absl::Time now) {
+absl::Status WriteKubeconfig(const std::string& dir, int port, const net::CertificateAuthority& ca,
+                             const char* user, std::vector<std::string> groups, absl::Time now) {
   net::CertificateSpec spec;
   spec.common_name = user;
   spec.organizations = std::move(groups);
@@ -27,11 +27,13 @@ absl::Status WriteKubeconfig(const std::string& dir, int port, const net::Certif
   for (char& c : name) c = c == ':' ? '-' : c;
   RETURN_IF_ERROR(WriteFileAtomic(StrCat(dir, "/", name, ".crt"), pair.certificate_pem));
   RETURN_IF_ERROR(WriteFileAtomic(StrCat(dir, "/", name, ".key"), pair.private_key_pem, 0600));
-  return WriteFileAtomic(
-      StrCat(dir, "/", name, ".kubeconfig"),
-      StrCat("apiVersion: v1\nkind: Config\ncurrent-context: demo\nclusters:\n- name: demo\n  cluster:\n    server: https://127.0.0.1:",
-             port, "\n    certificate-authority: ", dir, "/ca.crt\ncontexts:\n- name: demo\n  context: {cluster: demo, user: demo}\n",
-             "users:\n- name: demo\n  user:\n    client-certificate: ", dir, "/", name, ".crt\n    client-key: ", dir, "/", name, ".key\n"));
+  return WriteFileAtomic(StrCat(dir, "/", name, ".kubeconfig"),
+                         StrCat("apiVersion: v1\nkind: Config\ncurrent-context: demo\nclusters:\n- name: "
+                                "demo\n  cluster:\n    server: https://127.0.0.1:",
+                                port, "\n    certificate-authority: ", dir,
+                                "/ca.crt\ncontexts:\n- name: demo\n  context: {cluster: demo, user: demo}\n",
+                                "users:\n- name: demo\n  user:\n    client-certificate: ", dir, "/", name,
+                                ".crt\n    client-key: ", dir, "/", name, ".key\n"));
 }
 
 Task<absl::Status> Serve(Env& env, std::string dir, int port, Store& store) {
@@ -85,9 +87,11 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "usage: apiserver_demo DIR PORT\n");
     return 2;
   }
+  int port = 0;
+  if (!absl::SimpleAtoi(argv[2], &port)) return 2;
   RealEnv env{Paths()};
   MemoryStore store(env);
-  absl::Status status = env.RunUntilDone(Serve(env, argv[1], std::atoi(argv[2]), store));
+  absl::Status status = env.RunUntilDone(Serve(env, argv[1], port, store));
   std::fprintf(stderr, "%s\n", status.ToString().c_str());
   return 1;
 }

@@ -1,0 +1,136 @@
+#include "master/admission/admission.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "api/core/v1/namespace.pb.h"
+#include "api/core/v1/pod.pb.h"
+#include "api/scheduling/v1/scheduling.pb.h"
+#include "api/status_error.h"
+#include "base/strings.h"
+
+namespace keelson::master {
+namespace {
+
+using ::k8s::core::v1::Namespace;
+using ::k8s::core::v1::Pod;
+using ::k8s::scheduling::v1::PriorityClass;
+
+// Objects by "resource/ns/name".
+class FakeCluster : public ClusterReader {
+ public:
+  template <class T>
+  void Add(T object) {
+    const auto& m = object.metadata();
+    objects_[StrCat(api::TypeOf(object).plural, "/", m.namespace_(), "/", m.name())] =
+        api::Share(std::move(object));
+  }
+  api::ObjectPtr Read(std::string_view, std::string_view resource, std::string_view ns,
+                      std::string_view name) const override {
+    auto it = objects_.find(StrCat(resource, "/", ns, "/", name));
+    return it == objects_.end() ? nullptr : it->second;
+  }
+  void ForEach(std::string_view, std::string_view resource, std::string_view,
+               absl::FunctionRef<bool(const api::Message&)> visit) const override {
+    for (const auto& [key, object] : objects_) {
+      if (key.starts_with(StrCat(resource, "/")) && !visit(*object)) return;
+    }
+  }
+
+ private:
+  std::map<std::string, api::ObjectPtr> objects_;
+};
+
+class AdmissionTest : public ::testing::Test {
+ protected:
+  AdmissionTest() {
+    Namespace ns;
+    ns.mutable_metadata()->set_name("default");
+    cluster_.Add(ns);
+  }
+  absl::Status Create(Pod& pod) {
+    AdmissionRequest request;
+    request.user = &user_;
+    request.type = &api::TypeOf(pod);
+    request.ns = "default";
+    request.name = "p";
+    request.object = &pod;
+    return DefaultAdmissionChain().Admit(request, cluster_);
+  }
+  UserInfo user_{"admin", {"system:masters"}};
+  FakeCluster cluster_;
+};
+
+TEST_F(AdmissionTest, OrderIsUpstreams) {
+  std::string names;
+  for (std::string_view name : DefaultAdmissionChain().names()) StrAppend(&names, name, " ");
+  EXPECT_EQ(names,
+            "NamespaceLifecycle ServiceAccount NodeRestriction TaintNodesByCondition Priority "
+            "DefaultTolerationSeconds ");
+}
+
+TEST_F(AdmissionTest, TolerationsOfThePodWin) {
+  Pod pod;
+  auto* t = pod.mutable_spec()->add_tolerations();
+  t->set_key("node.kubernetes.io/not-ready");
+  t->set_operator_("Exists");
+  t->set_effect("NoExecute");
+  t->set_toleration_seconds(5);
+  ASSERT_TRUE(Create(pod).ok());
+  ASSERT_EQ(pod.spec().tolerations_size(), 2);
+  EXPECT_EQ(pod.spec().tolerations(0).toleration_seconds(), 5);
+  EXPECT_EQ(pod.spec().tolerations(1).key(), "node.kubernetes.io/unreachable");
+  Pod tolerates_all;
+  tolerates_all.mutable_spec()->add_tolerations()->set_operator_("Exists");
+  ASSERT_TRUE(Create(tolerates_all).ok());
+  EXPECT_EQ(tolerates_all.spec().tolerations_size(), 1);
+}
+
+TEST_F(AdmissionTest, PriorityFollowsTheClass) {
+  PriorityClass high;
+  high.mutable_metadata()->set_name("high");
+  high.set_value(1000);
+  high.set_preemption_policy("Never");
+  cluster_.Add(high);
+  Pod pod;
+  pod.mutable_spec()->set_priority_class_name("high");
+  ASSERT_TRUE(Create(pod).ok());
+  EXPECT_EQ(pod.spec().priority(), 1000);
+  EXPECT_EQ(pod.spec().preemption_policy(), "Never");
+  Pod unknown;
+  unknown.mutable_spec()->set_priority_class_name("low");
+  absl::Status status = Create(unknown);
+  EXPECT_EQ(api::ToApiStatus(status).message(),
+            "pods \"p\" is forbidden: no PriorityClass with name low was found");
+  Pod own;
+  own.mutable_spec()->set_priority(7);
+  EXPECT_TRUE(api::IsForbidden(Create(own)));
+  high.mutable_metadata()->set_name("default");
+  high.set_global_default(true);
+  cluster_.Add(high);
+  Pod plain;
+  ASSERT_TRUE(Create(plain).ok());
+  EXPECT_EQ(plain.spec().priority_class_name(), "default");
+}
+
+TEST_F(AdmissionTest, MirrorPodsKeepTheirAccount) {
+  Pod pod;
+  (*pod.mutable_metadata()->mutable_annotations())["kubernetes.io/config.mirror"] = "x";
+  ASSERT_TRUE(Create(pod).ok());
+  EXPECT_EQ(pod.spec().service_account_name(), "");
+}
+
+TEST_F(AdmissionTest, NothingNewInAnEndingNamespace) {
+  Namespace ns;
+  ns.mutable_metadata()->set_name("default");
+  ns.mutable_status()->set_phase("Terminating");
+  cluster_.Add(ns);
+  Pod pod;
+  absl::Status status = Create(pod);
+  EXPECT_TRUE(api::IsForbidden(status));
+  EXPECT_EQ(api::ToApiStatus(status).details().causes(0).reason(), "NamespaceTerminating");
+}
+
+}  // namespace
+}  // namespace keelson::master

@@ -1,0 +1,114 @@
+#include "master/apiserver/service_allocator.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "base/fake_env.h"
+
+namespace keelson::master {
+namespace {
+
+using ::k8s::core::v1::Service;
+
+Service NodePortService(std::vector<std::pair<int, std::string>> ports) {
+  Service s;
+  s.mutable_spec()->set_type("NodePort");
+  for (auto& [port, protocol] : ports) {
+    auto* p = s.mutable_spec()->add_ports();
+    p->set_port(port);
+    p->set_protocol(protocol);
+  }
+  return s;
+}
+
+TEST(ServiceAllocator, RefusesBadRanges) {
+  EXPECT_FALSE(ServiceAllocator::Create("10.96.0.1/12", 30000, 32767).ok());
+  EXPECT_FALSE(ServiceAllocator::Create("10.96.0.0", 30000, 32767).ok());
+  EXPECT_FALSE(ServiceAllocator::Create("fd00::/112", 30000, 32767).ok());
+  EXPECT_FALSE(ServiceAllocator::Create("10.96.0.0/31", 30000, 32767).ok());
+  EXPECT_FALSE(ServiceAllocator::Create("10.96.0.0/12", 3, 2).ok());
+}
+
+TEST(ServiceAllocator, FillsTheWholeRangeOnce) {
+  FakeEnv env;
+  auto a = *ServiceAllocator::Create("10.96.0.0/28", 30000, 30000);
+  EXPECT_EQ(a->FirstAddress(), "10.96.0.1");
+  std::set<std::string> seen;
+  for (int i = 0; i < 14; ++i) {
+    Service s;
+    s.mutable_spec()->set_type("ClusterIP");
+    ServiceAllocator::Reservation r;
+    ASSERT_TRUE(a->Reserve(env.random(), s, nullptr, &r).empty());
+    r.Keep();
+    EXPECT_TRUE(seen.insert(s.spec().cluster_ip()).second);
+  }
+  Service s;
+  s.mutable_spec()->set_type("ClusterIP");
+  ServiceAllocator::Reservation r;
+  auto errors = a->Reserve(env.random(), s, nullptr, &r);
+  ASSERT_EQ(errors.size(), 1u);
+  EXPECT_NE(errors[0].detail.find("range is full"), std::string::npos);
+}
+
+TEST(ServiceAllocator, AReservationThatIsNotKeptIsGivenBack) {
+  FakeEnv env;
+  auto a = *ServiceAllocator::Create("10.96.0.0/12", 30000, 32767);
+  {
+    Service s = NodePortService({{80, "TCP"}});
+    ServiceAllocator::Reservation r;
+    ASSERT_TRUE(a->Reserve(env.random(), s, nullptr, &r).empty());
+    EXPECT_EQ(a->used_ips(), 1u);
+    EXPECT_EQ(a->used_ports(), 1u);
+  }
+  EXPECT_EQ(a->used_ips(), 0u);
+  EXPECT_EQ(a->used_ports(), 0u);
+}
+
+TEST(ServiceAllocator, OneNumberForTwoProtocols) {
+  FakeEnv env;
+  auto a = *ServiceAllocator::Create("10.96.0.0/12", 30000, 32767);
+  Service s = NodePortService({{53, "UDP"}, {53, "TCP"}, {80, "TCP"}});
+  ServiceAllocator::Reservation r;
+  ASSERT_TRUE(a->Reserve(env.random(), s, nullptr, &r).empty());
+  EXPECT_EQ(s.spec().ports(0).node_port(), s.spec().ports(1).node_port());
+  EXPECT_NE(s.spec().ports(0).node_port(), s.spec().ports(2).node_port());
+  EXPECT_GE(s.spec().ports(0).node_port(), 30086);  // the first ports are kept for explicit ones
+}
+
+TEST(ServiceAllocator, ExplicitValuesAreChecked) {
+  FakeEnv env;
+  auto a = *ServiceAllocator::Create("10.96.0.0/12", 30000, 32767);
+  Service s = NodePortService({{80, "TCP"}});
+  s.mutable_spec()->mutable_ports(0)->set_node_port(80);
+  s.mutable_spec()->set_cluster_ip("10.96.0.10");
+  ServiceAllocator::Reservation r;
+  auto errors = a->Reserve(env.random(), s, nullptr, &r);
+  ASSERT_EQ(errors.size(), 1u);
+  EXPECT_EQ(errors[0].ToString(),
+            "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range "
+            "of valid "
+            "ports is 30000-32767");
+  EXPECT_EQ(a->used_ips(), 0u);  // all or nothing
+}
+
+TEST(ServiceAllocator, ChangingTheTypeGivesPortsBack) {
+  FakeEnv env;
+  auto a = *ServiceAllocator::Create("10.96.0.0/12", 30000, 32767);
+  Service old = NodePortService({{80, "TCP"}});
+  ServiceAllocator::Reservation r;
+  ASSERT_TRUE(a->Reserve(env.random(), old, nullptr, &r).empty());
+  r.Keep();
+  Service now = old;
+  now.mutable_spec()->set_type("ClusterIP");
+  ServiceAllocator::Reservation r2;
+  ASSERT_TRUE(a->Reserve(env.random(), now, &old, &r2).empty());
+  r2.Keep();
+  a->Release(old, &now);
+  EXPECT_EQ(now.spec().ports(0).node_port(), 0);
+  EXPECT_EQ(a->used_ports(), 0u);
+  EXPECT_EQ(a->used_ips(), 1u);
+}
+
+}  // namespace
+}  // namespace keelson::master
