@@ -85,8 +85,9 @@ void EventRecorder::Event(const Message& object, const std::string& type, const 
   SetTime(now, event.mutable_first_timestamp());
   SetTime(now, event.mutable_last_timestamp());
   event.set_count(1);
-  event.mutable_metadata()->set_name(
-      absl::StrFormat("%s.%016x", meta.name(), static_cast<uint64_t>(absl::ToUnixNanos(now))));
+  // The clock may stand still between two events (and does in tests): names are never equal.
+  last_name_ = std::max(last_name_ + 1, static_cast<uint64_t>(absl::ToUnixNanos(now)));
+  event.mutable_metadata()->set_name(absl::StrFormat("%s.%016x", meta.name(), last_name_));
   if (!queue_.TryPush(std::move(event))) LogDebug("event dropped, queue is full", {{"reason", reason}});
 }
 

@@ -42,6 +42,7 @@ class EventRecorder {
   ApiClient& client_;
   const std::string component_, host_;
   Scope scope_;
+  uint64_t last_name_ = 0;
   Channel<::k8s::core::v1::Event> queue_;
   absl::flat_hash_map<std::string, Known> known_;  // bounded
   absl::flat_hash_map<std::string, Bucket> buckets_;  // bounded

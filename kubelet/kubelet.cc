@@ -24,6 +24,7 @@ constexpr absl::Duration kImageGcPeriod = absl::Minutes(5);
 constexpr absl::Duration kStartRetry = absl::Milliseconds(100);
 constexpr absl::Duration kStartRetryMax = absl::Seconds(2);
 constexpr absl::Duration kCgroupRetry = absl::Milliseconds(10);
+constexpr char kDeadlineMessage[] = "Pod was active on the node longer than the specified deadline";
 constexpr int kCgroupAttempts = 50;
 
 // Whether anything but what we write ourselves has changed.
@@ -311,6 +312,8 @@ void Kubelet::HandleAdd(const PodPtr& pod) {
     std::shared_ptr<const corev1::Node> node = registrar_->node();
     in.node = node.get();
     in.allocatable = registrar_->allocatable();
+    in.memory_pressure = registrar_->health().memory_pressure;
+    in.disk_pressure = registrar_->health().disk_pressure;
     for (const auto& [other, p] : pods_) {
       if (other != uid && rejected_.count(other) == 0 && !workers_->IsTerminated(other)) in.others.push_back(p);
     }
@@ -441,6 +444,17 @@ Task<absl::Status> Kubelet::EnsureMirror(PodPtr pod) {
   co_return absl::OkStatus();
 }
 
+void Kubelet::AddProbes(const PodPtr& pod) {
+  auto mirror = IsStaticPod(*pod) ? mirrors_.find(PodFullName(*pod)) : mirrors_.end();
+  if (mirror == mirrors_.end()) {
+    deps_.probes->AddPod(pod);
+    return;
+  }
+  auto copy = std::make_shared<corev1::Pod>(*pod);
+  *copy->mutable_status() = mirror->second->status();
+  deps_.probes->AddPod(copy);
+}
+
 Task<absl::StatusOr<SyncResult>> Kubelet::SyncPod(PodPtr pod, bool refresh) {
   const std::string uid = PodUid(*pod);
   SyncResult result;
@@ -450,10 +464,29 @@ Task<absl::StatusOr<SyncResult>> Kubelet::SyncPod(PodPtr pod, bool refresh) {
     status = co_await std::move(task);
     if (!status.ok()) co_return Annotate(status.status(), "ask the runtime");
   }
+  // Before anything is said: verdicts of containers that run already are carried over.
+  if ((*status)->AnyContainerRunning()) AddProbes(pod);
   corev1::PodStatus told = UpdateStatus(pod, *status, false);
   if (IsTerminalPhase(told.phase())) {
     result.terminal = true;
     co_return result;
+  }
+  if (pod->spec().has_active_deadline_seconds() && told.has_start_time()) {
+    const absl::Time ends = api::ToAbsl(told.start_time()) + absl::Seconds(pod->spec().active_deadline_seconds());
+    if (env_.clock().Now() >= ends) {
+      if (deps_.events != nullptr) {
+        deps_.events->Event(*pod, "Normal", "DeadlineExceeded", kDeadlineMessage);
+      }
+      KillRequest kill;
+      kill.status_change = [](corev1::PodStatus* status) {
+        status->set_phase("Failed");
+        status->set_reason("DeadlineExceeded");
+        status->set_message(kDeadlineMessage);
+      };
+      workers_->KillPod(pod, std::move(kill));
+      co_return result;
+    }
+    result.retry_after = ends - env_.clock().Now();
   }
   if (IsStaticPod(*pod)) {
     Task<absl::Status> mirror = EnsureMirror(pod);
@@ -480,12 +513,13 @@ Task<absl::StatusOr<SyncResult>> Kubelet::SyncPod(PodPtr pod, bool refresh) {
     if (deps_.events != nullptr) deps_.events->Event(*pod, "Warning", "FailedMount", Text(volumes.status()));
     co_return Annotate(volumes.status(), "mount volumes");
   }
-  deps_.probes->AddPod(pod);
+  AddProbes(pod);
   PodActions actions = ComputePodActions(*pod, **status, Probes());
   if (actions.Nothing()) co_return result;
   Task<RuntimeSyncResult> act = runtime_->SyncPod(pod, *status, std::move(actions), *std::move(volumes));
   RuntimeSyncResult acted = co_await std::move(act);
-  result.retry_after = acted.retry_after;
+  result.retry_after = std::min(result.retry_after.value_or(absl::InfiniteDuration()),
+                                acted.retry_after.value_or(absl::InfiniteDuration()));
   if (acted.acted) {
     Task<absl::StatusOr<RuntimePodStatusPtr>> task = RefreshQuietly(uid);
     status = co_await std::move(task);

@@ -104,6 +104,7 @@ class Kubelet : public PodSyncer, public NodeApi {
   // Generates, remembers and queues the pod's status.
   corev1::PodStatus UpdateStatus(const PodPtr& pod, const RuntimePodStatusPtr& status, bool terminal,
                                  const std::function<void(corev1::PodStatus*)>& change = nullptr);
+  void AddProbes(const PodPtr& pod);
   Task<absl::Status> EnsureMirror(PodPtr pod);
   Task<absl::StatusOr<RuntimePodStatusPtr>> RefreshQuietly(std::string uid);
   absl::Status EnsureCgroup(const corev1::Pod& pod);

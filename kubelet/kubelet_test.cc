@@ -139,8 +139,7 @@ TEST_F(KubeletTest, PodRunsAndIsReported) {
   }
   auto config = runtime_.SandboxConfig(runtime_.Sandboxes()[0].id());
   EXPECT_EQ(config->labels().at("io.kubernetes.pod.uid"), "uid-web");
-  EXPECT_EQ(config->linux().cgroup_parent().substr(config->linux().cgroup_parent().size() - 32),
-            "/kubepods/besteffort/poduid-web");
+  EXPECT_THAT(config->linux().cgroup_parent(), ::testing::EndsWith("/kubepods/besteffort/poduid-web"));
 }
 
 TEST_F(KubeletTest, NodeIsRegisteredReadyAndLeased) {
@@ -339,6 +338,7 @@ TEST_F(KubeletTest, OrphanOfOursIsStoppedOthersAreLeft) {
   criv1::RunPodSandboxRequest other;
   other.mutable_config()->mutable_metadata()->set_name("foreign");
   other.mutable_config()->mutable_metadata()->set_uid("foreign");
+  other.mutable_config()->mutable_metadata()->set_namespace_("default");
   (*other.mutable_config()->mutable_labels())[kLabelPodUid] = "foreign";
   (*other.mutable_config()->mutable_labels())[kLabelNode] = "n2";
   ASSERT_TRUE(env_.Await(runtime_.RunPodSandbox(other)).ok());
@@ -377,6 +377,92 @@ TEST_F(KubeletTest, SlowPullDoesNotHoldUpDeletion) {
   client::DeleteOptions options;
   ASSERT_TRUE(env_.Await(api_.Delete<corev1::Pod>("default", "web", options)).ok());
   EXPECT_TRUE(Until([&] { return Phase("web") == "absent"; }, absl::Seconds(10)));
+}
+
+TEST_F(KubeletTest, ActiveDeadlineEndsThePod) {
+  corev1::Pod pod = MakePod("slow", "Never");
+  pod.mutable_spec()->set_active_deadline_seconds(20);
+  StartKubelet();
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return Ready("slow"); }));
+  ASSERT_TRUE(Until([&] { return Phase("slow") == "Failed"; }, absl::Seconds(25)));
+  EXPECT_EQ(Get("slow")->status().reason(), "DeadlineExceeded");
+  for (const auto& c : runtime_.Containers()) EXPECT_NE(c.state(), criv1::CONTAINER_RUNNING);
+}
+
+TEST_F(KubeletTest, MissingConfigMapHoldsThePodAndRecovers) {
+  corev1::Pod pod = MakePod("web");
+  auto* from = pod.mutable_spec()->mutable_containers(0)->add_env_from();
+  from->mutable_config_map_ref()->mutable_local_object_reference()->set_name("settings");
+  StartKubelet();
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return WaitingReason("web") == "CreateContainerConfigError"; }));
+  EXPECT_EQ(Get("web")->status().container_statuses(0).state().waiting().message(), "configmap \"settings\" not found");
+  corev1::ConfigMap map;
+  map.mutable_metadata()->set_name("settings");
+  map.mutable_metadata()->set_namespace_("default");
+  (*map.mutable_data())["COLOR"] = "green";
+  api_.Put(map);
+  ASSERT_TRUE(Until([&] { return Ready("web"); }));
+  bool found = false;
+  const criv1::ContainerConfig config = *runtime_.Config(runtime_.ContainerId("default", "web", "web"));
+  for (const auto& env : config.envs()) {
+    found = found || (env.key() == "COLOR" && env.value() == "green");
+  }
+  EXPECT_TRUE(found);
+}
+
+TEST_F(KubeletTest, ServiceVariablesReachTheContainer) {
+  corev1::Service service;
+  service.mutable_metadata()->set_name("mysql");
+  service.mutable_metadata()->set_namespace_("default");
+  service.mutable_spec()->set_cluster_ip("10.96.0.20");
+  service.mutable_spec()->add_ports()->set_port(3306);
+  api_.Put(service);
+  StartKubelet();
+  api_.Put(MakePod("web"));
+  ASSERT_TRUE(Until([&] { return Ready("web"); }));
+  std::map<std::string, std::string> env;
+  const criv1::ContainerConfig config = *runtime_.Config(runtime_.ContainerId("default", "web", "web"));
+  for (const auto& e : config.envs()) env[e.key()] = e.value();
+  EXPECT_EQ(env["MYSQL_SERVICE_HOST"], "10.96.0.20");
+  EXPECT_EQ(env["MYSQL_SERVICE_PORT"], "3306");
+}
+
+TEST_F(KubeletTest, ThirtyPodsAtOnce) {
+  StartKubelet();
+  for (int i = 0; i < 30; ++i) api_.Put(MakePod("p" + std::to_string(i)));
+  ASSERT_TRUE(Until([&] {
+    for (int i = 0; i < 30; ++i) {
+      if (!Ready("p" + std::to_string(i))) return false;
+    }
+    return true;
+  }));
+  EXPECT_TRUE(runtime_.CheckInvariants().ok());
+  EXPECT_EQ(runtime_.calls("StartContainer"), 30);
+}
+
+TEST_F(KubeletTest, RandomFaultsNeverStartTwice) {
+  StartKubelet();
+  uint64_t calls = 0;
+  runtime_.set_fault_hook([&](std::string_view rpc) {
+    cri::Fault fault;
+    if (++calls % 7 == 3) {
+      fault.status = absl::UnavailableError("injected");
+      fault.after_effect = calls % 2 == 0;
+    }
+    return fault;
+  });
+  for (int i = 0; i < 5; ++i) api_.Put(MakePod("p" + std::to_string(i)));
+  auto all_ready = [&] {
+    EXPECT_TRUE(runtime_.CheckInvariants().ok());
+    for (int i = 0; i < 5; ++i) {
+      if (!Ready("p" + std::to_string(i))) return false;
+    }
+    return true;
+  };
+  EXPECT_TRUE(Until(all_ready, absl::Minutes(30)));
+  EXPECT_TRUE(runtime_.misuses().empty());
 }
 
 TEST_F(KubeletTest, LivenessFailureRestarts) {

@@ -24,7 +24,7 @@ namespace keelson::kubelet {
 
 struct PlegOptions {
   absl::Duration relist_period = absl::Seconds(1);
-  absl::Duration relist_period_with_events = absl::Seconds(300);
+  absl::Duration relist_period_with_events = absl::Seconds(300);  // as upstream's evented PLEG
   absl::Duration unhealthy_after = absl::Minutes(3);
   // Only sandboxes and containers with kLabelNode == node_name, or without that label, are ours.
   std::string node_name;

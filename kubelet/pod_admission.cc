@@ -111,6 +111,11 @@ std::optional<Rejection> AdmitPod(const corev1::Pod& pod, const AdmissionInputs&
     return Rejection{"UnsupportedFields",
                      StrCat("Pod sets fields this kubelet does not implement: ", absl::StrJoin(unsupported, ", "))};
   }
+  const bool critical = IsStaticPod(pod) || (pod.spec().has_priority() && pod.spec().priority() >= 2'000'000'000);
+  if (!critical && (in.disk_pressure || (in.memory_pressure && ComputeQos(pod) == QosClass::kBestEffort))) {
+    return Rejection{"Evicted", StrCat("The node had condition: [", in.disk_pressure ? "DiskPressure" : "MemoryPressure",
+                                       "]. ")};
+  }
   for (const auto& sysctl : pod.spec().security_context().sysctls()) {
     if (!SysctlAllowed(sysctl.name(), options)) {
       return Rejection{"SysctlForbidden", StrCat("forbidden sysctl: \"", sysctl.name(), "\" not allowlisted")};
