@@ -232,6 +232,12 @@ TEST_F(VerbTest, DeletePreconditions) {
   EXPECT_TRUE(api::IsNotFound(Delete<ConfigMap>("c")));
 }
 
+TEST_F(VerbTest, DeleteRetriesOnConflict) {
+  ASSERT_TRUE(Create(Config("c", "1")).ok());
+  store_.FailNth(1, ConflictError("/registry/configmaps/default/c", 1, 2));
+  EXPECT_TRUE(Delete<ConfigMap>("c").ok());
+}
+
 TEST_F(VerbTest, FinalizersAndPropagation) {
   ConfigMap cm = Config("c", "1");
   cm.mutable_metadata()->add_finalizers("example.com/hold");
@@ -261,6 +267,9 @@ TEST_F(VerbTest, NamespaceEndsThroughFinalize) {
   auto ending = env_.Await(client_->Get<core::Namespace>("", "team"));
   ASSERT_TRUE(ending.ok());
   EXPECT_EQ((*ending)->status().phase(), "Terminating");
+  absl::Status again = env_.Await(client_->Delete<core::Namespace>("", "team"));
+  EXPECT_TRUE(api::IsConflict(again));
+  EXPECT_NE(Message(again).find("will automatically be purged"), std::string::npos);
   ConfigMap late = Config("c", "1");
   late.mutable_metadata()->set_namespace_("team");
   absl::Status refused = Create(late).status();

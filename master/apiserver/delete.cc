@@ -225,10 +225,10 @@ Task<absl::StatusOr<ApiResult>> Pipeline::DeleteObject(const ApiRequest& request
     }
     absl::StatusOr<ApiResult> result = co_await std::move(step);
     if (result.ok()) co_return result;
-    if (IsConflict(result.status()) && !api::IsConflict(result.status())) {
-      if (!o.preconditions().has_resource_version() && attempt < kMaxConflictRetries) continue;
-    }
-    if (absl::IsAborted(result.status()) || absl::IsNotFound(result.status()) ||
+    if (IsConflict(result.status()) && !o.preconditions().has_resource_version() &&
+        attempt < kMaxConflictRetries)
+      continue;
+    if (IsConflict(result.status()) || absl::IsNotFound(result.status()) ||
         absl::IsUnavailable(result.status()) || absl::IsResourceExhausted(result.status())) {
       co_return StoreError(request, result.status(), request.name);
     }

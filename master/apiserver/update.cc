@@ -195,7 +195,7 @@ Task<absl::StatusOr<ApiResult>> Pipeline::Modify(const ApiRequest& request, cons
     // A patch's resourceVersion comes from the base unless the client wrote one, which CheckUpdate compares.
     const bool retry = (unconditional || is_patch) && attempt < kMaxConflictRetries;
     if (IsConflict(result.status()) && retry) continue;
-    if (result.status().code() == absl::StatusCode::kAborted || absl::IsNotFound(result.status()) ||
+    if (IsConflict(result.status()) || absl::IsNotFound(result.status()) ||
         absl::IsUnavailable(result.status()) || absl::IsResourceExhausted(result.status())) {
       co_return StoreError(request, result.status(), request.name);
     }
