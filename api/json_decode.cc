@@ -81,7 +81,10 @@ std::string Shown(const element& value) {
       return "null";
     default: {
       std::string text = simdjson::minify(value);
-      if (text.size() > kMaxShownBytes) text = text.substr(0, kMaxShownBytes) + "...";
+      if (text.size() > kMaxShownBytes) {
+        text.resize(kMaxShownBytes);
+        text.append("...");
+      }
       return StrCat(KindName(value), " ", text);
     }
   }
@@ -379,7 +382,8 @@ class Decoder {
     const Reflection* reflection = message->GetReflection();
     reflection->ClearField(message, plan.field);  // a repeated key replaces the list, as in Go
     int index = 0;
-    for (const element item : value.get_array().value_unsafe()) {
+    const simdjson::dom::array array = value.get_array().value_unsafe();  // named: the range must outlive the loop
+    for (const element item : array) {
       const Path here{&path, {}, index++};
       absl::Status status = Item(plan, item, here, message, reflection);
       if (!status.ok()) return status;
@@ -474,7 +478,8 @@ absl::Status TypeOfDocument(const element& root, std::string* api_version, std::
   if (root.type() != element_type::OBJECT) {
     return BadRequest(StrCat("json: cannot unmarshal ", KindName(root), " into an object"));
   }
-  for (const simdjson::dom::key_value_pair pair : root.get_object().value_unsafe()) {
+  const simdjson::dom::object object = root.get_object().value_unsafe();  // named: the range must outlive the loop
+  for (const simdjson::dom::key_value_pair pair : object) {
     std::string* out = pair.key == "kind" ? kind : pair.key == "apiVersion" ? api_version : nullptr;
     if (out == nullptr || pair.value.type() == element_type::NULL_VALUE) continue;
     if (pair.value.type() != element_type::STRING) {
