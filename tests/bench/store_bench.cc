@@ -1,9 +1,9 @@
-// store_bench [DIR]: the SQLite store and the watch cache beside the disk they run on. One JSON line per figure.
+// store_bench [DIR]: the SQLite store and the watch cache beside the disk they run on. One JSON line per
+// figure.
 //   raw fsync: append 4 KiB + fdatasync in DIR, one after the other
-//   writers:   1 KiB creates from 1, 16 and 64 tasks; latency from call to acknowledgement, CPU of both threads
-//   watch:     100 watchers at 200 creates/s, from the call of Create to the event in the watcher's hands
-//   list:      5,000 objects from the watch cache
-//   open:      reading and checking the file
+//   writers:   1 KiB creates from 1, 16 and 64 tasks; latency from call to acknowledgement, CPU of both
+//   threads watch:     100 watchers at 200 creates/s, from the call of Create to the event in the watcher's
+//   hands list:      5,000 objects from the watch cache open:      reading and checking the file
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -31,13 +31,16 @@ constexpr int kWatchedCreates = 600;
 constexpr int kListObjects = 5'000;
 
 double NowUs() {
-  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 double CpuUs() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  auto us = [](const timeval& t) { return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_usec); };
+  auto us = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_usec);
+  };
   return us(usage.ru_utime) + us(usage.ru_stime);
 }
 
@@ -181,17 +184,20 @@ int Main(const std::string& parent) {
   absl::StatusOr<std::unique_ptr<LogStore>> store = OpenSqliteStore(env, path);
   Require(store.status());
   for (int writers : {1, 16, 64}) {
-    Run run{store->get(), StrCat("/bench/", writers, "/"), writers == 1 ? kWritesPerRun / 4 : kWritesPerRun, {}};
+    Run run{
+        store->get(), StrCat("/bench/", writers, "/"), writers == 1 ? kWritesPerRun / 4 : kWritesPerRun, {}};
     uint64_t commits = (*store)->commits();
     double start = NowUs(), cpu = CpuUs();
     Require(env.RunUntilDone(Writers(&env, &run, writers)));
     double wall = NowUs() - start;
     cpu = CpuUs() - cpu;
     double n = static_cast<double>(run.us.size());
-    printf("{\"name\":\"create_1KiB\",\"writers\":%d,\"per_s\":%.0f,\"p50_us\":%.0f,\"p99_us\":%.0f,\"cpu_us\":%.1f,"
-           "\"rows_per_commit\":%.1f,\"p50_over_fsync_us\":%.0f}\n",
-           writers, n / wall * 1e6, Percentile(run.us, 0.5), Percentile(run.us, 0.99), cpu / n,
-           n / static_cast<double>((*store)->commits() - commits), Percentile(run.us, 0.5) - fsync_p50);
+    printf(
+        "{\"name\":\"create_1KiB\",\"writers\":%d,\"per_s\":%.0f,\"p50_us\":%.0f,\"p99_us\":%.0f,\"cpu_us\":%"
+        ".1f,"
+        "\"rows_per_commit\":%.1f,\"p50_over_fsync_us\":%.0f}\n",
+        writers, n / wall * 1e6, Percentile(run.us, 0.5), Percentile(run.us, 0.99), cpu / n,
+        n / static_cast<double>((*store)->commits() - commits), Percentile(run.us, 0.5) - fsync_p50);
   }
   {
     WatchCacheOptions options;
@@ -202,8 +208,9 @@ int Main(const std::string& parent) {
     double cpu = CpuUs();
     Require(env.RunUntilDone(WatchRun(&env, store->get(), &cache, &watching)));
     cpu = CpuUs() - cpu;
-    printf("{\"name\":\"watch\",\"watchers\":%d,\"p50_us\":%.0f,\"p99_us\":%.0f,\"cpu_us_per_create\":%.0f}\n", kWatchers,
-           Percentile(watching.us, 0.5), Percentile(watching.us, 0.99), cpu / kWatchedCreates);
+    printf(
+        "{\"name\":\"watch\",\"watchers\":%d,\"p50_us\":%.0f,\"p99_us\":%.0f,\"cpu_us_per_create\":%.0f}\n",
+        kWatchers, Percentile(watching.us, 0.5), Percentile(watching.us, 0.99), cpu / kWatchedCreates);
     Require(env.RunUntilDone(ToStatus(cache.Stop())));
   }
   {
@@ -222,10 +229,11 @@ int Main(const std::string& parent) {
     }
     start = NowUs();
     for (int i = 0; i < kListObjects; ++i) {
-      if (!cache.CatchUp() || cache.Get(StrCat("/bench/1/0-", i)) == nullptr) KEELSON_CHECK(false, "lost ", i);
+      if (!cache.CatchUp() || cache.Get(StrCat("/bench/1/0-", i)) == nullptr)
+        KEELSON_CHECK(false, "lost ", i);
     }
-    printf("{\"name\":\"cache_%d\",\"load_ms\":%.1f,\"list_p50_us\":%.0f,\"get_us\":%.2f}\n", kListObjects, load_us / 1e3,
-           Percentile(list_us, 0.5), (NowUs() - start) / kListObjects);
+    printf("{\"name\":\"cache_%d\",\"load_ms\":%.1f,\"list_p50_us\":%.0f,\"get_us\":%.2f}\n", kListObjects,
+           load_us / 1e3, Percentile(list_us, 0.5), (NowUs() - start) / kListObjects);
     Require(env.RunUntilDone(ToStatus(cache.Stop())));
   }
   Require(env.RunUntilDone(ToStatus((*store)->Close())));
@@ -234,7 +242,8 @@ int Main(const std::string& parent) {
   store = OpenSqliteStore(env, path);
   Require(store.status());
   printf("{\"name\":\"open\",\"revisions\":%ld,\"ms\":%.1f,\"pss_kib\":%ld}\n",
-         static_cast<long>((*store)->CurrentRevision()), (NowUs() - start) / 1e3, static_cast<long>(PssKib()));
+         static_cast<long>((*store)->CurrentRevision()), (NowUs() - start) / 1e3,
+         static_cast<long>(PssKib()));
   Require(env.RunUntilDone(ToStatus((*store)->Close())));
   store->reset();
   Require(RemoveTree(dir));
