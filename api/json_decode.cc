@@ -139,7 +139,7 @@ class Decoder {
       }
       Message* target = message;
       for (const FieldPlan* step : inline_path) {
-        target = target->GetReflection()->MutableMessage(target, step->field);
+        target = step->reflection->MutableMessage(target, step->field);
       }
       absl::Status status = Field(*plan, pair.value, here, target);
       if (!status.ok()) return status;
@@ -168,12 +168,12 @@ class Decoder {
 
   // A struct that Go cannot tell from an absent one is kept absent, so that equal objects are equal bytes.
   static void ClearIfEmpty(const FieldPlan& plan, Message* message) {
-    const Reflection* reflection = message->GetReflection();
+    const Reflection* reflection = plan.reflection;
     if (plan.pointer || !reflection->HasField(*message, plan.field)) return;
     const Message& sub = reflection->GetMessage(*message, plan.field);
     std::string scratch;
     const bool zero_quantity = plan.sub->form == Form::FORM_QUANTITY &&
-                               sub.GetReflection()->GetStringReference(sub, plan.sub->form_field, &scratch) == "0";
+                               plan.sub->reflection->GetStringReference(sub, plan.sub->form_field, &scratch) == "0";
     if (zero_quantity || sub.ByteSizeLong() == 0) reflection->ClearField(message, plan.field);
   }
 
@@ -182,7 +182,7 @@ class Decoder {
   }
 
   absl::Status Field(const FieldPlan& plan, const element& value, const Path& path, Message* message) {
-    const Reflection* reflection = message->GetReflection();
+    const Reflection* reflection = plan.reflection;
     if (value.type() == element_type::NULL_VALUE) {
       reflection->ClearField(message, plan.field);
       return absl::OkStatus();
@@ -199,7 +199,7 @@ class Decoder {
   }
 
   absl::Status Value(const TypeTable& table, const element& value, const Path& path, Message* message, bool in_map) {
-    const Reflection* reflection = message->GetReflection();
+    const Reflection* reflection = table.reflection;
     const bool is_null = value.type() == element_type::NULL_VALUE;
     switch (table.form) {
       case Form::FORM_OBJECT:
@@ -249,7 +249,7 @@ class Decoder {
       if (!parsed.ok()) return BadQuantity(text, path, parsed.status());
       normal = *std::move(parsed);
     }
-    message->GetReflection()->SetString(message, table.form_field, std::move(normal));
+    table.reflection->SetString(message, table.form_field, std::move(normal));
     return absl::OkStatus();
   }
 
@@ -258,7 +258,7 @@ class Decoder {
   }
 
   absl::Status IntOrStringValue(const TypeTable& table, const element& value, const Path& path, Message* message) {
-    const Reflection* reflection = message->GetReflection();
+    const Reflection* reflection = table.reflection;
     if (value.type() == element_type::STRING) {
       reflection->SetInt64(message, table.form_field, kIntOrStringString);
       reflection->SetString(message, table.fields[2].field, std::string(value.get_string().value_unsafe()));
@@ -280,7 +280,7 @@ class Decoder {
     if (table.form == Form::FORM_DURATION) {
       absl::StatusOr<int64_t> duration = ParseGoDuration(text);
       if (!duration.ok()) return BadValue(path, Sv(duration.status().message()));
-      message->GetReflection()->SetInt64(message, table.form_field, *duration);
+      table.reflection->SetInt64(message, table.form_field, *duration);
       return absl::OkStatus();
     }
     if (table.form == Form::FORM_TIME) {
@@ -323,7 +323,7 @@ class Decoder {
   }
 
   absl::Status Scalar(const FieldPlan& plan, const element& value, const Path& path, Message* message) {
-    const Reflection* reflection = message->GetReflection();
+    const Reflection* reflection = plan.reflection;
     switch (plan.cpp_type) {
       case FieldDescriptor::CPPTYPE_STRING: {
         std::string text;
@@ -379,7 +379,7 @@ class Decoder {
 
   absl::Status List(const FieldPlan& plan, const element& value, const Path& path, Message* message) {
     if (value.type() != element_type::ARRAY) return Mismatch(value, path, "list");
-    const Reflection* reflection = message->GetReflection();
+    const Reflection* reflection = plan.reflection;
     reflection->ClearField(message, plan.field);  // a repeated key replaces the list, as in Go
     int index = 0;
     const simdjson::dom::array array = value.get_array().value_unsafe();  // named: the range must outlive the loop

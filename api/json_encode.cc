@@ -62,7 +62,7 @@ class Encoder {
   explicit Encoder(std::string& out) : out_(out) {}
 
   void Value(const TypeTable& table, const Message& message, bool type_meta) {
-    const Reflection* reflection = message.GetReflection();
+    const Reflection* reflection = table.reflection;
     std::string scratch;
     switch (table.form) {
       case Form::FORM_OBJECT:
@@ -113,7 +113,7 @@ class Encoder {
   }
 
   void Fields(const TypeTable& table, const Message& message) {
-    const Reflection* reflection = message.GetReflection();
+    const Reflection* reflection = table.reflection;
     for (const FieldPlan& plan : table.fields) {
       if (plan.is_map) {
         Map(plan, message);
@@ -280,7 +280,7 @@ class Encoder {
   }
 
   void Time(const TypeTable& table, const Message& message) {
-    const Reflection* reflection = message.GetReflection();
+    const Reflection* reflection = table.reflection;
     const int64_t seconds = reflection->GetInt64(message, table.form_field);
     const int32_t nanos = reflection->GetInt32(message, table.fields[1].field);
     if (seconds == 0 && nanos == 0) {

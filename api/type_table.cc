@@ -42,6 +42,8 @@ class Tables {
     slot = std::make_unique<TypeTable>();
     TypeTable* table = slot.get();  // `slot` dies when the map grows
     table->descriptor = descriptor;
+    table->reflection =
+        google::protobuf::MessageFactory::generated_factory()->GetPrototype(descriptor)->GetReflection();
     const auto& rules = descriptor->options().GetExtension(keelson::options::type);
     table->form = rules.form();
     if (rules.has_kind()) {
@@ -53,7 +55,10 @@ class Tables {
     }
     if (descriptor->field_count() > 0) table->form_field = descriptor->field(0);
     table->fields.reserve(static_cast<size_t>(descriptor->field_count()));
-    for (int i = 0; i < descriptor->field_count(); ++i) table->fields.push_back(Plan(descriptor->field(i)));
+    for (int i = 0; i < descriptor->field_count(); ++i) {
+      table->fields.push_back(Plan(descriptor->field(i)));
+      table->fields.back().reflection = table->reflection;
+    }
     for (const FieldPlan& plan : table->fields) {
       if (plan.rules->inline_()) {
         table->inlines.push_back(&plan);

@@ -22,6 +22,7 @@ struct MapRow;
 
 struct FieldPlan {
   const google::protobuf::FieldDescriptor* field = nullptr;
+  const google::protobuf::Reflection* reflection = nullptr;  // of the message the field is in
   const keelson::options::FieldRules* rules = nullptr;  // never null
   std::string json_name;
   std::string quoted_key;  // "name": with quotes and colon
@@ -41,6 +42,7 @@ struct FieldPlan {
 
 struct TypeTable {
   const google::protobuf::Descriptor* descriptor = nullptr;
+  const google::protobuf::Reflection* reflection = nullptr;  // asking the message for it is slow
   keelson::options::Form form = keelson::options::FORM_OBJECT;
   bool has_type_meta = false;  // carries kind and apiVersion
   std::string kind;
