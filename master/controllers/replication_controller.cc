@@ -76,7 +76,8 @@ ReplicationController::ReplicationController(ControllerContext context)
       pods_(context.informers.For<corev1::Pod>()),
       controllers_(context.informers.For<Rc>()),
       expectations_(context.env),
-      loop_(context.env, name(), *this) {
+      loop_(context.env, name(), *this),
+      calls_(context.env.executor()) {
   AddPodsByControllerIndex(pods_);
   AddByNamespaceIndex(pods_);
   AddByNamespaceIndex(controllers_);
@@ -90,7 +91,13 @@ ReplicationController::ReplicationController(ControllerContext context)
 
 ReplicationController::~ReplicationController() = default;
 void ReplicationController::Start() { loop_.Start(kWorkers); }
-Task<void> ReplicationController::Stop() { return loop_.Stop(); }
+
+Task<void> ReplicationController::Stop() {
+  Task<void> stop = loop_.Stop();
+  co_await std::move(stop);
+  Task<void> close = calls_.Close();
+  co_await std::move(close);
+}
 
 void ReplicationController::EnqueueOwners(const api::Message& pod) {
   const auto& meta = api::Meta(pod);
@@ -121,18 +128,22 @@ void ReplicationController::OnPodChange(const ObjectPtr& before, const ObjectPtr
 Task<absl::Status> ReplicationController::Adopt(RcPtr rc, PodPtr pod) {
   ::k8s::meta::v1::ObjectMeta with_owner = PodFromTemplate(*rc).metadata();
   std::string owner = api::EncodeJson(with_owner.owner_references(0));
-  std::string patch = StrCat(R"({"metadata":{"uid":")", pod->metadata().uid(), R"(","ownerReferences":[)", owner, "]}}");
-  Task<absl::StatusOr<PodPtr>> task = context_.client.Patch<corev1::Pod>(
-      pod->metadata().namespace_(), pod->metadata().name(), client::PatchType::kStrategicMerge, std::move(patch));
+  std::string patch =
+      StrCat(R"({"metadata":{"uid":")", pod->metadata().uid(), R"(","ownerReferences":[)", owner, "]}}");
+  Task<absl::StatusOr<PodPtr>> task =
+      context_.client.Patch<corev1::Pod>(pod->metadata().namespace_(), pod->metadata().name(),
+                                         client::PatchType::kStrategicMerge, std::move(patch));
   absl::StatusOr<PodPtr> result = co_await std::move(task);
   co_return api::IsNotFound(result.status()) ? absl::OkStatus() : result.status();
 }
 
 Task<absl::Status> ReplicationController::Release(RcPtr rc, PodPtr pod) {
-  std::string patch = StrCat(R"({"metadata":{"uid":")", pod->metadata().uid(),
-                             R"(","ownerReferences":[{"$patch":"delete","uid":")", rc->metadata().uid(), "\"}]}}");
-  Task<absl::StatusOr<PodPtr>> task = context_.client.Patch<corev1::Pod>(
-      pod->metadata().namespace_(), pod->metadata().name(), client::PatchType::kStrategicMerge, std::move(patch));
+  std::string patch =
+      StrCat(R"({"metadata":{"uid":")", pod->metadata().uid(),
+             R"(","ownerReferences":[{"$patch":"delete","uid":")", rc->metadata().uid(), "\"}]}}");
+  Task<absl::StatusOr<PodPtr>> task =
+      context_.client.Patch<corev1::Pod>(pod->metadata().namespace_(), pod->metadata().name(),
+                                         client::PatchType::kStrategicMerge, std::move(patch));
   absl::StatusOr<PodPtr> result = co_await std::move(task);
   co_return api::IsNotFound(result.status()) ? absl::OkStatus() : result.status();
 }
@@ -160,40 +171,72 @@ Task<absl::StatusOr<std::vector<PodPtr>>> ReplicationController::ClaimPods(RcPtr
   co_return owned;
 }
 
+Task<void> ReplicationController::CreateOne(RcPtr rc, std::string key, std::shared_ptr<const corev1::Pod> pod,
+                                            std::shared_ptr<Batch> batch) {
+  Task<absl::StatusOr<ObjectPtr>> task =
+      context_.client.Create(client::GvrOf<corev1::Pod>(), pod->metadata().namespace_(), pod);
+  absl::StatusOr<ObjectPtr> created = co_await std::move(task);
+  if (created.ok()) {
+    context_.events.Event(*rc, "Normal", "SuccessfulCreate",
+                          StrCat("Created pod: ", api::Meta(**created).name()));
+  } else {
+    expectations_.CreationObserved(key);
+    context_.events.Event(*rc, "Warning", "FailedCreate",
+                          StrCat("Error creating: ", created.status().message()));
+  }
+  batch->Finish(created.status());
+}
+
+// Slow start: 1, 2, 4, ... calls at a time. An error stops it, since quota or admission would refuse the rest
+// as well.
 Task<absl::Status> ReplicationController::CreatePods(RcPtr rc, std::string key, int count) {
-  corev1::Pod pod = PodFromTemplate(*rc);
+  auto pod = std::make_shared<const corev1::Pod>(PodFromTemplate(*rc));
   expectations_.ExpectCreations(key, count);
-  for (int done = 0; done < count; ++done) {
-    Task<absl::StatusOr<PodPtr>> task = context_.client.Create<corev1::Pod>(pod);
-    absl::StatusOr<PodPtr> created = co_await std::move(task);
-    if (!created.ok()) {
-      // One failure stops the batch (upstream's slow start): quota or admission would refuse the rest as well.
-      for (int i = done; i < count; ++i) expectations_.CreationObserved(key);
-      context_.events.Event(*rc, "Warning", "FailedCreate", StrCat("Error creating: ", created.status().message()));
-      co_return created.status();
-    }
-    context_.events.Event(*rc, "Normal", "SuccessfulCreate", StrCat("Created pod: ", (*created)->metadata().name()));
+  int left = count;
+  for (int size = 1; left > 0; size = std::min(size * 2, kMaxInFlight)) {
+    auto batch = std::make_shared<Batch>();
+    batch->pending = std::min(size, left);
+    left -= batch->pending;
+    for (int i = batch->pending; i > 0; --i) calls_.Spawn("create pod", CreateOne(rc, key, pod, batch));
+    Task<void> wait = batch->done.Wait();
+    co_await std::move(wait);
+    if (batch->first_error.ok()) continue;
+    for (int i = 0; i < left; ++i) expectations_.CreationObserved(key);
+    co_return batch->first_error;
   }
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> ReplicationController::DeletePods(RcPtr rc, std::string key, std::vector<PodPtr> pods) {
-  absl::Status result;
-  for (const PodPtr& pod : pods) expectations_.ExpectDeletion(key, pod->metadata().uid());
-  for (const PodPtr& pod : pods) {
-    client::DeleteOptions options;
-    options.precondition_uid = pod->metadata().uid();
-    Task<absl::Status> task =
-        context_.client.Delete<corev1::Pod>(pod->metadata().namespace_(), pod->metadata().name(), options);
-    absl::Status deleted = co_await std::move(task);
-    if (deleted.ok()) {
-      context_.events.Event(*rc, "Normal", "SuccessfulDelete", StrCat("Deleted pod: ", pod->metadata().name()));
-      continue;
-    }
+Task<void> ReplicationController::DeleteOne(RcPtr rc, std::string key, PodPtr pod,
+                                            std::shared_ptr<Batch> batch) {
+  client::DeleteOptions options;
+  options.precondition_uid = pod->metadata().uid();
+  Task<absl::Status> task =
+      context_.client.Delete<corev1::Pod>(pod->metadata().namespace_(), pod->metadata().name(), options);
+  absl::Status deleted = co_await std::move(task);
+  if (deleted.ok()) {
+    context_.events.Event(*rc, "Normal", "SuccessfulDelete", StrCat("Deleted pod: ", pod->metadata().name()));
+  } else {
     expectations_.DeletionObserved(key, pod->metadata().uid());
-    if (api::IsNotFound(deleted)) continue;
-    context_.events.Event(*rc, "Warning", "FailedDelete", StrCat("Error deleting: ", deleted.message()));
-    result = deleted;
+    if (api::IsNotFound(deleted)) deleted = absl::OkStatus();
+    if (!deleted.ok()) {
+      context_.events.Event(*rc, "Warning", "FailedDelete", StrCat("Error deleting: ", deleted.message()));
+    }
+  }
+  batch->Finish(deleted);
+}
+
+Task<absl::Status> ReplicationController::DeletePods(RcPtr rc, std::string key, std::vector<PodPtr> pods) {
+  for (const PodPtr& pod : pods) expectations_.ExpectDeletion(key, pod->metadata().uid());
+  absl::Status result;
+  for (size_t next = 0; next < pods.size();) {
+    auto batch = std::make_shared<Batch>();
+    size_t end = std::min(pods.size(), next + kMaxInFlight);
+    batch->pending = static_cast<int>(end - next);
+    for (; next < end; ++next) calls_.Spawn("delete pod", DeleteOne(rc, key, pods[next], batch));
+    Task<void> wait = batch->done.Wait();
+    co_await std::move(wait);
+    if (result.ok()) result = batch->first_error;
   }
   co_return result;
 }

@@ -1,6 +1,7 @@
-// Keeps each ReplicationController at its number of pods: adopts matching orphans, releases pods that match no more,
-// creates (slow start: 1, 2, 4, ...) and deletes (SortForDeletion), writes status. Key: "namespace/name".
-// Source: the ReplicationController API's contract; upstream's replica set controller for batch sizes and events.
+// Keeps each ReplicationController at its number of pods: adopts matching orphans, releases pods that match
+// no more, creates (slow start: 1, 2, 4, ...) and deletes (SortForDeletion), writes status. Key:
+// "namespace/name". Source: the ReplicationController API's contract; upstream's replica set controller for
+// batch sizes and events.
 #pragma once
 
 #include <string>
@@ -17,6 +18,7 @@ namespace keelson::master {
 class ReplicationController : public Controller, public client::Reconciler {
  public:
   static constexpr int kBurstReplicas = 500;  // pods created or deleted in one pass
+  static constexpr int kMaxInFlight = 64;     // calls at a time of one pass
 
   explicit ReplicationController(ControllerContext context);
   ~ReplicationController() override;
@@ -35,7 +37,20 @@ class ReplicationController : public Controller, public client::Reconciler {
   Task<absl::Status> Adopt(RcPtr rc, PodPtr pod);
   Task<absl::Status> Release(RcPtr rc, PodPtr pod);
   Task<absl::Status> Scale(RcPtr rc, std::string key, std::vector<PodPtr> active);
+  // Calls under way together. Shared with them, so that a cancelled waiter leaves nothing dangling.
+  struct Batch {
+    int pending = 0;
+    absl::Status first_error;
+    AsyncEvent done;
+    void Finish(const absl::Status& status) {
+      if (first_error.ok()) first_error = status;
+      if (--pending == 0) done.Set();
+    }
+  };
   Task<absl::Status> CreatePods(RcPtr rc, std::string key, int count);
+  Task<void> CreateOne(RcPtr rc, std::string key, std::shared_ptr<const ::k8s::core::v1::Pod> pod,
+                       std::shared_ptr<Batch> batch);
+  Task<void> DeleteOne(RcPtr rc, std::string key, PodPtr pod, std::shared_ptr<Batch> batch);
   Task<absl::Status> DeletePods(RcPtr rc, std::string key, std::vector<PodPtr> pods);
   Task<absl::Status> WriteStatus(RcPtr rc, std::vector<PodPtr> active, std::optional<absl::Duration>* again);
 
@@ -44,6 +59,7 @@ class ReplicationController : public Controller, public client::Reconciler {
   client::Informer& controllers_;
   Expectations expectations_;
   client::ReconcileLoop loop_;
+  Scope calls_;
 };
 
 // The pod a template makes. Pure.
