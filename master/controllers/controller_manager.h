@@ -1,5 +1,5 @@
-// ControllerManager: all controllers of the master over one set of shared informers, speaking to the API as any client
-// does. Used by `keelson master` and by the simulation.
+// ControllerManager: all controllers of the master over one set of shared informers, speaking to the API as
+// any client does. Used by `keelson master` and by the simulation.
 #pragma once
 
 #include <absl/status/status.h>
@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,7 +35,8 @@ class ControllerManager {
   ControllerManager(Env& env, client::ApiClient& client, ControllerManagerOptions options);
   ~ControllerManager();  // after Stop()
 
-  // For controllers of other folders (the scheduler); before Start(). The context lives as long as the manager.
+  // For controllers of other folders (the scheduler); before Start(). The context lives as long as the
+  // manager.
   using Factory = std::function<std::unique_ptr<Controller>(ControllerContext)>;
   void Add(Factory factory);
 
@@ -43,13 +45,14 @@ class ControllerManager {
   Task<void> Stop();
 
  private:
-  ControllerContext context() { return {env_, client_, informers_, events_}; }
+  // With an event recorder of that component, shared by all who name it.
+  ControllerContext ContextFor(const std::string& component);
 
   Env& env_;
   client::ApiClient& client_;
   const ControllerManagerOptions options_;
   client::InformerFactory informers_;
-  client::EventRecorder events_;
+  std::map<std::string, std::unique_ptr<client::EventRecorder>> recorders_;  // by component
   std::vector<std::unique_ptr<Controller>> controllers_;
 };
 
