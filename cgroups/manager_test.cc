@@ -175,6 +175,16 @@ TEST(HybridManager, WorksOnTheV1Controllers) {
   EXPECT_FALSE(tree.Has("sys/fs/cgroup/unified/pod"));
 }
 
+TEST(HybridManager, RemovesWhatTheRuntimeLeftInTheUnifiedHierarchy) {
+  FakeTree tree(HybridHost());
+  auto manager = ManagerOf(tree);
+  ASSERT_TRUE(manager->Create("pod").ok());
+  tree.Put("sys/fs/cgroup/unified/pod/container/cgroup.procs", "");
+  ASSERT_TRUE(manager->Destroy("pod").ok());
+  EXPECT_FALSE(tree.Has("sys/fs/cgroup/unified/pod"));
+  EXPECT_TRUE(manager->Destroy("pod").ok());
+}
+
 TEST(V2Manager, EnablesControllersOnTheWay) {
   FakeTree tree(V2Host());
   auto manager = ManagerOf(tree);

@@ -1,6 +1,7 @@
 // Manager on v1 and hybrid hosts: the same path in every controller's hierarchy.
 // Source of the files: the kernel's admin-guide/cgroup-v1.
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "base/status.h"
@@ -26,6 +27,10 @@ class V1Manager : public Manager {
     for (const auto& point : layout_.V1MountPoints()) {
       ASSIGN_OR_RETURN(DirFd dir, DirFd::Open(point));
       hierarchies_.emplace(point, std::move(dir));
+    }
+    if (!layout_.unified_mount.empty()) {
+      ASSIGN_OR_RETURN(DirFd dir, DirFd::Open(layout_.unified_mount));
+      unified_.emplace(std::move(dir));
     }
     for (std::string_view controller : kProcessControllers) {
       processes_ = Controller(controller);
@@ -53,6 +58,8 @@ class V1Manager : public Manager {
     for (const auto& [point, dir] : hierarchies_) {
       RETURN_IF_ERROR(RemoveSubtree(dir, std::string(path), options_.fake_tree));
     }
+    // OCI runtimes make the same path in a hybrid host's cgroup2 hierarchy, and leave its parents behind.
+    if (unified_.has_value()) RETURN_IF_ERROR(RemoveSubtree(*unified_, std::string(path), options_.fake_tree));
     return absl::OkStatus();
   }
 
@@ -255,6 +262,7 @@ class V1Manager : public Manager {
   Layout layout_;
   ManagerOptions options_;
   std::map<std::string, DirFd> hierarchies_;  // by mount point
+  std::optional<DirFd> unified_;              // of a hybrid host: nothing of ours is made there, only removed
   const DirFd* processes_ = nullptr;
 };
 
