@@ -1,0 +1,226 @@
+// The kubelet on a real runtime: KEELSON_TEST_CRI_ENDPOINT=unix:///run/containerd/containerd.sock, with
+// KEELSON_TEST_CRI_IMAGE an image that is present and runs until SIGTERM (default: registry.k8s.io/pause:3.9).
+// API server, volumes and probes are the fakes; the cgroup root is /keelson-kubelet-live.
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+
+#include "api/time.h"
+#include "base/env.h"
+#include "base/status.h"
+#include "client/testing/fake_api_client.h"
+#include "cri/remote/remote_runtime.h"
+#include "kubelet/generate_pod_status.h"
+#include "kubelet/kubelet.h"
+#include "kubelet/testing/fakes.h"
+
+namespace keelson::kubelet {
+namespace {
+
+constexpr int kPods = 10;
+
+class KubeletLiveTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const char* endpoint = ::getenv("KEELSON_TEST_CRI_ENDPOINT");
+    if (endpoint == nullptr) GTEST_SKIP() << "KEELSON_TEST_CRI_ENDPOINT names no runtime (unix:///path/of/the.sock)";
+    const char* image = ::getenv("KEELSON_TEST_CRI_IMAGE");
+    if (image != nullptr) image_ = image;
+    char pattern[] = "/tmp/keelson-kubelet-live-XXXXXX";
+    ASSERT_NE(::mkdtemp(pattern), nullptr);
+    root_ = pattern;
+    Paths paths = Paths::WithRoot(root_);
+    paths.cgroup_root = "keelson-kubelet-live";
+    env_ = std::make_unique<RealEnv>(paths);
+    cri::RemoteOptions options;
+    options.endpoint = endpoint;
+    auto remote = cri::RemoteRuntime::Create(*env_, options);
+    ASSERT_TRUE(remote.ok()) << remote.status();
+    remote_ = *std::move(remote);
+    auto manager = cgroups::NewHostManager();
+    ASSERT_TRUE(manager.ok()) << manager.status();
+    cgroups_ = *std::move(manager);
+    qos_tree_ = std::make_unique<cgroups::QosTree>(*cgroups_, cgroups::QosTreeOptions{paths.cgroup_root, false});
+    api_ = std::make_unique<client::FakeApiClient>(*env_);
+    objects_ = std::make_unique<ApiObjectCache>(*api_);
+  }
+  void Start() {
+    probes_ = std::make_unique<FakeProbeManager>(*env_);
+    events_ = std::make_unique<client::EventRecorder>(*env_, *api_, "kubelet", "live");
+    KubeletOptions options;
+    options.node_name = "live";
+    KubeletDeps deps;
+    deps.client = api_.get();
+    deps.runtime = &remote_->runtime();
+    deps.images = &remote_->images();
+    deps.volumes = &volumes_;
+    deps.probes = probes_.get();
+    deps.objects = objects_.get();
+    deps.events = events_.get();
+    deps.qos_tree = qos_tree_.get();
+    kubelet_ = std::make_unique<Kubelet>(*env_, deps, options);
+    ASSERT_TRUE(kubelet_->Start().ok());
+  }
+  Task<absl::Status> StopAll() {
+    Task<void> kubelet = kubelet_->Stop();
+    co_await std::move(kubelet);
+    Task<void> events = events_->Stop();
+    co_await std::move(events);
+    co_return absl::OkStatus();
+  }
+  void Stop() {
+    ASSERT_TRUE(env_->RunUntilDone(StopAll()).ok());
+    kubelet_.reset();
+    events_.reset();
+    probes_.reset();
+  }
+  void TearDown() override {
+    if (kubelet_ != nullptr) Stop();
+    remote_.reset();
+    if (cgroups_ != nullptr) {
+      EXPECT_TRUE(cgroups_->Destroy("keelson-kubelet-live").ok());
+    }
+    std::filesystem::remove_all(root_);
+  }
+  Task<absl::Status> CollectAll() {
+    Task<void> collect = kubelet_->CollectGarbage();
+    co_await std::move(collect);
+    criv1::ListPodSandboxRequest request;
+    (*request.mutable_filter()->mutable_label_selector())[kLabelNode] = "live";
+    CO_ASSIGN_OR_RETURN(criv1::ListPodSandboxResponse left, remote_->runtime().ListPodSandbox(std::move(request)));
+    if (left.items_size() > 0) co_return absl::InternalError(StrCat(left.items_size(), " sandboxes left"));
+    co_return absl::OkStatus();
+  }
+  Task<absl::Status> Poll(std::function<bool()> done, absl::Duration limit) {
+    const absl::Duration end = env_->clock().Monotonic() + limit;
+    while (!done()) {
+      if (env_->clock().Monotonic() > end) co_return absl::DeadlineExceededError("not in time");
+      Task<void> sleep = env_->clock().Sleep(absl::Milliseconds(2));
+      co_await std::move(sleep);
+    }
+    co_return absl::OkStatus();
+  }
+  // Milliseconds until done; fails the test past the limit.
+  double Until(std::function<bool()> done, absl::Duration limit = absl::Seconds(60)) {
+    const absl::Duration start = env_->clock().Monotonic();
+    absl::Status status = env_->RunUntilDone(Poll(std::move(done), limit));
+    EXPECT_TRUE(status.ok()) << status;
+    return absl::ToDoubleMilliseconds(env_->clock().Monotonic() - start);
+  }
+  corev1::Pod MakePod(const std::string& name) {
+    corev1::Pod pod;
+    pod.mutable_metadata()->set_name(name);
+    pod.mutable_metadata()->set_namespace_("default");
+    pod.mutable_metadata()->set_uid(env_->random().Uuid());
+    pod.mutable_spec()->set_node_name("live");
+    pod.mutable_spec()->set_restart_policy("Always");
+    pod.mutable_spec()->set_dns_policy("Default");
+    pod.mutable_spec()->set_termination_grace_period_seconds(5);
+    auto* c = pod.mutable_spec()->add_containers();
+    c->set_name("main");
+    c->set_image(image_);
+    c->set_image_pull_policy("IfNotPresent");
+    pod.mutable_status()->set_phase("Pending");
+    return pod;
+  }
+  std::shared_ptr<const corev1::Pod> Get(const std::string& name) {
+    return api_->FindAs<corev1::Pod>("default/" + name);
+  }
+  bool Ready(const std::string& name) {
+    auto pod = Get(name);
+    const corev1::PodCondition* c = pod == nullptr ? nullptr : FindCondition(pod->status(), "Ready");
+    return c != nullptr && c->status() == "True";
+  }
+  void Delete(const std::string& name) {
+    // A graceful deletion as an API server records it.
+    corev1::Pod pod = *Get(name);
+    *pod.mutable_metadata()->mutable_deletion_timestamp() = api::ToApiTime(env_->clock().Now() + absl::Seconds(5));
+    pod.mutable_metadata()->set_deletion_grace_period_seconds(5);
+    api_->Put(pod);
+  }
+
+  std::string image_ = "registry.k8s.io/pause:3.9", root_;
+  std::unique_ptr<RealEnv> env_;
+  std::unique_ptr<cgroups::Manager> cgroups_;
+  std::unique_ptr<cgroups::QosTree> qos_tree_;
+  std::unique_ptr<cri::RemoteRuntime> remote_;
+  std::unique_ptr<client::FakeApiClient> api_;
+  std::unique_ptr<ApiObjectCache> objects_;
+  FakeVolumeManager volumes_;
+  std::unique_ptr<FakeProbeManager> probes_;
+  std::unique_ptr<client::EventRecorder> events_;
+  std::unique_ptr<Kubelet> kubelet_;
+};
+
+TEST_F(KubeletLiveTest, PodsRunSurviveARestartAndGo) {
+  Start();
+  double ready_ms = Until([&] {
+    auto node = api_->FindAs<corev1::Node>("live");
+    if (node == nullptr) return false;
+    for (const auto& c : node->status().conditions()) {
+      if (c.type() == "Ready" && c.status() == "True") return true;
+    }
+    return false;
+  });
+  RecordProperty("node_ready_ms", std::to_string(ready_ms));
+  std::printf("node ready after %.0f ms\n", ready_ms);
+  std::vector<double> start_ms, stop_ms;
+  for (int i = 0; i < kPods; ++i) {
+    const std::string name = "p" + std::to_string(i);
+    api_->Put(MakePod(name));
+    start_ms.push_back(Until([&] { return Ready(name); }));
+  }
+  std::sort(start_ms.begin(), start_ms.end());
+  std::printf("pod ready: p50 %.0f ms, max %.0f ms\n", start_ms[kPods / 2], start_ms.back());
+  const auto before = Get("p0")->status();
+  EXPECT_FALSE(before.pod_ip().empty());
+  EXPECT_EQ(before.container_statuses(0).restart_count(), 0);
+  EXPECT_FALSE(before.container_statuses(0).image_id().empty());
+
+  EXPECT_TRUE(cgroups_->Exists(qos_tree_->PodPath(PodUid(*Get("p0")), cgroups::QosClass::kBestEffort)));
+  EXPECT_FALSE(cgroups_->Pids(qos_tree_->PodPath(PodUid(*Get("p0")), cgroups::QosClass::kBestEffort), true)->empty());
+
+  Stop();
+  Start();
+  bool flipped = false;
+  const absl::Duration until = env_->clock().Monotonic() + absl::Seconds(4);
+  Until([&] {
+    for (int i = 0; i < kPods; ++i) flipped = flipped || !Ready("p" + std::to_string(i));
+    return flipped || env_->clock().Monotonic() > until;
+  });
+  EXPECT_FALSE(flipped);
+  EXPECT_EQ(Get("p0")->status().container_statuses(0).container_id(), before.container_statuses(0).container_id());
+
+  for (int i = 0; i < kPods; ++i) {
+    const std::string name = "p" + std::to_string(i);
+    Delete(name);
+    stop_ms.push_back(Until([&] { return Get(name) == nullptr; }));
+  }
+  std::sort(stop_ms.begin(), stop_ms.end());
+  std::printf("pod deleted: p50 %.0f ms, max %.0f ms\n", stop_ms[kPods / 2], stop_ms.back());
+  for (int i = 0; i < 30; ++i) api_->Put(MakePod("burst" + std::to_string(i)));
+  double burst_ms = Until([&] {
+    for (int i = 0; i < 30; ++i) {
+      if (!Ready("burst" + std::to_string(i))) return false;
+    }
+    return true;
+  });
+  std::printf("burst of 30 ready after %.0f ms\n", burst_ms);
+  for (int i = 0; i < 30; ++i) Delete("burst" + std::to_string(i));
+  Until([&] {
+    for (int i = 0; i < 30; ++i) {
+      if (Get("burst" + std::to_string(i)) != nullptr) return false;
+    }
+    return true;
+  });
+  auto left = qos_tree_->ListPods();
+  EXPECT_TRUE(left.ok() && left->empty()) << "pod cgroups left";
+  // Workers forget them at the next clean-up; then everything is garbage.
+  const absl::Duration later = env_->clock().Monotonic() + absl::Seconds(3);
+  Until([&] { return env_->clock().Monotonic() > later; });
+  ASSERT_TRUE(env_->RunUntilDone(CollectAll()).ok());
+}
+
+}  // namespace
+}  // namespace keelson::kubelet
