@@ -11,6 +11,7 @@
 #include "cmd/signals.h"
 #include "master/apiserver/api_server.h"
 #include "master/controllers/controller_manager.h"
+#include "master/scheduler/scheduler.h"
 #include "master/store/sqlite_store.h"
 #include "net/address.h"
 #include "net/http_server.h"
@@ -78,6 +79,10 @@ Task<void> ReloadTls(Env* env, net::HttpServer* http, std::string pki) {
   }
 }
 
+std::unique_ptr<master::Controller> MakeScheduler(master::ControllerContext context) {
+  return std::make_unique<master::Scheduler>(context);
+}
+
 // Everything that serves, in the order it is started; stopped in the reverse order.
 Task<absl::Status> Serve(Env* env, MasterOptions options) {
   absl::Duration start = env->clock().Monotonic();
@@ -106,13 +111,13 @@ Task<absl::Status> Serve(Env* env, MasterOptions options) {
   scope.Spawn("signals", WatchSignals(env, &stop));
   scope.Spawn("reload certificates", ReloadTls(env, &http, options.pki_dir));
   std::unique_ptr<client::ApiClient> controller_client = server->NewClient("system:kube-controller-manager");
-  std::unique_ptr<client::ApiClient> scheduler_client = server->NewClient("system:kube-scheduler");
   master::ControllerManagerOptions controller_options;
   controller_options.service_cidr = options.service_cidr;
   controller_options.cluster_cidr = options.cluster_cidr;
   controller_options.advertise_address = options.advertise_address;
   controller_options.secure_port = options.secure_port;
   master::ControllerManager controllers(*env, *controller_client, controller_options);
+  controllers.Add(MakeScheduler);
   if (status.ok()) {
     Task<absl::Status> serving = server->Start();
     status = co_await std::move(serving);

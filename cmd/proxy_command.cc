@@ -1,7 +1,13 @@
-// `keelson proxy`: Service dataplane and cluster DNS of one node.
+// `keelson proxy`: Services and cluster DNS of this node.
+#include <absl/strings/ascii.h>
+#include <absl/strings/str_split.h>
+#include <unistd.h>
+
+#include <climits>
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/log.h"
 #include "base/status.h"
@@ -20,51 +26,57 @@ namespace {
 struct ProxyFlags {
   std::string root;
   std::string kubeconfig;
-  std::string node_name;
+  std::string hostname_override;
   std::string cluster_cidr = "10.244.0.0/16";
   std::string service_cidr = "10.96.0.0/12";
   std::string cluster_domain = "cluster.local";
-  std::string cluster_dns;  // "" : tenth address of service_cidr
+  std::string cluster_dns;  // "" : the tenth address of service_cidr
   std::string nft_table = "keelson";
   std::string healthz_address = "127.0.0.1";
   uint16_t healthz_port = 10256;
-  bool cleanup = false;
 };
+
+absl::StatusOr<std::vector<net::Cidr>> ParseCidrs(const char* flag, const std::string& text) {
+  std::vector<net::Cidr> blocks;
+  for (absl::string_view part : absl::StrSplit(text, ',', absl::SkipWhitespace())) {
+    auto block = net::Cidr::ParseStrict(Sv(absl::StripAsciiWhitespace(part)));
+    if (!block.ok()) return Annotate(block.status(), flag);
+    blocks.push_back(*block);
+  }
+  return blocks;
+}
 
 absl::StatusOr<proxy::ProxyOptions> MakeOptions(const ProxyFlags& flags) {
   proxy::ProxyOptions options;
-  options.node_name = flags.node_name;
+  options.node_name = absl::AsciiStrToLower(flags.hostname_override);
+  if (options.node_name.empty()) {
+    char host[HOST_NAME_MAX + 1] = {};
+    if (::gethostname(host, HOST_NAME_MAX) != 0) return ErrnoStatus(errno, "gethostname");
+    options.node_name = absl::AsciiStrToLower(host);
+  }
   options.table = flags.nft_table;
   options.cluster_domain = flags.cluster_domain;
-  auto pods = net::Cidr::ParseStrict(flags.cluster_cidr);
-  if (!pods.ok()) return Annotate(pods.status(), "--cluster-cidr");
-  options.cluster_cidrs = {*pods};
-  auto services = net::Cidr::ParseStrict(flags.service_cidr);
-  if (!services.ok()) return Annotate(services.status(), "--service-cluster-ip-range");
-  options.service_cidrs = {*services};
-  auto dns = flags.cluster_dns.empty() ? proxy::DefaultDnsAddress(*services) : net::IpAddress::Parse(flags.cluster_dns);
-  if (!dns.ok()) return Annotate(dns.status(), "--cluster-dns");
-  options.dns_address = *dns;
+  ASSIGN_OR_RETURN(options.cluster_cidrs, ParseCidrs("--cluster-cidr", flags.cluster_cidr));
+  ASSIGN_OR_RETURN(options.service_cidrs, ParseCidrs("--service-cluster-ip-range", flags.service_cidr));
+  if (options.service_cidrs.empty()) return absl::InvalidArgumentError("--service-cluster-ip-range: must not be empty");
+  if (flags.cluster_dns.empty()) {
+    ASSIGN_OR_RETURN(options.dns_address, proxy::DefaultDnsAddress(options.service_cidrs[0]));
+  } else {
+    auto address = net::IpAddress::Parse(flags.cluster_dns);
+    if (!address.ok()) return Annotate(address.status(), "--cluster-dns");
+    options.dns_address = *address;
+  }
   return options;
 }
 
 Task<absl::Status> Serve(Env* env, ProxyFlags flags) {
   CO_ASSIGN_OR_RETURN_SYNC(proxy::ProxyOptions options, MakeOptions(flags));
-  CO_ASSIGN_OR_RETURN_SYNC(client::KubeConfig config, client::LoadKubeConfig(flags.kubeconfig));
-  client::HttpApiClientOptions client_options;
-  client_options.user_agent = "keelson-proxy";
-  CO_ASSIGN_OR_RETURN_SYNC(std::unique_ptr<client::ApiClient> client,
-                           client::NewHttpApiClient(*env, config, client_options));
+  auto config = client::LoadKubeConfig(flags.kubeconfig);
+  if (!config.ok()) co_return Annotate(config.status(), "--kubeconfig");
+  CO_ASSIGN_OR_RETURN_SYNC(std::unique_ptr<client::ApiClient> client, client::NewHttpApiClient(*env, *config));
   proxy::Proxy proxy(*env, *client, options);
-  if (flags.cleanup) {
-    Task<absl::Status> cleanup = proxy.Cleanup();
-    absl::Status cleaned = co_await std::move(cleanup);
-    Task<void> stop_proxy = proxy.Stop();
-    co_await std::move(stop_proxy);
-    co_return cleaned;
-  }
   net::HttpServerOptions http_options;
-  http_options.name = "proxy";
+  http_options.name = "healthz";
   net::HttpServer http(env->executor(), &env->clock(), &proxy.http_handler(), http_options);
   Scope scope(env->executor());
   AsyncEvent stop;
@@ -78,22 +90,24 @@ Task<absl::Status> Serve(Env* env, ProxyFlags flags) {
   }
   if (status.ok()) status = proxy.Start();
   if (status.ok()) {
+    LogInfo("proxy running", {{"node", options.node_name}, {"table", options.table}, {"dns", options.dns_address.ToString()}});
     Task<void> wait = stop.Wait();
     co_await std::move(wait);
   }
+  Task<void> close = scope.Close();
+  co_await std::move(close);
   Task<void> close_http = http.Close();
   co_await std::move(close_http);
   Task<void> stop_proxy = proxy.Stop();
   co_await std::move(stop_proxy);
-  Task<void> close_scope = scope.Close();
-  co_await std::move(close_scope);
   co_return status;
 }
 
 int Run(const ProxyFlags& flags) {
   InitLog(LogOptions{"proxy"});
   RealEnv env(Paths::WithRoot(flags.root));
-  absl::Status status = env.RunUntilDone(Serve(&env, flags));
+  absl::Status status = flags.kubeconfig.empty() ? absl::InvalidArgumentError("--kubeconfig is required")
+                                                 : env.RunUntilDone(Serve(&env, flags));
   if (status.ok()) return 0;
   LogError("proxy ended", {{"error", status}});
   std::fprintf(stderr, "keelson proxy: %s\n", std::string(status.message()).c_str());
@@ -104,19 +118,17 @@ int Run(const ProxyFlags& flags) {
 
 void AddProxyCommand(CLI::App& app, int* exit_status) {
   auto flags = std::make_shared<ProxyFlags>();
-  CLI::App* command = app.add_subcommand("proxy", "Services (nftables) and cluster DNS on this node");
+  CLI::App* command = app.add_subcommand("proxy", "Service dataplane (nftables) and cluster DNS of this node");
   command->add_option("--root", flags->root, "Keep everything below this folder");
-  command->add_option("--kubeconfig", flags->kubeconfig, "How to reach the API server")->required();
-  command->add_option("--hostname-override", flags->node_name, "Name of this node")->required();
+  command->add_option("--kubeconfig", flags->kubeconfig, "How to reach the API server");
+  command->add_option("--hostname-override", flags->hostname_override, "Name of the node; default: the host's");
   command->add_option("--cluster-cidr", flags->cluster_cidr, "Addresses of pods")->capture_default_str();
   command->add_option("--service-cluster-ip-range", flags->service_cidr, "Addresses of Services")->capture_default_str();
   command->add_option("--cluster-domain", flags->cluster_domain, "DNS domain of the cluster")->capture_default_str();
-  command->add_option("--cluster-dns", flags->cluster_dns, "Address of the DNS server; default: the Services' tenth");
-  command->add_option("--nft-table", flags->nft_table, "Name of the nft table that is ours")->capture_default_str();
-  command->add_option("--healthz-bind-address", flags->healthz_address, "Address of /healthz and /metrics")
-      ->capture_default_str();
-  command->add_option("--healthz-port", flags->healthz_port, "Its port; 0: off")->capture_default_str();
-  command->add_flag("--cleanup", flags->cleanup, "Remove table, DNS address and settings, then end");
+  command->add_option("--cluster-dns", flags->cluster_dns, "Address DNS answers on; default: the tenth of the Services");
+  command->add_option("--nft-table", flags->nft_table, "Name of our nft table")->capture_default_str();
+  command->add_option("--healthz-bind-address", flags->healthz_address, "Address of healthz and metrics")->capture_default_str();
+  command->add_option("--healthz-port", flags->healthz_port, "Port of healthz and metrics; 0: none")->capture_default_str();
   command->callback([flags, exit_status] { *exit_status = Run(*flags); });
 }
 

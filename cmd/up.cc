@@ -218,6 +218,8 @@ Task<absl::Status> WaitOnly(Env* env, ClusterLayout layout) {
 }  // namespace
 
 absl::Status RunUp(const ClusterLayout& layout, int ready_fd) {
+  // The components must not hold the pipe open, or the one who waits would wait for them.
+  if (ready_fd >= 0) ::fcntl(ready_fd, F_SETFD, FD_CLOEXEC);
   auto findings = CheckHost(layout);
   std::string text = FormatFindings(findings, /*with_ok=*/false);
   if (!text.empty()) std::fputs(text.c_str(), stderr);
