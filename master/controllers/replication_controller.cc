@@ -29,6 +29,28 @@ bool IsOwnedBy(const corev1::Pod& pod, const std::string& uid) {
   return owner != nullptr && owner->uid() == uid;
 }
 
+bool SameLabels(const api::LabelMap& a, const api::LabelMap& b) {
+  return a.size() == b.size() && std::all_of(a.begin(), a.end(), [&](const auto& label) {
+           auto it = b.find(label.first);
+           return it != b.end() && it->second == label.second;
+         });
+}
+
+// What a change of a pod can mean for its controller. That it was given a node, or an address, means nothing:
+// looking through all pods of a large controller for each of those would cost more than making them.
+bool MattersToController(const corev1::Pod& before, const corev1::Pod& after) {
+  const auto* old_owner = api::ControllerOf(before);
+  const auto* owner = api::ControllerOf(after);
+  const corev1::PodCondition* old_ready = FindPodCondition(before, "Ready");
+  const corev1::PodCondition* ready = FindPodCondition(after, "Ready");
+  return before.metadata().uid() != after.metadata().uid() ||
+         (old_owner == nullptr ? "" : old_owner->uid()) != (owner == nullptr ? "" : owner->uid()) ||
+         before.metadata().has_deletion_timestamp() != after.metadata().has_deletion_timestamp() ||
+         before.status().phase() != after.status().phase() || (old_ready == nullptr) != (ready == nullptr) ||
+         (ready != nullptr && !google::protobuf::util::MessageDifferencer::Equals(*old_ready, *ready)) ||
+         !SameLabels(before.metadata().labels(), after.metadata().labels());
+}
+
 }  // namespace
 
 corev1::Pod PodFromTemplate(const corev1::ReplicationController& rc) {
@@ -113,6 +135,11 @@ void ReplicationController::EnqueueOwners(const api::Message& pod) {
 }
 
 void ReplicationController::OnPodChange(const ObjectPtr& before, const ObjectPtr& after) {
+  if (before != nullptr && after != nullptr &&
+      !MattersToController(static_cast<const corev1::Pod&>(*before),
+                           static_cast<const corev1::Pod&>(*after))) {
+    return;
+  }
   const auto* owner = api::ControllerOf(after != nullptr ? *after : *before);
   if (owner != nullptr && owner->kind() == kKind) {
     const auto& meta = api::Meta(after != nullptr ? *after : *before);

@@ -2,7 +2,8 @@
 // objects.
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <cstdio>
+#include <ctime>
 #include <map>
 
 #include "api/codec.h"
@@ -156,15 +157,16 @@ TEST_F(ClusterTest, ThreeThousandPodsOfOneControllerOnAHundredNodes) {
   constexpr int kNodes = 100, kPods = 3000;
   for (int i = 0; i < kNodes; ++i) Join(StrCat("n", i));
   env_.Advance(absl::Seconds(1));
-  auto begin = std::chrono::steady_clock::now();
+  std::clock_t begin = std::clock();
   CreateRc("default", kPods);
-  ASSERT_TRUE(env_.RunUntil([&] { return Bound("default") == kPods; }, absl::Seconds(30)));
-  auto end = std::chrono::steady_clock::now();
+  env_.Settle();  // no time passes at all
+  int cpu_ms = static_cast<int>((std::clock() - begin) * 1000 / CLOCKS_PER_SEC);
   std::map<std::string, int> count;
   for (const auto& pod : All<corev1::Pod>("default")) ++count[pod->spec().node_name()];
+  EXPECT_EQ(Bound("default"), kPods);
   EXPECT_EQ(count.size(), static_cast<size_t>(kNodes));
-  printf("RC of %d on %d nodes created and bound: %d ms\n", kPods, kNodes,
-         static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(end - begin).count()));
+  RecordProperty("cpu_ms", cpu_ms);
+  printf("RC of %d on %d nodes created, bound and recorded: %d ms of CPU\n", kPods, kNodes, cpu_ms);
 }
 
 }  // namespace
