@@ -12,8 +12,9 @@ void AddPodsByControllerIndex(client::Informer& pods) {
 }
 
 void AddByNamespaceIndex(client::Informer& informer) {
-  informer.AddIndex(kByNamespace,
-                    [](const api::Message& object) { return std::vector<std::string>({api::Meta(object).namespace_()}); });
+  informer.AddIndex(kByNamespace, [](const api::Message& object) {
+    return std::vector<std::string>({api::Meta(object).namespace_()});
+  });
 }
 
 }  // namespace keelson::master

@@ -28,7 +28,9 @@ std::string ServiceOfSlice(const api::Message& slice) {
   const auto& labels = api::Meta(slice).labels();
   auto managed = labels.find(kManagedByLabel);
   auto service = labels.find(kServiceNameLabel);
-  if (managed == labels.end() || managed->second != "endpointslice-controller.k8s.io" || service == labels.end()) return "";
+  if (managed == labels.end() || managed->second != "endpointslice-controller.k8s.io" ||
+      service == labels.end())
+    return "";
   return StrCat(api::Meta(slice).namespace_(), "/", service->second);
 }
 
@@ -40,15 +42,16 @@ bool SamePorts(const ::k8s::discovery::v1::EndpointSlice& a, const ::k8s::discov
   return true;
 }
 
-// What a change of the pod can mean for endpoints; other changes (annotations, resource use) are no reason to look.
+// What a change of the pod can mean for endpoints; other changes (annotations, resource use) are no reason to
+// look.
 bool MattersToEndpoints(const corev1::Pod& before, const corev1::Pod& after) {
-  return before.status().pod_ip() != after.status().pod_ip() || before.status().phase() != after.status().phase() ||
-         IsPodReady(before) != IsPodReady(after) || before.spec().node_name() != after.spec().node_name() ||
+  return before.status().pod_ip() != after.status().pod_ip() ||
+         before.status().phase() != after.status().phase() || IsPodReady(before) != IsPodReady(after) ||
+         before.spec().node_name() != after.spec().node_name() ||
          before.metadata().has_deletion_timestamp() != after.metadata().has_deletion_timestamp() ||
          before.metadata().labels_size() != after.metadata().labels_size() ||
          !std::equal(before.metadata().labels().begin(), before.metadata().labels().end(),
-                     before.metadata().labels().begin(),
-                     [&](const auto& label, const auto&) {
+                     before.metadata().labels().begin(), [&](const auto& label, const auto&) {
                        auto it = after.metadata().labels().find(label.first);
                        return it != after.metadata().labels().end() && it->second == label.second;
                      });
@@ -74,7 +77,8 @@ EndpointsController::EndpointsController(ControllerContext context)
   });
   pods_.AddHandler([this](const ObjectPtr& before, const ObjectPtr& after) {
     if (before != nullptr && after != nullptr &&
-        !MattersToEndpoints(static_cast<const corev1::Pod&>(*before), static_cast<const corev1::Pod&>(*after))) {
+        !MattersToEndpoints(static_cast<const corev1::Pod&>(*before),
+                            static_cast<const corev1::Pod&>(*after))) {
       return;
     }
     if (before != nullptr) EnqueueServicesOf(*before);
@@ -104,7 +108,7 @@ void EndpointsController::EnqueueServicesOf(const api::Message& pod) {
 }
 
 std::vector<EndpointsController::SlicePtr> EndpointsController::OwnSlices(const std::string& ns,
-                                                                         const std::string& service) const {
+                                                                          const std::string& service) const {
   std::vector<SlicePtr> out;
   for (const ObjectPtr& object : slices_.ByIndex(kSlicesByService, StrCat(ns, "/", service))) {
     out.push_back(api::As<Slice>(object));
@@ -127,7 +131,8 @@ Task<absl::Status> EndpointsController::Remove(std::string key) {
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> EndpointsController::SyncEndpoints(ServicePtr service, std::string key, EndpointGroups groups) {
+Task<absl::Status> EndpointsController::SyncEndpoints(ServicePtr service, std::string key,
+                                                      EndpointGroups groups) {
   corev1::Endpoints desired = DesiredEndpoints(*service, groups);
   auto current = endpoints_.Get<corev1::Endpoints>(key);
   if (current == nullptr) {
@@ -151,7 +156,8 @@ Task<absl::Status> EndpointsController::SyncSlices(ServicePtr service, EndpointG
   std::vector<SlicePtr> existing = OwnSlices(service->metadata().namespace_(), service->metadata().name());
   for (Slice& want : desired) {
     // Ports are what a slice is about: reuse one that has them, else any that is left.
-    auto reuse = std::find_if(existing.begin(), existing.end(), [&](const SlicePtr& s) { return SamePorts(*s, want); });
+    auto reuse = std::find_if(existing.begin(), existing.end(),
+                              [&](const SlicePtr& s) { return SamePorts(*s, want); });
     if (reuse == existing.end() && !existing.empty()) reuse = existing.begin();
     if (reuse == existing.end()) {
       Task<absl::StatusOr<SlicePtr>> create = context_.client.Create<Slice>(std::move(want));
@@ -171,7 +177,8 @@ Task<absl::Status> EndpointsController::SyncSlices(ServicePtr service, EndpointG
     if (!result.ok()) co_return result.status();
   }
   for (const SlicePtr& extra : existing) {
-    Task<absl::Status> remove = context_.client.Delete<Slice>(extra->metadata().namespace_(), extra->metadata().name());
+    Task<absl::Status> remove =
+        context_.client.Delete<Slice>(extra->metadata().namespace_(), extra->metadata().name());
     absl::Status removed = co_await std::move(remove);
     if (!removed.ok() && !api::IsNotFound(removed)) co_return removed;
   }
@@ -185,7 +192,8 @@ Task<absl::StatusOr<client::Requeue>> EndpointsController::Reconcile(std::string
     co_return client::Requeue();
   }
   // Without a selector the endpoints are the user's (the `kubernetes` Service's are the master's).
-  if (service->spec().selector().empty() || service->spec().type() == "ExternalName") co_return client::Requeue();
+  if (service->spec().selector().empty() || service->spec().type() == "ExternalName")
+    co_return client::Requeue();
   std::vector<PodPtr> pods;
   for (const ObjectPtr& object : pods_.ByIndex(kByNamespace, service->metadata().namespace_())) {
     if (api::SelectsNonEmpty(service->spec().selector(), api::Meta(*object).labels())) {

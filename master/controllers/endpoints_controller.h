@@ -1,5 +1,5 @@
-// Keeps the Endpoints and EndpointSlices of every Service with a selector equal to the pods behind it. One reconciler
-// for both, so that they never tell different stories. Key: the Service's "namespace/name".
+// Keeps the Endpoints and EndpointSlices of every Service with a selector equal to the pods behind it. One
+// reconciler for both, so that they never tell different stories. Key: the Service's "namespace/name".
 #pragma once
 
 #include <string>

@@ -26,7 +26,8 @@ class EndpointsControllerTest : public ControllerTest {
   }
   void AddPod(const std::string& name, const std::string& ip, bool ready) {
     PutJson<corev1::Pod>(StrCat(
-        R"({"metadata":{"name":")", name, R"(","namespace":"d","labels":{"app":"web"}},"spec":{"containers":[{"name":"c","ports":[{"name":"http","containerPort":8080,"protocol":"TCP"}]}]},"status":{"podIP":")",
+        R"({"metadata":{"name":")", name,
+        R"(","namespace":"d","labels":{"app":"web"}},"spec":{"containers":[{"name":"c","ports":[{"name":"http","containerPort":8080,"protocol":"TCP"}]}]},"status":{"podIP":")",
         ip, R"("}})"));
     SetPod("d/" + name, "n1", "Running", ready);
   }
@@ -35,7 +36,8 @@ class EndpointsControllerTest : public ControllerTest {
     std::string out;
     for (const auto& slice : api_.All<Slice>()) {
       for (const auto& endpoint : slice->endpoints()) {
-        StrAppend(&out, out.empty() ? "" : " ", endpoint.addresses(0), endpoint.conditions().ready() ? "+" : "-");
+        StrAppend(&out, out.empty() ? "" : " ", endpoint.addresses(0),
+                  endpoint.conditions().ready() ? "+" : "-");
       }
     }
     return out;

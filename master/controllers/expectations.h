@@ -1,5 +1,6 @@
-// Expectations: what a controller has asked for and not yet seen in its cache. Until they are met (or old), it must not
-// act on the counts it sees, or it would create and delete twice. Same meaning as upstream's ControllerExpectations.
+// Expectations: what a controller has asked for and not yet seen in its cache. Until they are met (or old),
+// it must not act on the counts it sees, or it would create and delete twice. Same meaning as upstream's
+// ControllerExpectations.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>

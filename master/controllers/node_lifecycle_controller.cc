@@ -89,7 +89,8 @@ void NodeLifecycleController::OnPod(const ObjectPtr& before, const ObjectPtr& af
   }
 }
 
-// A sign of life must be recent: when the master is cut off, all nodes are silent before the first is called so.
+// A sign of life must be recent: when the master is cut off, all nodes are silent before the first is called
+// so.
 bool NodeLifecycleController::AnyNodeReady() const {
   absl::Duration recent = context_.env.clock().Monotonic() - options_.grace_period / 2;
   for (const ObjectPtr& object : nodes_.List()) {

@@ -70,10 +70,11 @@ void SortForDeletion(std::vector<PodPtr>* pods) {
   for (const PodPtr& pod : *pods) {
     const auto* ready = FindPodCondition(*pod, "Ready");
     int64_t ready_since_s = IsPodReady(*pod) ? ready->last_transition_time().seconds() : 0;
-    ranked.push_back({{pod->spec().node_name().empty() ? 0 : 1, PhaseRank(pod->status().phase()), IsPodReady(*pod) ? 1 : 0,
-                       DeletionCost(*pod), -per_node[pod->spec().node_name()], -ready_since_s, -MaxRestarts(*pod),
-                       -pod->metadata().creation_timestamp().seconds(), pod->metadata().name()},
-                      pod});
+    ranked.push_back(
+        {{pod->spec().node_name().empty() ? 0 : 1, PhaseRank(pod->status().phase()), IsPodReady(*pod) ? 1 : 0,
+          DeletionCost(*pod), -per_node[pod->spec().node_name()], -ready_since_s, -MaxRestarts(*pod),
+          -pod->metadata().creation_timestamp().seconds(), pod->metadata().name()},
+         pod});
   }
   std::sort(ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) { return a.rank < b.rank; });
   for (size_t i = 0; i < ranked.size(); ++i) (*pods)[i] = std::move(ranked[i].pod);

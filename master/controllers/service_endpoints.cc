@@ -23,7 +23,8 @@ int32_t TargetPort(const corev1::ServicePort& port, const corev1::Pod& pod) {
   auto find = [&](const auto& containers) -> int32_t {
     for (const auto& container : containers) {
       for (const auto& candidate : container.ports()) {
-        if (candidate.name() == target.str_val() && candidate.protocol() == port.protocol()) return candidate.container_port();
+        if (candidate.name() == target.str_val() && candidate.protocol() == port.protocol())
+          return candidate.container_port();
       }
     }
     return 0;
@@ -61,7 +62,8 @@ EndpointGroups CollectEndpoints(const corev1::Service& service, const std::vecto
     endpoint.pod_uid = pod->metadata().uid();
     endpoint.serving = IsPodReady(*pod);
     endpoint.terminating = pod->metadata().has_deletion_timestamp();
-    endpoint.ready = service.spec().publish_not_ready_addresses() || (endpoint.serving && !endpoint.terminating);
+    endpoint.ready =
+        service.spec().publish_not_ready_addresses() || (endpoint.serving && !endpoint.terminating);
     if (!pod->spec().hostname().empty() && pod->spec().subdomain() == service.metadata().name()) {
       endpoint.hostname = pod->spec().hostname();
     }
@@ -80,7 +82,8 @@ EndpointGroups CollectEndpoints(const corev1::Service& service, const std::vecto
   return groups;
 }
 
-std::vector<discoveryv1::EndpointSlice> DesiredSlices(const corev1::Service& service, const EndpointGroups& groups) {
+std::vector<discoveryv1::EndpointSlice> DesiredSlices(const corev1::Service& service,
+                                                      const EndpointGroups& groups) {
   discoveryv1::EndpointSlice base;
   auto* meta = base.mutable_metadata();
   meta->set_namespace_(service.metadata().namespace_());

@@ -1,4 +1,5 @@
-// Which pods stand behind a Service, and on which ports. Pure; the Endpoints and EndpointSlice controllers share it.
+// Which pods stand behind a Service, and on which ports. Pure; the Endpoints and EndpointSlice controllers
+// share it.
 #pragma once
 
 #include <map>
@@ -16,8 +17,8 @@ struct ServiceEndpoint {
   std::string ip;
   std::string node_name, hostname;
   std::string pod_namespace, pod_name, pod_uid;
-  bool ready = false;        // gets traffic
-  bool serving = false;      // its readiness, deletion aside
+  bool ready = false;    // gets traffic
+  bool serving = false;  // its readiness, deletion aside
   bool terminating = false;
 };
 
@@ -28,12 +29,12 @@ struct ResolvedPort {
   auto operator<=>(const ResolvedPort&) const = default;
 };
 
-// Pods that resolve every named port to the same numbers. An empty list of ports stands for a headless Service
-// without ports.
+// Pods that resolve every named port to the same numbers. An empty list of ports stands for a headless
+// Service without ports.
 using EndpointGroups = std::map<std::vector<ResolvedPort>, std::vector<ServiceEndpoint>>;
 
-// `pods`: those of the Service's namespace that match its selector. Pods without an address or in a final phase are
-// left out, and a named target port a pod does not have is left out of that pod's group.
+// `pods`: those of the Service's namespace that match its selector. Pods without an address or in a final
+// phase are left out, and a named target port a pod does not have is left out of that pod's group.
 EndpointGroups CollectEndpoints(const ::k8s::core::v1::Service& service, const std::vector<PodPtr>& pods);
 
 // At most this many endpoints in one EndpointSlice (upstream's default).
@@ -42,6 +43,7 @@ inline constexpr size_t kMaxEndpointsPerSlice = 100;
 std::vector<::k8s::discovery::v1::EndpointSlice> DesiredSlices(const ::k8s::core::v1::Service& service,
                                                                const EndpointGroups& groups);
 // The Endpoints object a Service should have.
-::k8s::core::v1::Endpoints DesiredEndpoints(const ::k8s::core::v1::Service& service, const EndpointGroups& groups);
+::k8s::core::v1::Endpoints DesiredEndpoints(const ::k8s::core::v1::Service& service,
+                                            const EndpointGroups& groups);
 
 }  // namespace keelson::master
