@@ -68,7 +68,7 @@ Task<absl::StatusOr<ApiResult>> Pipeline::CreateOnce(const ApiRequest& request,
   if (!status.ok()) co_return status;
 
   api::SetDefaults(object.get());
-  ClearTopField(*object, resource.has_status() ? "status" : "");
+  ClearTopField(*object, resource.has_status() && !stored_as.create_keeps_status ? "status" : "");
   if (stored_as.prepare_create != nullptr) stored_as.prepare_create(*object);
   auto* service =
       object->GetDescriptor() == Service::descriptor() ? static_cast<Service*>(object.get()) : nullptr;

@@ -172,6 +172,7 @@ Registry::Registry() {
       {"name", [](const Message& m) { return api::Meta(m).name(); }}};
 
   ResourceInfo& nodes = Add(core::Node::default_instance(), "/registry/minions/", AllVerbs());
+  nodes.create_keeps_status = true;
   nodes.subresources = {{"status", nodes.type->gvk, StatusVerbs()}};
   nodes.selectable = {{"spec.unschedulable",
                        [](const Message& m) { return Bool(To<core::Node>(m).spec().unschedulable()); }}};
