@@ -1,5 +1,5 @@
-// Exponential back-off per key: initial, doubling, bounded; forgotten after twice the bound without a failure.
-// Pure but for the `now` it is given. Wall-clock times, because container exits are wall-clock.
+// Exponential back-off per key: initial, doubling, bounded; forgotten after twice the bound without a
+// failure. Pure but for the `now` it is given. Wall-clock times, because container exits are wall-clock.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>

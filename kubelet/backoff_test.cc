@@ -21,7 +21,8 @@ TEST(BackoffTest, CountsFromTheExit) {
   absl::Time start = absl::FromUnixSeconds(1000);
   backoff.Next("k", start, start);
   EXPECT_EQ(backoff.Remaining("k", start + absl::Seconds(3), start + absl::Seconds(5)), absl::Seconds(8));
-  EXPECT_EQ(backoff.Remaining("k", start + absl::Seconds(3), start + absl::Seconds(13)), absl::ZeroDuration());
+  EXPECT_EQ(backoff.Remaining("k", start + absl::Seconds(3), start + absl::Seconds(13)),
+            absl::ZeroDuration());
 }
 
 TEST(BackoffTest, TenMinutesOfPeaceResetIt) {

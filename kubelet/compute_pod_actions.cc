@@ -21,12 +21,13 @@ bool AnyRegularContainerCreated(const corev1::Pod& pod, const RuntimePodStatus& 
 }
 
 std::string KillMessage(const corev1::Container& c, bool init, std::string_view what, bool restart) {
-  return StrCat(init ? "Init container " : "Container ", c.name(), " ", what, restart ? ", will be restarted" : "");
+  return StrCat(init ? "Init container " : "Container ", c.name(), " ", what,
+                restart ? ", will be restarted" : "");
 }
 
 // A failed startup or liveness probe of a running container; false: none.
-bool ProbeKill(const corev1::Container& c, const criv1::ContainerStatus& s, const ProbeLookup& probes, bool init,
-               bool restart, PodActions& actions) {
+bool ProbeKill(const corev1::Container& c, const criv1::ContainerStatus& s, const ProbeLookup& probes,
+               bool init, bool restart, PodActions& actions) {
   if (c.has_startup_probe() && probes(ProbeKind::kStartup, s.id()) == ProbeResult::kFailure) {
     actions.containers_to_kill.push_back(
         {s.id(), c.name(), KillMessage(c, init, "failed startup probe", restart), Kill::Reason::kStartup});
@@ -40,7 +41,8 @@ bool ProbeKill(const corev1::Container& c, const criv1::ContainerStatus& s, cons
   return false;
 }
 
-// A container whose definition changed under it. The hash comes from its annotation; without one nothing is said.
+// A container whose definition changed under it. The hash comes from its annotation; without one nothing is
+// said.
 bool Changed(const corev1::Container& c, const criv1::ContainerStatus& s) {
   auto it = s.annotations().find(kAnnotationHash);
   return it != s.annotations().end() && it->second != ContainerHash(c);
@@ -49,9 +51,10 @@ bool Changed(const corev1::Container& c, const criv1::ContainerStatus& s) {
 // A container in an unknown state may run: kill before starting it again.
 void KillUnknown(const corev1::Container& c, const criv1::ContainerStatus& s, PodActions& actions) {
   if (s.state() != criv1::CONTAINER_UNKNOWN) return;
-  actions.containers_to_kill.push_back({s.id(), c.name(),
-                                        StrCat("Container ", c.name(), " is in unknown state, try killing it before restart"),
-                                        Kill::Reason::kUnknownState});
+  actions.containers_to_kill.push_back(
+      {s.id(), c.name(),
+       StrCat("Container ", c.name(), " is in unknown state, try killing it before restart"),
+       Kill::Reason::kUnknownState});
 }
 
 // Sidecars of a pod whose init phase is over: kept running for ever.
@@ -116,16 +119,19 @@ InitState AdvanceInit(const corev1::Pod& pod, const RuntimePodStatus& status, co
 }
 
 // What to start in a sandbox that does not exist yet.
-PodActions FromNothing(const corev1::Pod& pod, const RuntimePodStatus& status, const SandboxDecision& sandbox) {
+PodActions FromNothing(const corev1::Pod& pod, const RuntimePodStatus& status,
+                       const SandboxDecision& sandbox) {
   PodActions actions;
   actions.kill_pod = true;
   actions.create_sandbox = true;
   actions.attempt = sandbox.attempt;
   actions.sandbox_id = sandbox.sandbox_id;
   const bool never = pod.spec().restart_policy() == "Never";
-  const bool any_policy_of_container = std::any_of(pod.spec().containers().begin(), pod.spec().containers().end(),
-                                                   [](const auto& c) { return c.has_restart_policy(); });
-  if (IsDeleting(pod) || (never && !any_policy_of_container && sandbox.attempt != 0 && !status.containers.empty())) {
+  const bool any_policy_of_container =
+      std::any_of(pod.spec().containers().begin(), pod.spec().containers().end(),
+                  [](const auto& c) { return c.has_restart_policy(); });
+  if (IsDeleting(pod) ||
+      (never && !any_policy_of_container && sandbox.attempt != 0 && !status.containers.empty())) {
     // It ran once and shall not run again.
     actions.create_sandbox = false;
     return actions;
@@ -162,7 +168,8 @@ bool RestartsAfterExit(const corev1::Container& container, const corev1::Pod& po
     bool in = std::find(values.begin(), values.end(), exit_code) != values.end();
     if (in == (rule.exit_codes().operator_() == "In")) return true;
   }
-  const std::string& policy = container.has_restart_policy() ? container.restart_policy() : pod.spec().restart_policy();
+  const std::string& policy =
+      container.has_restart_policy() ? container.restart_policy() : pod.spec().restart_policy();
   if (policy == "Never") return false;
   if (policy == "OnFailure") return exit_code != 0;
   return true;
@@ -206,7 +213,8 @@ SandboxDecision DecideSandbox(const corev1::Pod& pod, const RuntimePodStatus& st
   return {false, latest.metadata().attempt(), latest.id()};
 }
 
-PodActions ComputePodActions(const corev1::Pod& pod, const RuntimePodStatus& status, const ProbeLookup& probes) {
+PodActions ComputePodActions(const corev1::Pod& pod, const RuntimePodStatus& status,
+                             const ProbeLookup& probes) {
   SandboxDecision sandbox = DecideSandbox(pod, status);
   if (sandbox.changed) return FromNothing(pod, status, sandbox);
 

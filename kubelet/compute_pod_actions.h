@@ -1,5 +1,5 @@
-// ComputePodActions: from a pod and what the runtime has of it, what to start and what to kill next. Pure; the
-// runtime manager acts on it. Rules as upstream's kuberuntime manager.
+// ComputePodActions: from a pod and what the runtime has of it, what to start and what to kill next. Pure;
+// the runtime manager acts on it. Rules as upstream's kuberuntime manager.
 #pragma once
 
 #include <functional>
@@ -21,10 +21,10 @@ struct ContainerToKill {
 };
 
 struct PodActions {
-  bool kill_pod = false;             // stop all containers and sandboxes of the pod first
+  bool kill_pod = false;  // stop all containers and sandboxes of the pod first
   bool create_sandbox = false;
-  std::string sandbox_id;            // the one to go on with; "" when a new one is needed
-  uint32_t attempt = 0;              // of the new sandbox
+  std::string sandbox_id;                          // the one to go on with; "" when a new one is needed
+  uint32_t attempt = 0;                            // of the new sandbox
   std::vector<int> init_containers_to_start;       // indexes into spec.initContainers
   std::vector<int> containers_to_start;            // indexes into spec.containers
   std::vector<int> ephemeral_containers_to_start;  // indexes into spec.ephemeralContainers
@@ -40,7 +40,8 @@ struct PodActions {
 // Verdict of a probe by container ID; ProbeManager::Get.
 using ProbeLookup = std::function<ProbeResult(ProbeKind, std::string_view container_id)>;
 
-PodActions ComputePodActions(const corev1::Pod& pod, const RuntimePodStatus& status, const ProbeLookup& probes);
+PodActions ComputePodActions(const corev1::Pod& pod, const RuntimePodStatus& status,
+                             const ProbeLookup& probes);
 
 // Whether a new sandbox is needed, its attempt number and the one to go on with.
 struct SandboxDecision {
@@ -53,7 +54,8 @@ SandboxDecision DecideSandbox(const corev1::Pod& pod, const RuntimePodStatus& st
 // Whether an exited (or missing) regular container runs again, by its own or the pod's restart policy.
 bool ShouldContainerBeRestarted(const corev1::Container& container, const corev1::Pod& pod,
                                 const RuntimePodStatus& status);
-// The policy that holds for one container: restartPolicyRules and restartPolicy of the container, else the pod's.
+// The policy that holds for one container: restartPolicyRules and restartPolicy of the container, else the
+// pod's.
 bool RestartsAfterExit(const corev1::Container& container, const corev1::Pod& pod, int exit_code);
 // Every regular init container has succeeded and every sidecar has started, or a regular container was seen.
 bool PodHasInitialized(const corev1::Pod& pod, const RuntimePodStatus& status, const ProbeLookup& probes);

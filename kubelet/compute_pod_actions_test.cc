@@ -81,9 +81,11 @@ TEST(ComputePodActionsTest, RestartPolicies) {
     Ints start;
     bool kill_pod;
   };
-  for (const Case& c : {Case{"Always", 0, {1}, false}, Case{"Always", 1, {1}, false}, Case{"OnFailure", 0, {}, false},
-                        Case{"OnFailure", 1, {1}, false}, Case{"Never", 1, {}, false}}) {
-    PodActions a = World(c.policy).Sandbox("s", 0).Has("a", kRunning).Has("b", kExited, c.exit_code).Compute();
+  for (const Case& c :
+       {Case{"Always", 0, {1}, false}, Case{"Always", 1, {1}, false}, Case{"OnFailure", 0, {}, false},
+        Case{"OnFailure", 1, {1}, false}, Case{"Never", 1, {}, false}}) {
+    PodActions a =
+        World(c.policy).Sandbox("s", 0).Has("a", kRunning).Has("b", kExited, c.exit_code).Compute();
     EXPECT_EQ(a.containers_to_start, c.start) << c.policy << " " << c.exit_code;
     EXPECT_EQ(a.kill_pod, c.kill_pod);
   }
@@ -96,8 +98,10 @@ TEST(ComputePodActionsTest, RestartRulesOfOneContainer) {
   rule->set_action("Restart");
   rule->mutable_exit_codes()->set_operator_("In");
   rule->mutable_exit_codes()->add_values(42);
-  EXPECT_EQ(World(w).Sandbox("s", 0).Has("a", kRunning).Has("b", kExited, 42).Compute().containers_to_start, (Ints{1}));
-  EXPECT_EQ(World(w).Sandbox("s", 0).Has("a", kRunning).Has("b", kExited, 1).Compute().containers_to_start, (Ints{}));
+  EXPECT_EQ(World(w).Sandbox("s", 0).Has("a", kRunning).Has("b", kExited, 42).Compute().containers_to_start,
+            (Ints{1}));
+  EXPECT_EQ(World(w).Sandbox("s", 0).Has("a", kRunning).Has("b", kExited, 1).Compute().containers_to_start,
+            (Ints{}));
 }
 
 TEST(ComputePodActionsTest, DeadSandboxIsReplacedWithNextAttempt) {
@@ -142,7 +146,8 @@ TEST(ComputePodActionsTest, FailedLivenessKillsByPolicy) {
   EXPECT_EQ(a.containers_to_kill[0].message, "Container a failed liveness probe");
   EXPECT_EQ(a.containers_to_start, (Ints{}));
   w.pod.mutable_spec()->set_restart_policy("OnFailure");
-  EXPECT_EQ(w.Compute({{{ProbeKind::kLiveness, "id-a"}, ProbeResult::kFailure}}).containers_to_start, (Ints{0}));
+  EXPECT_EQ(w.Compute({{{ProbeKind::kLiveness, "id-a"}, ProbeResult::kFailure}}).containers_to_start,
+            (Ints{0}));
 }
 
 TEST(ComputePodActionsTest, InitContainersOneByOne) {
@@ -168,7 +173,8 @@ TEST(ComputePodActionsTest, SidecarStartsBeforeTheNextAndStaysUp) {
   EXPECT_EQ(w.Compute().init_containers_to_start, (Ints{1}));
   w.pod.mutable_spec()->mutable_init_containers(0)->mutable_startup_probe();
   EXPECT_TRUE(w.Compute().Nothing());
-  EXPECT_EQ(w.Compute({{{ProbeKind::kStartup, "id-side"}, ProbeResult::kSuccess}}).init_containers_to_start, (Ints{1}));
+  EXPECT_EQ(w.Compute({{{ProbeKind::kStartup, "id-side"}, ProbeResult::kSuccess}}).init_containers_to_start,
+            (Ints{1}));
   w.Has("i1", kExited).Has("a", kRunning).Has("b", kRunning);
   for (auto& c : w.status.containers) {
     if (c.id() == "id-side") c.set_state(kExited);
@@ -196,7 +202,8 @@ TEST(ComputePodActionsTest, DeletedPodStartsNothing) {
   World w;
   w.pod.mutable_metadata()->mutable_deletion_timestamp()->set_seconds(1);
   EXPECT_FALSE(w.Compute().create_sandbox);
-  EXPECT_EQ(w.Sandbox("s", 0).Has("a", kExited, 1).Has("b", kRunning).Compute().containers_to_start, (Ints{}));
+  EXPECT_EQ(w.Sandbox("s", 0).Has("a", kExited, 1).Has("b", kRunning).Compute().containers_to_start,
+            (Ints{}));
 }
 
 TEST(ComputePodActionsTest, UnknownStateIsKilledFirst) {

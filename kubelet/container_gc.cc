@@ -69,7 +69,10 @@ GcPlan PlanGarbage(const GcFacts& facts) {
 
 ContainerGc::ContainerGc(Env& env, cri::RuntimeService& runtime, std::string node_name,
                          std::function<bool(const std::string& uid)> is_terminated)
-    : env_(env), runtime_(runtime), node_name_(std::move(node_name)), is_terminated_(std::move(is_terminated)) {}
+    : env_(env),
+      runtime_(runtime),
+      node_name_(std::move(node_name)),
+      is_terminated_(std::move(is_terminated)) {}
 
 bool ContainerGc::Ours(const google::protobuf::Map<std::string, std::string>& labels) const {
   return Label(labels, kLabelNode) == node_name_ && !Label(labels, kLabelPodUid).empty();
@@ -83,10 +86,12 @@ Task<void> ContainerGc::Collect(std::set<std::string> known, bool sources_ready)
     if (is_terminated_(uid)) facts.terminated.insert(uid);
   }
   criv1::ListPodSandboxRequest list_pods;
-  Task<absl::StatusOr<criv1::ListPodSandboxResponse>> pods_task = runtime_.ListPodSandbox(std::move(list_pods));
+  Task<absl::StatusOr<criv1::ListPodSandboxResponse>> pods_task =
+      runtime_.ListPodSandbox(std::move(list_pods));
   absl::StatusOr<criv1::ListPodSandboxResponse> pods = co_await std::move(pods_task);
   criv1::ListContainersRequest list;
-  Task<absl::StatusOr<criv1::ListContainersResponse>> containers_task = runtime_.ListContainers(std::move(list));
+  Task<absl::StatusOr<criv1::ListContainersResponse>> containers_task =
+      runtime_.ListContainers(std::move(list));
   absl::StatusOr<criv1::ListContainersResponse> containers = co_await std::move(containers_task);
   if (!pods.ok() || !containers.ok()) co_return;
   std::set<std::string> in_runtime;
@@ -103,7 +108,8 @@ Task<void> ContainerGc::Collect(std::set<std::string> known, bool sources_ready)
     request.set_container_id(id);
     Task<absl::StatusOr<criv1::RemoveContainerResponse>> task = runtime_.RemoveContainer(std::move(request));
     absl::StatusOr<criv1::RemoveContainerResponse> removed = co_await std::move(task);
-    if (!removed.ok()) LogWarning("dead container not removed", {{"container", id}, {"error", removed.status()}});
+    if (!removed.ok())
+      LogWarning("dead container not removed", {{"container", id}, {"error", removed.status()}});
   }
   for (const std::string& id : plan.sandboxes) {
     criv1::StopPodSandboxRequest stop;
@@ -116,7 +122,8 @@ Task<void> ContainerGc::Collect(std::set<std::string> known, bool sources_ready)
     }
     criv1::RemovePodSandboxRequest request;
     request.set_pod_sandbox_id(id);
-    Task<absl::StatusOr<criv1::RemovePodSandboxResponse>> task = runtime_.RemovePodSandbox(std::move(request));
+    Task<absl::StatusOr<criv1::RemovePodSandboxResponse>> task =
+        runtime_.RemovePodSandbox(std::move(request));
     absl::StatusOr<criv1::RemovePodSandboxResponse> removed = co_await std::move(task);
     if (!removed.ok()) LogWarning("dead sandbox not removed", {{"sandbox", id}, {"error", removed.status()}});
   }
@@ -126,8 +133,9 @@ Task<void> ContainerGc::Collect(std::set<std::string> known, bool sources_ready)
 // Log folders <ns>_<name>_<uid> of pods nobody knows, and links in container_logs_dir that point nowhere.
 void ContainerGc::CollectLogs(const std::set<std::string>& known, const std::set<std::string>& in_runtime) {
   std::error_code ec;
-  // Of several kubelets on one machine each has a folder of its own only with --root; without, a foreign pod's folder
-  // must stay: nobody but us names them there, so the runtime's list of all sandboxes decides too.
+  // Of several kubelets on one machine each has a folder of its own only with --root; without, a foreign
+  // pod's folder must stay: nobody but us names them there, so the runtime's list of all sandboxes decides
+  // too.
   for (const auto& entry : fs::directory_iterator(env_.paths().pod_logs_dir, ec)) {
     std::string name = entry.path().filename().string();
     size_t at = name.rfind('_');

@@ -1,5 +1,5 @@
-// ContainerGc: removes dead containers (one per container is kept for logs and lastState), dead sandboxes, and log
-// folders of pods that are gone. Only what carries our labels.
+// ContainerGc: removes dead containers (one per container is kept for logs and lastState), dead sandboxes,
+// and log folders of pods that are gone. Only what carries our labels.
 #pragma once
 
 #include <absl/status/status.h>
@@ -27,7 +27,8 @@ struct GcFacts {
   std::set<std::string> terminated;  // of those: nothing of them runs or will
   bool sources_ready = false;        // else no pod may be taken for gone
 };
-// Pure. Keeps the newest dead container of each name of a known pod, and the newest sandbox of each known pod.
+// Pure. Keeps the newest dead container of each name of a known pod, and the newest sandbox of each known
+// pod.
 GcPlan PlanGarbage(const GcFacts& facts);
 
 class ContainerGc {

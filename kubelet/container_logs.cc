@@ -36,7 +36,8 @@ std::vector<std::string> LogsToRemove(std::vector<std::string> rotated, int max_
   return rotated;
 }
 
-ContainerLogs::ContainerLogs(Env& env, cri::RuntimeService& runtime, PodCache& cache, const KubeletOptions& options)
+ContainerLogs::ContainerLogs(Env& env, cri::RuntimeService& runtime, PodCache& cache,
+                             const KubeletOptions& options)
     : env_(env), runtime_(runtime), cache_(cache), options_(options) {}
 
 Task<void> ContainerLogs::Run() {
@@ -76,7 +77,8 @@ Task<absl::Status> ContainerLogs::RotateOne(std::string container_id, std::strin
   if (::rename(path.c_str(), rotated.c_str()) != 0) co_return ErrnoStatus(errno, StrCat("rename ", path));
   criv1::ReopenContainerLogRequest request;
   request.set_container_id(container_id);
-  Task<absl::StatusOr<criv1::ReopenContainerLogResponse>> task = runtime_.ReopenContainerLog(std::move(request));
+  Task<absl::StatusOr<criv1::ReopenContainerLogResponse>> task =
+      runtime_.ReopenContainerLog(std::move(request));
   absl::StatusOr<criv1::ReopenContainerLogResponse> response = co_await std::move(task);
   if (!response.ok()) {
     // The runtime still writes to the old inode: give it back its name.

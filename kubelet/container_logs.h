@@ -1,6 +1,6 @@
-// ContainerLogs: rotates the log files of running containers when they outgrow their bound: <n>.log is renamed with a
-// timestamp, the runtime reopens it, older ones are compressed away by count. Names as upstream's:
-// 0.log, 0.log.20261122-202021, at most container_log_max_files in all.
+// ContainerLogs: rotates the log files of running containers when they outgrow their bound: <n>.log is
+// renamed with a timestamp, the runtime reopens it, older ones are compressed away by count. Names as
+// upstream's: 0.log, 0.log.20261122-202021, at most container_log_max_files in all.
 #pragma once
 
 #include <absl/status/status.h>

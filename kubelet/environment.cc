@@ -42,7 +42,8 @@ std::string EnvName(std::string_view name) {
 
 bool ValidEnvName(std::string_view name) {
   if (name.empty() || absl::ascii_isdigit(static_cast<unsigned char>(name[0]))) return false;
-  return std::all_of(name.begin(), name.end(), [](unsigned char c) { return c > 0x20 && c < 0x7f && c != '='; });
+  return std::all_of(name.begin(), name.end(),
+                     [](unsigned char c) { return c > 0x20 && c < 0x7f && c != '='; });
 }
 
 template <class Data>
@@ -54,7 +55,8 @@ void AddAll(const Data& data, const std::string& prefix, Builder& out) {
   }
 }
 
-absl::Status AddEnvFrom(const corev1::Pod& pod, const corev1::EnvFromSource& from, const EnvInputs& in, Builder& out) {
+absl::Status AddEnvFrom(const corev1::Pod& pod, const corev1::EnvFromSource& from, const EnvInputs& in,
+                        Builder& out) {
   if (from.has_config_map_ref()) {
     const std::string& name = from.config_map_ref().local_object_reference().name();
     auto it = in.config_maps.find(name);
@@ -77,7 +79,8 @@ absl::Status AddEnvFrom(const corev1::Pod& pod, const corev1::EnvFromSource& fro
 }
 
 // nullopt: an optional thing that is not there; the variable is left out.
-absl::StatusOr<std::optional<std::string>> ValueFrom(const corev1::Pod& pod, const corev1::Container& container,
+absl::StatusOr<std::optional<std::string>> ValueFrom(const corev1::Pod& pod,
+                                                     const corev1::Container& container,
                                                      const corev1::EnvVarSource& from, const EnvInputs& in) {
   if (from.has_field_ref()) {
     absl::StatusOr<std::string> text = ExtractFieldPath(pod, from.field_ref().field_path());
@@ -85,7 +88,8 @@ absl::StatusOr<std::optional<std::string>> ValueFrom(const corev1::Pod& pod, con
     return std::optional<std::string>(*std::move(text));
   }
   if (from.has_resource_field_ref()) {
-    absl::StatusOr<std::string> text = ExtractResource(pod, container, from.resource_field_ref(), in.allocatable);
+    absl::StatusOr<std::string> text =
+        ExtractResource(pod, container, from.resource_field_ref(), in.allocatable);
     if (!text.ok()) return text.status();
     return std::optional<std::string>(*std::move(text));
   }
@@ -215,12 +219,14 @@ std::vector<std::shared_ptr<const corev1::Service>> ServicesFor(
 EnvReferences ReferencesOf(const corev1::Container& container) {
   EnvReferences out;
   for (const auto& from : container.env_from()) {
-    if (from.has_config_map_ref()) out.config_maps.insert(from.config_map_ref().local_object_reference().name());
+    if (from.has_config_map_ref())
+      out.config_maps.insert(from.config_map_ref().local_object_reference().name());
     if (from.has_secret_ref()) out.secrets.insert(from.secret_ref().local_object_reference().name());
   }
   for (const auto& env : container.env()) {
     const auto& from = env.value_from();
-    if (from.has_config_map_key_ref()) out.config_maps.insert(from.config_map_key_ref().local_object_reference().name());
+    if (from.has_config_map_key_ref())
+      out.config_maps.insert(from.config_map_key_ref().local_object_reference().name());
     if (from.has_secret_key_ref()) out.secrets.insert(from.secret_key_ref().local_object_reference().name());
   }
   return out;

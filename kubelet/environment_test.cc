@@ -23,9 +23,9 @@ TEST(ExpandVariablesTest, Table) {
     return it == env.end() ? nullptr : &it->second;
   };
   const std::pair<const char*, const char*> cases[] = {
-      {"x", "x"},           {"$(A)", "1"},      {"$$(A)", "$(A)"}, {"$$$(A)", "$1"}, {"$(B)", "$(B)"},
-      {"$(EMPTY)|", "|"},   {"$A", "$A"},       {"$", "$"},        {"a$", "a$"},     {"$(A", "$(A"},
-      {"$(A)$(A)", "11"},   {"$$", "$"},        {"--x=$(A)", "--x=1"}};
+      {"x", "x"},         {"$(A)", "1"}, {"$$(A)", "$(A)"},    {"$$$(A)", "$1"}, {"$(B)", "$(B)"},
+      {"$(EMPTY)|", "|"}, {"$A", "$A"},  {"$", "$"},           {"a$", "a$"},     {"$(A", "$(A"},
+      {"$(A)$(A)", "11"}, {"$$", "$"},   {"--x=$(A)", "--x=1"}};
   for (const auto& [text, want] : cases) EXPECT_EQ(ExpandVariables(text, lookup), want) << text;
 }
 
@@ -37,14 +37,14 @@ TEST(ServiceEnvironmentTest, UpstreamNames) {
   port->set_name("db");
   port->set_port(6379);
   port->set_protocol("TCP");
-  EXPECT_THAT(ServiceEnvironment({service}),
-              ElementsAre(Pair("REDIS_PRIMARY_SERVICE_HOST", "10.96.0.11"), Pair("REDIS_PRIMARY_SERVICE_PORT", "6379"),
-                          Pair("REDIS_PRIMARY_SERVICE_PORT_DB", "6379"),
-                          Pair("REDIS_PRIMARY_PORT", "tcp://10.96.0.11:6379"),
-                          Pair("REDIS_PRIMARY_PORT_6379_TCP", "tcp://10.96.0.11:6379"),
-                          Pair("REDIS_PRIMARY_PORT_6379_TCP_PROTO", "tcp"),
-                          Pair("REDIS_PRIMARY_PORT_6379_TCP_PORT", "6379"),
-                          Pair("REDIS_PRIMARY_PORT_6379_TCP_ADDR", "10.96.0.11")));
+  EXPECT_THAT(
+      ServiceEnvironment({service}),
+      ElementsAre(
+          Pair("REDIS_PRIMARY_SERVICE_HOST", "10.96.0.11"), Pair("REDIS_PRIMARY_SERVICE_PORT", "6379"),
+          Pair("REDIS_PRIMARY_SERVICE_PORT_DB", "6379"), Pair("REDIS_PRIMARY_PORT", "tcp://10.96.0.11:6379"),
+          Pair("REDIS_PRIMARY_PORT_6379_TCP", "tcp://10.96.0.11:6379"),
+          Pair("REDIS_PRIMARY_PORT_6379_TCP_PROTO", "tcp"), Pair("REDIS_PRIMARY_PORT_6379_TCP_PORT", "6379"),
+          Pair("REDIS_PRIMARY_PORT_6379_TCP_ADDR", "10.96.0.11")));
   auto headless = std::make_shared<corev1::Service>(*service);
   headless->mutable_spec()->set_cluster_ip("None");
   EXPECT_TRUE(ServiceEnvironment({headless}).empty());
@@ -152,7 +152,8 @@ TEST(PodNetworkTest, ClusterFirst) {
   in.host = ParseResolvConf("# c\nnameserver 1.1.1.1\nsearch corp.example\noptions rotate\n");
   auto dns = MakeDnsConfig(pod, in);
   EXPECT_THAT(dns->servers(), ElementsAre("10.96.0.10"));
-  EXPECT_THAT(dns->searches(), ElementsAre("ns.svc.cluster.local", "svc.cluster.local", "cluster.local", "corp.example"));
+  EXPECT_THAT(dns->searches(),
+              ElementsAre("ns.svc.cluster.local", "svc.cluster.local", "cluster.local", "corp.example"));
   EXPECT_THAT(dns->options(), ElementsAre("ndots:5"));
   pod.mutable_spec()->set_dns_policy("Default");
   dns = MakeDnsConfig(pod, in);

@@ -28,8 +28,9 @@ absl::StatusOr<criv1::MountPropagation> Propagation(const corev1::VolumeMount& m
   if (mode == "Bidirectional") {
     if (!privileged) {
       return absl::InvalidArgumentError(
-          StrCat("volumeMounts ", mount.name(), ": Bidirectional mount propagation is available only to privileged "
-                                                "containers"));
+          StrCat("volumeMounts ", mount.name(),
+                 ": Bidirectional mount propagation is available only to privileged "
+                 "containers"));
     }
     return criv1::PROPAGATION_BIDIRECTIONAL;
   }
@@ -41,7 +42,8 @@ bool HasMountAt(const corev1::Container& container, std::string_view path) {
                      [&](const auto& m) { return m.mount_path() == path; });
 }
 
-absl::Status AddMounts(const corev1::Container& container, const ContainerInputs& in, criv1::ContainerConfig& out) {
+absl::Status AddMounts(const corev1::Container& container, const ContainerInputs& in,
+                       criv1::ContainerConfig& out) {
   for (int i = 0; i < container.volume_mounts_size(); ++i) {
     const corev1::VolumeMount& mount = container.volume_mounts(i);
     auto it = in.volumes.by_name.find(mount.name());
@@ -57,7 +59,8 @@ absl::Status AddMounts(const corev1::Container& container, const ContainerInputs
     m->set_selinux_relabel(volume.selinux_relabel);
     ASSIGN_OR_RETURN(auto propagation, Propagation(mount, container.security_context().privileged()));
     m->set_propagation(propagation);
-    if (mount.has_recursive_read_only() && mount.recursive_read_only() == "Enabled") m->set_recursive_read_only(true);
+    if (mount.has_recursive_read_only() && mount.recursive_read_only() == "Enabled")
+      m->set_recursive_read_only(true);
     if (!volume.image_ref.empty()) {
       m->mutable_image()->set_image(volume.image_ref);
       m->set_readonly(true);
@@ -77,8 +80,9 @@ absl::Status AddMounts(const corev1::Container& container, const ContainerInputs
   }
   if (!in.termination_log.empty()) {
     criv1::Mount* m = out.add_mounts();
-    m->set_container_path(container.termination_message_path().empty() ? kDefaultTerminationMessagePath
-                                                                       : container.termination_message_path());
+    m->set_container_path(container.termination_message_path().empty()
+                              ? kDefaultTerminationMessagePath
+                              : container.termination_message_path());
     m->set_host_path(in.termination_log);
     m->set_selinux_relabel(true);
   }
@@ -134,7 +138,8 @@ std::string LegacyLogSymlink(const std::string& container_logs_dir, std::string_
   return StrCat(container_logs_dir, "/", name, ".log");
 }
 
-absl::StatusOr<criv1::PodSandboxConfig> GeneratePodSandboxConfig(const corev1::Pod& pod, const SandboxInputs& in) {
+absl::StatusOr<criv1::PodSandboxConfig> GeneratePodSandboxConfig(const corev1::Pod& pod,
+                                                                 const SandboxInputs& in) {
   criv1::PodSandboxConfig out;
   const auto& meta = pod.metadata();
   out.mutable_metadata()->set_name(meta.name());
@@ -238,14 +243,16 @@ absl::StatusOr<std::string> ExpandSubPath(const corev1::VolumeMount& mount, cons
       return value;
     });
     if (!missing.empty()) {
-      return absl::InvalidArgumentError(StrCat("subPathExpr ", mount.sub_path_expr(), ": missing value for \"",
-                                               missing, "\""));
+      return absl::InvalidArgumentError(
+          StrCat("subPathExpr ", mount.sub_path_expr(), ": missing value for \"", missing, "\""));
     }
   }
   if (path.empty()) return path;
-  if (path[0] == '/') return absl::InvalidArgumentError(StrCat("subPath \"", path, "\" must not be an absolute path"));
+  if (path[0] == '/')
+    return absl::InvalidArgumentError(StrCat("subPath \"", path, "\" must not be an absolute path"));
   for (absl::string_view part : absl::StrSplit(path, '/')) {
-    if (part == "..") return absl::InvalidArgumentError(StrCat("subPath \"", path, "\" must not contain \"..\""));
+    if (part == "..")
+      return absl::InvalidArgumentError(StrCat("subPath \"", path, "\" must not contain \"..\""));
   }
   return path;
 }

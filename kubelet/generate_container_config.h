@@ -1,5 +1,5 @@
-// From a pod to the CRI's sandbox and container configurations. Pure: whatever must be fetched, mounted or written
-// was, and is given. Labels, annotations and log paths as upstream writes them.
+// From a pod to the CRI's sandbox and container configurations. Pure: whatever must be fetched, mounted or
+// written was, and is given. Labels, annotations and log paths as upstream writes them.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -32,23 +32,24 @@ struct SandboxInputs {
   criv1::DNSConfig dns;
   std::string pod_logs_dir;
   std::string cgroup_parent;
-  std::string node_name;       // label kLabelNode; "" : left out
+  std::string node_name;  // label kLabelNode; "" : left out
   std::string seccomp_dir;
   ResourceOptions resources;
 };
-absl::StatusOr<criv1::PodSandboxConfig> GeneratePodSandboxConfig(const corev1::Pod& pod, const SandboxInputs& inputs);
+absl::StatusOr<criv1::PodSandboxConfig> GeneratePodSandboxConfig(const corev1::Pod& pod,
+                                                                 const SandboxInputs& inputs);
 
 struct ContainerInputs {
   int restart_count = 0;
-  std::string image_ref;        // what the pull gave
+  std::string image_ref;  // what the pull gave
   EnvList env;
   PodVolumes volumes;
-  std::map<int, std::string> sub_paths;   // index of volumeMount -> prepared host path
-  std::string hosts_file;                 // host path of the managed /etc/hosts; "" : none
-  std::string termination_log;            // host path; "" : none
-  int64_t image_uid = -1;                 // user the image runs as, by number; -1: by name or unknown
+  std::map<int, std::string> sub_paths;  // index of volumeMount -> prepared host path
+  std::string hosts_file;                // host path of the managed /etc/hosts; "" : none
+  std::string termination_log;           // host path; "" : none
+  int64_t image_uid = -1;                // user the image runs as, by number; -1: by name or unknown
   std::string image_username;
-  std::string target_container_id;        // ephemeral containers with targetContainerName
+  std::string target_container_id;  // ephemeral containers with targetContainerName
   std::string node_name;
   bool seccomp_default = false;
   std::string seccomp_dir;

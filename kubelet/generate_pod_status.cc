@@ -95,8 +95,10 @@ corev1::ContainerStatus StatusOf(const corev1::Pod& pod, const corev1::Container
   }
   if (current != nullptr) {
     out = Convert(*current, in);
-    if (current->state() == criv1::CONTAINER_CREATED) out.mutable_state()->mutable_waiting()->set_reason(default_reason);
-    if (last != nullptr && last->state() != criv1::CONTAINER_RUNNING && last->state() != criv1::CONTAINER_CREATED) {
+    if (current->state() == criv1::CONTAINER_CREATED)
+      out.mutable_state()->mutable_waiting()->set_reason(default_reason);
+    if (last != nullptr && last->state() != criv1::CONTAINER_RUNNING &&
+        last->state() != criv1::CONTAINER_CREATED) {
       *out.mutable_last_state() = Convert(*last, in).state();
     } else if (last == nullptr && old != nullptr && old->restart_count() == out.restart_count() &&
                old->container_id() == out.container_id()) {
@@ -117,7 +119,8 @@ corev1::ContainerStatus StatusOf(const corev1::Pod& pod, const corev1::Container
     t.set_reason("ContainerStatusUnknown");
     t.set_message(IsDeleting(pod) || in.terminal
                       ? "The container could not be located when the pod was terminated"
-                      : "The container could not be located when the pod was deleted.  The container used to be Running");
+                      : "The container could not be located when the pod was deleted.  The container used to "
+                        "be Running");
     t.set_container_id(old->container_id());
     *t.mutable_started_at() = old->state().running().started_at();
     if (IsDeleting(pod) || in.terminal) {
@@ -148,7 +151,8 @@ corev1::ContainerStatus StatusOf(const corev1::Pod& pod, const corev1::Container
     out.mutable_state()->mutable_waiting()->set_message(failure->second.message);
   }
   // Nothing will start it any more.
-  if (in.terminal && out.state().has_waiting() && current == nullptr && !IsTerminalPhase(in.previous.phase())) {
+  if (in.terminal && out.state().has_waiting() && current == nullptr &&
+      !IsTerminalPhase(in.previous.phase())) {
     auto& t = *out.mutable_state()->mutable_terminated();
     if (out.last_state().has_terminated()) {
       t = out.last_state().terminated();
@@ -226,11 +230,11 @@ Verdict Ready(const corev1::Pod& pod, const corev1::PodStatus& status, const Ver
     const corev1::PodCondition* c = FindCondition(pod.status(), gate.condition_type());
     if (c == nullptr) c = FindCondition(status, gate.condition_type());
     if (c == nullptr) {
-      messages.push_back(
-          StrCat("corresponding condition of pod readiness gate \"", gate.condition_type(), "\" does not exist."));
+      messages.push_back(StrCat("corresponding condition of pod readiness gate \"", gate.condition_type(),
+                                "\" does not exist."));
     } else if (c->status() != "True") {
-      messages.push_back(StrCat("the status of pod readiness gate \"", gate.condition_type(), "\" is not \"True\", but ",
-                                c->status()));
+      messages.push_back(StrCat("the status of pod readiness gate \"", gate.condition_type(),
+                                "\" is not \"True\", but ", c->status()));
     }
   }
   if (!messages.empty()) return {false, "ReadinessGatesNotReady", absl::StrJoin(messages, ", ")};
@@ -240,7 +244,8 @@ Verdict Ready(const corev1::Pod& pod, const corev1::PodStatus& status, const Ver
 Verdict Initialized(const corev1::Pod& pod, const corev1::PodStatus& status) {
   if (pod.spec().init_containers_size() == 0) return {true, "", ""};
   for (const auto& s : status.container_statuses()) {
-    if (s.state().has_running() || s.state().has_terminated() || s.last_state().has_terminated()) return {true, "", ""};
+    if (s.state().has_running() || s.state().has_terminated() || s.last_state().has_terminated())
+      return {true, "", ""};
   }
   if (status.init_container_statuses_size() == 0) return {false, "UnknownContainerStatuses", ""};
   std::vector<std::string> unknown, incomplete;
@@ -268,7 +273,8 @@ void SetAddresses(const corev1::Pod& pod, const StatusInputs& in, corev1::PodSta
   if (ips.empty()) {
     // A pod that has ended keeps the address it had.
     for (const auto& ip : in.previous.pod_ips()) ips.push_back(ip.ip());
-    bool waiting_for_new = in.runtime->sandboxes.empty() && !in.terminal && !IsTerminalPhase(in.previous.phase());
+    bool waiting_for_new =
+        in.runtime->sandboxes.empty() && !in.terminal && !IsTerminalPhase(in.previous.phase());
     if (waiting_for_new && in.runtime->containers.empty()) ips.clear();
   }
   for (const std::string& ip : ips) out.add_pod_ips()->set_ip(ip);
@@ -413,17 +419,20 @@ void MergeConditions(const corev1::PodStatus& before, absl::Time now, corev1::Po
 corev1::PodStatus GeneratePodStatus(const corev1::Pod& pod, const StatusInputs& in) {
   corev1::PodStatus out;
   const bool has_init = pod.spec().init_containers_size() > 0;
-  const std::string waiting_reason = has_init && !AllInitDone(pod, in) ? "PodInitializing" : "ContainerCreating";
+  const std::string waiting_reason =
+      has_init && !AllInitDone(pod, in) ? "PodInitializing" : "ContainerCreating";
   for (const auto& c : pod.spec().init_containers()) {
-    *out.add_init_container_statuses() =
-        StatusOf(pod, c, in.previous.init_container_statuses(), has_init ? "PodInitializing" : waiting_reason, true, in);
+    *out.add_init_container_statuses() = StatusOf(pod, c, in.previous.init_container_statuses(),
+                                                  has_init ? "PodInitializing" : waiting_reason, true, in);
   }
   for (const auto& c : pod.spec().containers()) {
-    *out.add_container_statuses() = StatusOf(pod, c, in.previous.container_statuses(), waiting_reason, false, in);
+    *out.add_container_statuses() =
+        StatusOf(pod, c, in.previous.container_statuses(), waiting_reason, false, in);
   }
   for (const auto& e : pod.spec().ephemeral_containers()) {
     *out.add_ephemeral_container_statuses() =
-        StatusOf(pod, EphemeralAsContainer(e), in.previous.ephemeral_container_statuses(), "ContainerCreating", false, in);
+        StatusOf(pod, EphemeralAsContainer(e), in.previous.ephemeral_container_statuses(),
+                 "ContainerCreating", false, in);
   }
   std::sort(out.mutable_container_statuses()->begin(), out.mutable_container_statuses()->end(),
             [](const auto& a, const auto& b) { return a.name() < b.name(); });

@@ -33,7 +33,8 @@ int64_t BytesToFree(int64_t capacity, int64_t available, int high_percent, int l
   return std::max<int64_t>(capacity * (100 - low_percent) / 100 - available, 0);
 }
 
-ImageGc::ImageGc(Env& env, cri::RuntimeService& runtime, cri::ImageService& images, const KubeletOptions& options)
+ImageGc::ImageGc(Env& env, cri::RuntimeService& runtime, cri::ImageService& images,
+                 const KubeletOptions& options)
     : env_(env), runtime_(runtime), images_(images), options_(options) {}
 
 Task<absl::Status> ImageGc::Collect() {
@@ -41,7 +42,8 @@ Task<absl::Status> ImageGc::Collect() {
   criv1::ListImagesRequest list_images;
   CO_ASSIGN_OR_RETURN(criv1::ListImagesResponse images, images_.ListImages(std::move(list_images)));
   criv1::ListContainersRequest list_containers;
-  CO_ASSIGN_OR_RETURN(criv1::ListContainersResponse containers, runtime_.ListContainers(std::move(list_containers)));
+  CO_ASSIGN_OR_RETURN(criv1::ListContainersResponse containers,
+                      runtime_.ListContainers(std::move(list_containers)));
   std::set<std::string> used;
   for (const auto& c : containers.containers()) {
     used.insert(c.image_ref());
@@ -74,8 +76,9 @@ Task<absl::Status> ImageGc::Collect() {
   struct statvfs fs;
   if (::statvfs(info.image_filesystems(0).fs_id().mountpoint().c_str(), &fs) != 0) co_return absl::OkStatus();
   const int64_t unit = static_cast<int64_t>(fs.f_frsize);
-  const int64_t wanted = BytesToFree(static_cast<int64_t>(fs.f_blocks) * unit, static_cast<int64_t>(fs.f_bavail) * unit,
-                                     options_.image_gc_high_threshold_percent, options_.image_gc_low_threshold_percent);
+  const int64_t wanted =
+      BytesToFree(static_cast<int64_t>(fs.f_blocks) * unit, static_cast<int64_t>(fs.f_bavail) * unit,
+                  options_.image_gc_high_threshold_percent, options_.image_gc_low_threshold_percent);
   if (wanted == 0) co_return absl::OkStatus();
   std::vector<ImageRecord> all;
   for (const auto& [id, r] : records_) all.push_back(r);

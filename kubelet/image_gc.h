@@ -1,5 +1,5 @@
-// ImageGc: when the disk below the images is fuller than the high threshold, removes images no container uses, oldest
-// use first, until the low threshold is reached. Source: upstream's image garbage collection.
+// ImageGc: when the disk below the images is fuller than the high threshold, removes images no container
+// uses, oldest use first, until the low threshold is reached. Source: upstream's image garbage collection.
 #pragma once
 
 #include <absl/status/status.h>

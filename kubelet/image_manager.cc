@@ -22,9 +22,7 @@ class SlotGuard {
 
 std::string Quoted(const std::string& text) { return StrCat("\"", text, "\""); }
 
-std::string Took(absl::Duration d) {
-  return absl::FormatDuration(absl::Trunc(d, absl::Milliseconds(1)));
-}
+std::string Took(absl::Duration d) { return absl::FormatDuration(absl::Trunc(d, absl::Milliseconds(1))); }
 
 size_t Slots(const ImageManagerOptions& options) {
   if (options.serialize_pulls) return 1;
@@ -52,12 +50,13 @@ std::string EffectivePullPolicy(const corev1::Container& container) {
   if (!container.image_pull_policy().empty()) return container.image_pull_policy();
   std::string image = ApplyDefaultImageTag(container.image());
   constexpr std::string_view kLatest = ":latest";
-  bool latest = image.size() >= kLatest.size() && image.compare(image.size() - kLatest.size(), kLatest.size(), kLatest) == 0;
+  bool latest = image.size() >= kLatest.size() &&
+                image.compare(image.size() - kLatest.size(), kLatest.size(), kLatest) == 0;
   return latest ? "Always" : "IfNotPresent";
 }
 
-ImageManager::ImageManager(Env& env, cri::ImageService& images, client::EventRecorder* events, ObjectCache* objects,
-                           ImageManagerOptions options)
+ImageManager::ImageManager(Env& env, cri::ImageService& images, client::EventRecorder* events,
+                           ObjectCache* objects, ImageManagerOptions options)
     : env_(env),
       images_(images),
       events_(events),
@@ -68,8 +67,8 @@ ImageManager::ImageManager(Env& env, cri::ImageService& images, client::EventRec
 
 ImageManager::~ImageManager() = default;
 
-void ImageManager::Event(const corev1::Pod& pod, const corev1::Container& c, const char* type, const char* reason,
-                         const std::string& message) {
+void ImageManager::Event(const corev1::Pod& pod, const corev1::Container& c, const char* type,
+                         const char* reason, const std::string& message) {
   if (events_ != nullptr) events_->Event(pod, type, reason, message, ContainerFieldPath(pod, c.name()));
 }
 
@@ -102,7 +101,8 @@ Task<std::vector<criv1::AuthConfig>> ImageManager::Credentials(PodPtr pod, std::
 }
 
 Task<void> ImageManager::RunPull(std::string key, std::shared_ptr<Pull> pull, std::string image,
-                                 std::vector<criv1::AuthConfig> credentials, criv1::PodSandboxConfig sandbox) {
+                                 std::vector<criv1::AuthConfig> credentials,
+                                 criv1::PodSandboxConfig sandbox) {
   const absl::Duration asked = env_.clock().Monotonic();
   Task<void> acquire = slots_.Acquire();
   co_await std::move(acquire);
@@ -129,7 +129,8 @@ Task<void> ImageManager::RunPull(std::string key, std::shared_ptr<Pull> pull, st
   pull->done.Set();
 }
 
-Task<EnsuredImage> ImageManager::Ensure(PodPtr pod, corev1::Container container, criv1::PodSandboxConfig sandbox) {
+Task<EnsuredImage> ImageManager::Ensure(PodPtr pod, corev1::Container container,
+                                        criv1::PodSandboxConfig sandbox) {
   EnsuredImage out;
   if (container.image().empty() || container.image().find_first_of(" \t\n") != std::string::npos) {
     out.reason = "InvalidImageName";
@@ -145,7 +146,8 @@ Task<EnsuredImage> ImageManager::Ensure(PodPtr pod, corev1::Container container,
   absl::StatusOr<criv1::ImageStatusResponse> found = co_await std::move(inspect);
   if (!found.ok()) {
     out.reason = "ImageInspectError";
-    out.message = StrCat("Failed to inspect image ", Quoted(container.image()), ": ", Sv(found.status().message()));
+    out.message =
+        StrCat("Failed to inspect image ", Quoted(container.image()), ": ", Sv(found.status().message()));
     out.retry_after = absl::Seconds(10);
     Event(*pod, container, "Warning", "InspectFailed", out.message);
     Event(*pod, container, "Warning", "Failed", StrCat("Error: ", out.reason));
@@ -156,7 +158,8 @@ Task<EnsuredImage> ImageManager::Ensure(PodPtr pod, corev1::Container container,
   const std::string key = StrCat(PodUid(*pod), "/", image);
   if (policy == "Never" && !present) {
     out.reason = "ErrImageNeverPull";
-    out.message = StrCat("Container image ", Quoted(container.image()), " is not present with pull policy of Never");
+    out.message =
+        StrCat("Container image ", Quoted(container.image()), " is not present with pull policy of Never");
     out.retry_after = absl::Seconds(10);
     Event(*pod, container, "Warning", "ErrImageNeverPull", out.message);
     Event(*pod, container, "Warning", "Failed", StrCat("Error: ", out.reason));
@@ -210,7 +213,8 @@ Task<EnsuredImage> ImageManager::Ensure(PodPtr pod, corev1::Container container,
     Task<absl::StatusOr<criv1::ImageStatusResponse>> again = Inspect(image);
     absl::StatusOr<criv1::ImageStatusResponse> pulled = co_await std::move(again);
     if (pulled.ok()) found = std::move(pulled);
-    std::string size = found->image().size() > 0 ? StrCat(" Image size: ", found->image().size(), " bytes.") : "";
+    std::string size =
+        found->image().size() > 0 ? StrCat(" Image size: ", found->image().size(), " bytes.") : "";
     Event(*pod, container, "Normal", "Pulled",
           StrCat("Successfully pulled image ", Quoted(container.image()), " in ", Took(pull->took), " (",
                  Took(env_.clock().Monotonic() - asked), " including waiting).", size));

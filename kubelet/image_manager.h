@@ -1,5 +1,6 @@
-// ImageManager: makes a container's image present by its pull policy, with back-off per pod and image, one pull at a
-// time (or as many as configured), and one pull for all who wait for the same image. Events as upstream.
+// ImageManager: makes a container's image present by its pull policy, with back-off per pod and image, one
+// pull at a time (or as many as configured), and one pull for all who wait for the same image. Events as
+// upstream.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -28,13 +29,13 @@ struct ImageManagerOptions {
 };
 
 struct EnsuredImage {
-  // "" : present. Else the waiting reason: ErrImagePull, ImagePullBackOff, ErrImageNeverPull, InvalidImageName,
-  // ImageInspectError.
+  // "" : present. Else the waiting reason: ErrImagePull, ImagePullBackOff, ErrImageNeverPull,
+  // InvalidImageName, ImageInspectError.
   std::string reason;
   std::string message;
   absl::Duration retry_after = absl::ZeroDuration();  // with a reason: when to try again
-  std::string image_ref;      // for CreateContainer
-  int64_t uid = 0;            // user of the image; -1: by name
+  std::string image_ref;                              // for CreateContainer
+  int64_t uid = 0;                                    // user of the image; -1: by name
   std::string username;
 };
 
@@ -45,8 +46,8 @@ class ImageManager {
                ImageManagerOptions options);
   ~ImageManager();
 
-  // `sandbox` goes with the pull, for the runtime's own records. Cancelling the task does not end a pull others may
-  // wait for.
+  // `sandbox` goes with the pull, for the runtime's own records. Cancelling the task does not end a pull
+  // others may wait for.
   Task<EnsuredImage> Ensure(PodPtr pod, corev1::Container container, criv1::PodSandboxConfig sandbox);
   // Drops the back-off of a pod that is gone.
   void ForgetPod(const std::string& uid) { backoff_.ForgetPrefix(uid + "/"); }

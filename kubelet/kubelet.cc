@@ -40,7 +40,9 @@ bool SameButStatus(const corev1::Pod& a, const corev1::Pod& b) {
 
 class QuietGuard {
  public:
-  QuietGuard(std::set<std::string>& set, std::string uid) : set_(set), uid_(std::move(uid)) { set_.insert(uid_); }
+  QuietGuard(std::set<std::string>& set, std::string uid) : set_(set), uid_(std::move(uid)) {
+    set_.insert(uid_);
+  }
   ~QuietGuard() { set_.erase(uid_); }
 
  private:
@@ -91,7 +93,8 @@ PodPtr StubFrom(const RuntimePodStatus& status) {
     }
     auto hook = c.annotations().find(kAnnotationPreStopHandler);
     if (hook != c.annotations().end()) {
-      absl::Status parsed = api::DecodeJsonInto(hook->second, *container->mutable_lifecycle()->mutable_pre_stop());
+      absl::Status parsed =
+          api::DecodeJsonInto(hook->second, *container->mutable_lifecycle()->mutable_pre_stop());
       if (!parsed.ok()) container->clear_lifecycle();
     }
   }
@@ -107,7 +110,8 @@ Kubelet::Kubelet(Env& env, KubeletDeps deps, KubeletOptions options)
                 "kubelet without a required dependency");
   PlegOptions pleg;
   pleg.node_name = options_.node_name;
-  pleg_ = std::make_unique<Pleg>(env_, *deps_.runtime, cache_, pleg, [this](const PlegEvent& e) { OnPlegEvent(e); });
+  pleg_ = std::make_unique<Pleg>(env_, *deps_.runtime, cache_, pleg,
+                                 [this](const PlegEvent& e) { OnPlegEvent(e); });
   registrar_ = std::make_unique<NodeRegistrar>(env_, deps_.client, *deps_.runtime, *deps_.images, options_,
                                                [this] { return pleg_->Healthy(); });
   ImageManagerOptions pulls;
@@ -238,7 +242,7 @@ std::set<std::string> Kubelet::KnownUids() const {
 
 NodeFacts Kubelet::Facts() const {
   NodeFacts out;
-  out.hostname = !options_.hostname.empty() ? options_.hostname
+  out.hostname = !options_.hostname.empty()               ? options_.hostname
                  : registrar_->machine().hostname.empty() ? options_.node_name
                                                           : registrar_->machine().hostname;
   out.host_ips = registrar_->node_ips();
@@ -315,7 +319,8 @@ void Kubelet::HandleAdd(const PodPtr& pod) {
     in.memory_pressure = registrar_->health().memory_pressure;
     in.disk_pressure = registrar_->health().disk_pressure;
     for (const auto& [other, p] : pods_) {
-      if (other != uid && rejected_.count(other) == 0 && !workers_->IsTerminated(other)) in.others.push_back(p);
+      if (other != uid && rejected_.count(other) == 0 && !workers_->IsTerminated(other))
+        in.others.push_back(p);
     }
     // What runs already was admitted once; a restart of the kubelet evicts nobody.
     std::optional<Rejection> rejection = adopted ? std::nullopt : AdmitPod(*pod, in, options_);
@@ -398,7 +403,8 @@ corev1::PodStatus Kubelet::UpdateStatus(const PodPtr& pod, const RuntimePodStatu
 
 absl::Status Kubelet::EnsureCgroup(const corev1::Pod& pod) {
   if (deps_.qos_tree == nullptr || !options_.cgroups_per_qos) return absl::OkStatus();
-  return Annotate(deps_.qos_tree->EnsurePod(PodUid(pod), CgroupRequirements(pod, options_)), "make the pod's cgroup");
+  return Annotate(deps_.qos_tree->EnsurePod(PodUid(pod), CgroupRequirements(pod, options_)),
+                  "make the pod's cgroup");
 }
 
 Task<absl::Status> Kubelet::RemoveCgroup(const corev1::Pod& pod) {
@@ -428,8 +434,8 @@ Task<absl::Status> Kubelet::EnsureMirror(PodPtr pod) {
     client::DeleteOptions options;
     options.grace_period_s = 0;
     options.precondition_uid = PodUid(*mirror);
-    Task<absl::Status> remove =
-        deps_.client->Delete<corev1::Pod>(mirror->metadata().namespace_(), mirror->metadata().name(), options);
+    Task<absl::Status> remove = deps_.client->Delete<corev1::Pod>(mirror->metadata().namespace_(),
+                                                                  mirror->metadata().name(), options);
     absl::Status removed = co_await std::move(remove);
     if (!removed.ok() && !api::IsNotFound(removed) && !api::IsConflict(removed)) co_return removed;
   }
@@ -472,7 +478,8 @@ Task<absl::StatusOr<SyncResult>> Kubelet::SyncPod(PodPtr pod, bool refresh) {
     co_return result;
   }
   if (pod->spec().has_active_deadline_seconds() && told.has_start_time()) {
-    const absl::Time ends = api::ToAbsl(told.start_time()) + absl::Seconds(pod->spec().active_deadline_seconds());
+    const absl::Time ends =
+        api::ToAbsl(told.start_time()) + absl::Seconds(pod->spec().active_deadline_seconds());
     if (env_.clock().Now() >= ends) {
       if (deps_.events != nullptr) {
         deps_.events->Event(*pod, "Normal", "DeadlineExceeded", kDeadlineMessage);
@@ -503,7 +510,8 @@ Task<absl::StatusOr<SyncResult>> Kubelet::SyncPod(PodPtr pod, bool refresh) {
   }
   // Its variables must not be missing only because we are young.
   if (services_ != nullptr && !services_->synced() && !IsStaticPod(*pod)) {
-    co_return absl::UnavailableError("services have not yet been read at least once, cannot construct envvars");
+    co_return absl::UnavailableError(
+        "services have not yet been read at least once, cannot construct envvars");
   }
   CO_RETURN_IF_ERROR_SYNC(EnsureCgroup(*pod));
   deps_.objects->RegisterPod(pod);
@@ -598,7 +606,8 @@ Task<void> Kubelet::HousekeepOnce() {
     const auto& labels = (*status)->sandboxes.front().labels();
     auto label = labels.find(kLabelNode);
     if (label == labels.end() || label->second != options_.node_name) continue;
-    LogInfo("stopping a pod nobody wants", {{"pod", StrCat((*status)->ns, "/", (*status)->name)}, {"pod_uid", uid}});
+    LogInfo("stopping a pod nobody wants",
+            {{"pod", StrCat((*status)->ns, "/", (*status)->name)}, {"pod_uid", uid}});
     workers_->KillOrphan(StubFrom(**status));
     known[uid] = PodWorkers::State::kTerminating;
   }
@@ -635,7 +644,8 @@ Task<void> Kubelet::HousekeepOnce() {
     if (cgroups.ok()) {
       for (const auto& [uid, path] : *cgroups) {
         if (keep.count(uid) > 0) continue;
-        for (auto qos : {cgroups::QosClass::kGuaranteed, cgroups::QosClass::kBurstable, cgroups::QosClass::kBestEffort}) {
+        for (auto qos : {cgroups::QosClass::kGuaranteed, cgroups::QosClass::kBurstable,
+                         cgroups::QosClass::kBestEffort}) {
           if (path == deps_.qos_tree->PodPath(uid, qos)) (void)deps_.qos_tree->RemovePod(uid, qos);
         }
       }
@@ -662,10 +672,11 @@ Task<void> Kubelet::HousekeepOnce() {
     client::DeleteOptions options;
     options.grace_period_s = 0;
     options.precondition_uid = PodUid(*mirror);
-    Task<absl::Status> remove =
-        deps_.client->Delete<corev1::Pod>(mirror->metadata().namespace_(), mirror->metadata().name(), options);
+    Task<absl::Status> remove = deps_.client->Delete<corev1::Pod>(mirror->metadata().namespace_(),
+                                                                  mirror->metadata().name(), options);
     absl::Status removed = co_await std::move(remove);
-    if (!removed.ok() && !api::IsNotFound(removed)) LogWarning("mirror pod not deleted", {{"error", removed}});
+    if (!removed.ok() && !api::IsNotFound(removed))
+      LogWarning("mirror pod not deleted", {{"error", removed}});
   }
   runtime_->CollectBackoff();
 }
@@ -699,7 +710,8 @@ std::vector<PodPtr> Kubelet::Pods() const {
     *copy->mutable_status() = *status;
     out.push_back(std::move(copy));
   }
-  std::sort(out.begin(), out.end(), [](const PodPtr& a, const PodPtr& b) { return PodName(*a) < PodName(*b); });
+  std::sort(out.begin(), out.end(),
+            [](const PodPtr& a, const PodPtr& b) { return PodName(*a) < PodName(*b); });
   return out;
 }
 
@@ -725,8 +737,9 @@ PodPtr Kubelet::FindPod(const std::string& ns, const std::string& name, const st
   return nullptr;
 }
 
-Task<absl::StatusOr<ContainerLocation>> Kubelet::LocateContainer(std::string ns, std::string pod, std::string uid,
-                                                                 std::string container, bool previous) {
+Task<absl::StatusOr<ContainerLocation>> Kubelet::LocateContainer(std::string ns, std::string pod,
+                                                                 std::string uid, std::string container,
+                                                                 bool previous) {
   PodPtr found = FindPod(ns, pod, uid);
   if (found == nullptr) co_return absl::NotFoundError(StrCat("pod \"", pod, "\" not found"));
   absl::StatusOr<RuntimePodStatusPtr> status = cache_.Get(PodUid(*found));
@@ -748,12 +761,14 @@ Task<absl::StatusOr<ContainerLocation>> Kubelet::LocateContainer(std::string ns,
     const corev1::PodStatus* told = statuses_->GetPodStatus(PodUid(*found));
     const corev1::ContainerStatus* s = told == nullptr ? nullptr : FindContainerStatus(*told, container);
     if (s == nullptr) {
-      co_return absl::NotFoundError(StrCat("container \"", container, "\" in pod \"", pod, "\" is not available"));
+      co_return absl::NotFoundError(
+          StrCat("container \"", container, "\" in pod \"", pod, "\" is not available"));
     }
     const std::string reason = s->state().waiting().reason();
     if (reason == "ErrImagePull" || reason == "ImagePullBackOff" || reason == "ErrImageNeverPull") {
       co_return absl::InvalidArgumentError(
-          StrCat("container \"", container, "\" in pod \"", pod, "\" is waiting to start: trying and failing to pull image"));
+          StrCat("container \"", container, "\" in pod \"", pod,
+                 "\" is waiting to start: trying and failing to pull image"));
     }
     co_return absl::InvalidArgumentError(
         StrCat("container \"", container, "\" in pod \"", pod, "\" is waiting to start: ", reason));

@@ -1,10 +1,11 @@
-// Kubelet: the node agent as one object. Everything it needs comes in by KubeletDeps, nothing is static: tests and the
-// simulation run many of them in one process on the fake runtime. One loop.
+// Kubelet: the node agent as one object. Everything it needs comes in by KubeletDeps, nothing is static:
+// tests and the simulation run many of them in one process on the fake runtime. One loop.
 //
-//   sources -> HandlePod* -> PodWorkers -> SyncPod: volumes, ComputePodActions, RuntimeManager -> Pleg -> status -> API
+//   sources -> HandlePod* -> PodWorkers -> SyncPod: volumes, ComputePodActions, RuntimeManager -> Pleg ->
+//   status -> API
 //
-// State that must survive is in the runtime's labels and in the API: a kubelet killed and started again adopts what
-// runs, restarts nothing and flips no readiness.
+// State that must survive is in the runtime's labels and in the API: a kubelet killed and started again
+// adopts what runs, restarts nothing and flips no readiness.
 #pragma once
 
 #include <absl/status/status.h>
@@ -42,14 +43,14 @@
 namespace keelson::kubelet {
 
 struct KubeletDeps {
-  client::ApiClient* client = nullptr;        // null: static pods only, nothing is reported
-  cri::RuntimeService* runtime = nullptr;     // required, as the next four
+  client::ApiClient* client = nullptr;     // null: static pods only, nothing is reported
+  cri::RuntimeService* runtime = nullptr;  // required, as the next four
   cri::ImageService* images = nullptr;
   VolumeManager* volumes = nullptr;
   ProbeManager* probes = nullptr;
   ObjectCache* objects = nullptr;
-  client::EventRecorder* events = nullptr;    // null: no events
-  cgroups::QosTree* qos_tree = nullptr;       // null: no pod cgroups
+  client::EventRecorder* events = nullptr;  // null: no events
+  cgroups::QosTree* qos_tree = nullptr;     // null: no pod cgroups
 };
 
 class Kubelet : public PodSyncer, public NodeApi {
@@ -128,11 +129,12 @@ class Kubelet : public PodSyncer, public NodeApi {
   std::unique_ptr<ContainerLogs> logs_;
   std::vector<std::unique_ptr<PodSource>> sources_;
 
-  std::map<std::string, PodPtr> pods_;            // by UID: regular and static, not mirrors
-  std::map<std::string, PodPtr> mirrors_;         // by full name
-  std::set<std::string> rejected_;                // UIDs not taken
-  std::set<std::string> quiet_;                   // UIDs whose PLEG events are our own doing
-  std::map<std::string, std::map<std::string, std::string>> termination_messages_;  // uid -> container ID -> text
+  std::map<std::string, PodPtr> pods_;     // by UID: regular and static, not mirrors
+  std::map<std::string, PodPtr> mirrors_;  // by full name
+  std::set<std::string> rejected_;         // UIDs not taken
+  std::set<std::string> quiet_;            // UIDs whose PLEG events are our own doing
+  std::map<std::string, std::map<std::string, std::string>>
+      termination_messages_;  // uid -> container ID -> text
   bool started_ = false;
   bool sources_started_ = false;
 };

@@ -1,6 +1,7 @@
 // The kubelet on a real runtime: KEELSON_TEST_CRI_ENDPOINT=unix:///run/containerd/containerd.sock, with
-// KEELSON_TEST_CRI_IMAGE an image that is present and runs until SIGTERM (default: registry.k8s.io/pause:3.9).
-// API server, volumes and probes are the fakes; the cgroup root is /keelson-kubelet-live.
+// KEELSON_TEST_CRI_IMAGE an image that is present and runs until SIGTERM (default:
+// registry.k8s.io/pause:3.9). API server, volumes and probes are the fakes; the cgroup root is
+// /keelson-kubelet-live.
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
@@ -24,7 +25,8 @@ class KubeletLiveTest : public ::testing::Test {
  protected:
   void SetUp() override {
     const char* endpoint = ::getenv("KEELSON_TEST_CRI_ENDPOINT");
-    if (endpoint == nullptr) GTEST_SKIP() << "KEELSON_TEST_CRI_ENDPOINT names no runtime (unix:///path/of/the.sock)";
+    if (endpoint == nullptr)
+      GTEST_SKIP() << "KEELSON_TEST_CRI_ENDPOINT names no runtime (unix:///path/of/the.sock)";
     const char* image = ::getenv("KEELSON_TEST_CRI_IMAGE");
     if (image != nullptr) image_ = image;
     char pattern[] = "/tmp/keelson-kubelet-live-XXXXXX";
@@ -41,7 +43,8 @@ class KubeletLiveTest : public ::testing::Test {
     auto manager = cgroups::NewHostManager();
     ASSERT_TRUE(manager.ok()) << manager.status();
     cgroups_ = *std::move(manager);
-    qos_tree_ = std::make_unique<cgroups::QosTree>(*cgroups_, cgroups::QosTreeOptions{paths.cgroup_root, false});
+    qos_tree_ =
+        std::make_unique<cgroups::QosTree>(*cgroups_, cgroups::QosTreeOptions{paths.cgroup_root, false});
     api_ = std::make_unique<client::FakeApiClient>(*env_);
     objects_ = std::make_unique<ApiObjectCache>(*api_);
   }
@@ -88,7 +91,8 @@ class KubeletLiveTest : public ::testing::Test {
     co_await std::move(collect);
     criv1::ListPodSandboxRequest request;
     (*request.mutable_filter()->mutable_label_selector())[kLabelNode] = "live";
-    CO_ASSIGN_OR_RETURN(criv1::ListPodSandboxResponse left, remote_->runtime().ListPodSandbox(std::move(request)));
+    CO_ASSIGN_OR_RETURN(criv1::ListPodSandboxResponse left,
+                        remote_->runtime().ListPodSandbox(std::move(request)));
     if (left.items_size() > 0) co_return absl::InternalError(StrCat(left.items_size(), " sandboxes left"));
     co_return absl::OkStatus();
   }
@@ -135,7 +139,8 @@ class KubeletLiveTest : public ::testing::Test {
   void Delete(const std::string& name) {
     // A graceful deletion as an API server records it.
     corev1::Pod pod = *Get(name);
-    *pod.mutable_metadata()->mutable_deletion_timestamp() = api::ToApiTime(env_->clock().Now() + absl::Seconds(5));
+    *pod.mutable_metadata()->mutable_deletion_timestamp() =
+        api::ToApiTime(env_->clock().Now() + absl::Seconds(5));
     pod.mutable_metadata()->set_deletion_grace_period_seconds(5);
     api_->Put(pod);
   }
@@ -179,7 +184,8 @@ TEST_F(KubeletLiveTest, PodsRunSurviveARestartAndGo) {
   EXPECT_FALSE(before.container_statuses(0).image_id().empty());
 
   EXPECT_TRUE(cgroups_->Exists(qos_tree_->PodPath(PodUid(*Get("p0")), cgroups::QosClass::kBestEffort)));
-  EXPECT_FALSE(cgroups_->Pids(qos_tree_->PodPath(PodUid(*Get("p0")), cgroups::QosClass::kBestEffort), true)->empty());
+  EXPECT_FALSE(
+      cgroups_->Pids(qos_tree_->PodPath(PodUid(*Get("p0")), cgroups::QosClass::kBestEffort), true)->empty());
 
   Stop();
   Start();
@@ -190,7 +196,8 @@ TEST_F(KubeletLiveTest, PodsRunSurviveARestartAndGo) {
     return flipped || env_->clock().Monotonic() > until;
   });
   EXPECT_FALSE(flipped);
-  EXPECT_EQ(Get("p0")->status().container_statuses(0).container_id(), before.container_statuses(0).container_id());
+  EXPECT_EQ(Get("p0")->status().container_statuses(0).container_id(),
+            before.container_statuses(0).container_id());
 
   for (int i = 0; i < kPods; ++i) {
     const std::string name = "p" + std::to_string(i);

@@ -42,7 +42,8 @@ corev1::Pod MakePod(const std::string& name, const std::string& restart_policy =
 
 class KubeletTest : public ::testing::Test {
  protected:
-  KubeletTest() : root_(TempRoot()), env_(1, Paths::WithRoot(root_)), runtime_(env_), api_(env_), objects_(api_) {
+  KubeletTest()
+      : root_(TempRoot()), env_(1, Paths::WithRoot(root_)), runtime_(env_), api_(env_), objects_(api_) {
     options_.node_name = "n1";
     options_.node_ips = {"10.0.0.1"};
     options_.cluster_dns = {"10.96.0.10"};
@@ -154,7 +155,8 @@ TEST_F(KubeletTest, NodeIsRegisteredReadyAndLeased) {
         return false;
       },
       absl::Milliseconds(300)));
-  ASSERT_TRUE(Until([&] { return api_.FindAs<::k8s::coordination::v1::Lease>("kube-node-lease/n1") != nullptr; }));
+  ASSERT_TRUE(
+      Until([&] { return api_.FindAs<::k8s::coordination::v1::Lease>("kube-node-lease/n1") != nullptr; }));
   auto first = api_.FindAs<::k8s::coordination::v1::Lease>("kube-node-lease/n1")->spec().renew_time();
   env_.Advance(absl::Seconds(11));
   auto second = api_.FindAs<::k8s::coordination::v1::Lease>("kube-node-lease/n1")->spec().renew_time();
@@ -201,7 +203,11 @@ TEST_F(KubeletTest, CrashingContainerBacksOff) {
 TEST_F(KubeletTest, KilledKubeletRestartsNothingAndFlipsNothing) {
   StartKubelet();
   corev1::Pod pod = MakePod("web");
-  pod.mutable_spec()->mutable_containers(0)->mutable_readiness_probe()->mutable_probe_handler()->mutable_exec();
+  pod.mutable_spec()
+      ->mutable_containers(0)
+      ->mutable_readiness_probe()
+      ->mutable_probe_handler()
+      ->mutable_exec();
   api_.Put(pod);
   ASSERT_TRUE(Until([&] { return Phase("web") == "Running"; }));
   std::string id = runtime_.ContainerId("default", "web", "web");
@@ -211,10 +217,12 @@ TEST_F(KubeletTest, KilledKubeletRestartsNothingAndFlipsNothing) {
   StopKubelet();
   bool flipped = false;
   StartKubelet();
-  EXPECT_FALSE(Until([&] {
-    flipped = flipped || !Ready("web");
-    return flipped;
-  }, absl::Seconds(30)));
+  EXPECT_FALSE(Until(
+      [&] {
+        flipped = flipped || !Ready("web");
+        return flipped;
+      },
+      absl::Seconds(30)));
   EXPECT_EQ(runtime_.ContainerId("default", "web", "web"), id);
   EXPECT_EQ(runtime_.Containers().size(), 1u);
   EXPECT_EQ(runtime_.Sandboxes().size(), 1u);
@@ -226,7 +234,8 @@ TEST_F(KubeletTest, ContainerKilledIsRestarted) {
   ASSERT_TRUE(Until([&] { return Ready("web"); }));
   std::string id = runtime_.ContainerId("default", "web", "web");
   runtime_.ExitContainer(id, 137);
-  ASSERT_TRUE(Until([&] { return Ready("web") && Get("web")->status().container_statuses(0).restart_count() == 1; }));
+  ASSERT_TRUE(
+      Until([&] { return Ready("web") && Get("web")->status().container_statuses(0).restart_count() == 1; }));
   EXPECT_NE(runtime_.ContainerId("default", "web", "web"), id);
   EXPECT_EQ(Get("web")->status().container_statuses(0).last_state().terminated().exit_code(), 137);
 }
@@ -290,14 +299,16 @@ TEST_F(KubeletTest, InitContainersRunInOrderThenSidecarStays) {
   EXPECT_EQ(FindCondition(Get("web")->status(), "Initialized")->status(), "True");
   runtime_.ExitContainer(runtime_.ContainerId("default", "web", "sidecar"), 1);
   ASSERT_TRUE(Until([&] {
-    return runtime_.FindContainer(runtime_.ContainerId("default", "web", "sidecar"))->state() == criv1::CONTAINER_RUNNING;
+    return runtime_.FindContainer(runtime_.ContainerId("default", "web", "sidecar"))->state() ==
+           criv1::CONTAINER_RUNNING;
   }));
   EXPECT_EQ(runtime_.calls("StartContainer"), 5);
 }
 
 TEST_F(KubeletTest, PodTooLargeIsRejected) {
   corev1::Pod pod = MakePod("big");
-  (*pod.mutable_spec()->mutable_containers(0)->mutable_resources()->mutable_requests())["cpu"].set_string("100000");
+  (*pod.mutable_spec()->mutable_containers(0)->mutable_resources()->mutable_requests())["cpu"].set_string(
+      "100000");
   StartKubelet();
   api_.Put(pod);
   ASSERT_TRUE(Until([&] { return Phase("big") == "Failed"; }));
@@ -326,7 +337,9 @@ TEST_F(KubeletTest, StaticPodRunsWithMirror) {
   EXPECT_TRUE(IsMirrorPod(*Get("dns-n1")));
   std::filesystem::remove(options_.static_pod_path + "/dns.yaml");
   ASSERT_TRUE(Until([&] { return Phase("dns-n1") == "absent"; }));
-  ASSERT_TRUE(Until([&] { return runtime_.Sandboxes().empty() || runtime_.Sandboxes()[0].state() != criv1::SANDBOX_READY; }));
+  ASSERT_TRUE(Until([&] {
+    return runtime_.Sandboxes().empty() || runtime_.Sandboxes()[0].state() != criv1::SANDBOX_READY;
+  }));
 }
 
 TEST_F(KubeletTest, OrphanOfOursIsStoppedOthersAreLeft) {
@@ -397,7 +410,8 @@ TEST_F(KubeletTest, MissingConfigMapHoldsThePodAndRecovers) {
   StartKubelet();
   api_.Put(pod);
   ASSERT_TRUE(Until([&] { return WaitingReason("web") == "CreateContainerConfigError"; }));
-  EXPECT_EQ(Get("web")->status().container_statuses(0).state().waiting().message(), "configmap \"settings\" not found");
+  EXPECT_EQ(Get("web")->status().container_statuses(0).state().waiting().message(),
+            "configmap \"settings\" not found");
   corev1::ConfigMap map;
   map.mutable_metadata()->set_name("settings");
   map.mutable_metadata()->set_namespace_("default");
@@ -467,13 +481,18 @@ TEST_F(KubeletTest, RandomFaultsNeverStartTwice) {
 
 TEST_F(KubeletTest, LivenessFailureRestarts) {
   corev1::Pod pod = MakePod("web");
-  pod.mutable_spec()->mutable_containers(0)->mutable_liveness_probe()->mutable_probe_handler()->mutable_exec();
+  pod.mutable_spec()
+      ->mutable_containers(0)
+      ->mutable_liveness_probe()
+      ->mutable_probe_handler()
+      ->mutable_exec();
   StartKubelet();
   api_.Put(pod);
   ASSERT_TRUE(Until([&] { return Ready("web"); }));
   probes_->Set("uid-web", "web", runtime_.ContainerId("default", "web", "web"), ProbeKind::kLiveness,
                ProbeResult::kFailure);
-  ASSERT_TRUE(Until([&] { return Ready("web") && Get("web")->status().container_statuses(0).restart_count() == 1; }));
+  ASSERT_TRUE(
+      Until([&] { return Ready("web") && Get("web")->status().container_statuses(0).restart_count() == 1; }));
   ASSERT_TRUE(Until([&] { return !Events("Killing").empty(); }));
   EXPECT_EQ(Events("Killing")[0], "Container web failed liveness probe, will be restarted");
 }

@@ -8,7 +8,8 @@
 
 namespace keelson::kubelet {
 
-absl::StatusOr<int> ResolvePort(const ::k8s::util::intstr::IntOrString& port, const corev1::Container& container) {
+absl::StatusOr<int> ResolvePort(const ::k8s::util::intstr::IntOrString& port,
+                                const corev1::Container& container) {
   int number = 0;
   if (api::IsInt(port)) {
     number = port.int_val();
@@ -44,7 +45,8 @@ Task<absl::Status> LifecycleHooks::RunHttp(corev1::Container container, corev1::
     http_ = std::make_unique<net::HttpClient>(&env_, options);
   }
   net::HttpClientRequest request;
-  request.target = action.path().empty() || action.path()[0] != '/' ? StrCat("/", action.path()) : action.path();
+  request.target =
+      action.path().empty() || action.path()[0] != '/' ? StrCat("/", action.path()) : action.path();
   for (const auto& h : action.http_headers()) request.headers.Add(h.name(), h.value());
   request.timeout = timeout;
   CO_ASSIGN_OR_RETURN(net::HttpClientResponse response, http_->Do(std::move(endpoint), std::move(request)));
@@ -55,7 +57,8 @@ Task<absl::Status> LifecycleHooks::RunHttp(corev1::Container container, corev1::
 }
 
 Task<absl::Status> LifecycleHooks::Run(PodPtr pod, corev1::Container container, std::string container_id,
-                                       corev1::LifecycleHandler handler, std::string pod_ip, absl::Duration timeout) {
+                                       corev1::LifecycleHandler handler, std::string pod_ip,
+                                       absl::Duration timeout) {
   if (handler.has_exec()) {
     criv1::ExecSyncRequest request;
     request.set_container_id(container_id);
@@ -66,8 +69,8 @@ Task<absl::Status> LifecycleHooks::Run(PodPtr pod, corev1::Container container, 
       std::string output = response.stdout() + response.stderr();
       output.resize(std::min<size_t>(output.size(), 1024));
       co_return absl::UnavailableError(
-          StrCat("command '", handler.exec().command_size() > 0 ? handler.exec().command(0) : "", "' exited with ",
-                 response.exit_code(), ": ", output));
+          StrCat("command '", handler.exec().command_size() > 0 ? handler.exec().command(0) : "",
+                 "' exited with ", response.exit_code(), ": ", output));
     }
     co_return absl::OkStatus();
   }

@@ -1,4 +1,5 @@
-// postStart and preStop handlers: exec, httpGet, sleep. (tcpSocket is accepted by the API and does nothing, as upstream.)
+// postStart and preStop handlers: exec, httpGet, sleep. (tcpSocket is accepted by the API and does nothing,
+// as upstream.)
 #pragma once
 
 #include <absl/status/status.h>
@@ -24,8 +25,8 @@ class LifecycleHooks {
   LifecycleHooks(Env& env, cri::RuntimeService& runtime);
   ~LifecycleHooks();
 
-  // Runs to its end or until `timeout`. `pod_ip` is where httpGet goes without a host of its own. An error says what
-  // the handler answered.
+  // Runs to its end or until `timeout`. `pod_ip` is where httpGet goes without a host of its own. An error
+  // says what the handler answered.
   Task<absl::Status> Run(PodPtr pod, corev1::Container container, std::string container_id,
                          corev1::LifecycleHandler handler, std::string pod_ip, absl::Duration timeout);
 
@@ -38,6 +39,7 @@ class LifecycleHooks {
 };
 
 // The number of a port given by number or by name among the container's ports. InvalidArgument otherwise.
-absl::StatusOr<int> ResolvePort(const ::k8s::util::intstr::IntOrString& port, const corev1::Container& container);
+absl::StatusOr<int> ResolvePort(const ::k8s::util::intstr::IntOrString& port,
+                                const corev1::Container& container);
 
 }  // namespace keelson::kubelet

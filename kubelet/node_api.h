@@ -29,13 +29,16 @@ class NodeApi {
   virtual std::vector<PodPtr> Pods() const = 0;
   // Pods the runtime has, whoever wants them: names, UID and containers only. For /runningpods.
   virtual Task<absl::StatusOr<std::vector<PodPtr>>> RunningPods() = 0;
-  // The newest container of that name, or with `previous` the one before. `uid` "" : any. NotFound: "pod \"web\" not
-  // found", "container \"x\" in pod \"web\" is not available"; InvalidArgument: "container c in pod p is waiting to
-  // start: ContainerCreating" or "previous terminated container \"x\" in pod \"web\" not found".
-  virtual Task<absl::StatusOr<ContainerLocation>> LocateContainer(std::string ns, std::string pod, std::string uid,
-                                                                  std::string container, bool previous) = 0;
+  // The newest container of that name, or with `previous` the one before. `uid` "" : any. NotFound: "pod
+  // \"web\" not found", "container \"x\" in pod \"web\" is not available"; InvalidArgument: "container c in
+  // pod p is waiting to start: ContainerCreating" or "previous terminated container \"x\" in pod \"web\" not
+  // found".
+  virtual Task<absl::StatusOr<ContainerLocation>> LocateContainer(std::string ns, std::string pod,
+                                                                  std::string uid, std::string container,
+                                                                  bool previous) = 0;
   // The pod's newest ready sandbox, for port-forward.
-  virtual Task<absl::StatusOr<std::string>> LocateSandbox(std::string ns, std::string pod, std::string uid) = 0;
+  virtual Task<absl::StatusOr<std::string>> LocateSandbox(std::string ns, std::string pod,
+                                                          std::string uid) = 0;
   // For /healthz: OK, or what stands still ("PLEG was last seen active 3m ago").
   virtual absl::Status Healthy() const = 0;
 };

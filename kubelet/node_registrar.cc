@@ -2,7 +2,6 @@
 
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_split.h>
-
 #include <sys/statvfs.h>
 
 #include <algorithm>
@@ -22,7 +21,8 @@ namespace coordv1 = ::k8s::coordination::v1;
 constexpr char kLeaseNamespace[] = "kube-node-lease";
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(50);
 constexpr absl::Duration kLastRetry = absl::Seconds(7);
-constexpr absl::Duration kNotReadyPeriod = absl::Milliseconds(100);  // until the runtime is ready for the first time
+constexpr absl::Duration kNotReadyPeriod =
+    absl::Milliseconds(100);  // until the runtime is ready for the first time
 constexpr absl::Duration kImageListPeriod = absl::Seconds(60);
 
 class TimerGuard {
@@ -144,7 +144,8 @@ Task<absl::Status> NodeRegistrar::MeasureRuntime() {
     }
     handlers_.assign(status->runtime_handlers().begin(), status->runtime_handlers().end());
   }
-  if ((before.runtime_ready != health_.runtime_ready || before.network_ready != health_.network_ready) && on_change_) {
+  if ((before.runtime_ready != health_.runtime_ready || before.network_ready != health_.network_ready) &&
+      on_change_) {
     on_change_();
   }
   co_return status.status();
@@ -180,7 +181,8 @@ void NodeRegistrar::MeasurePressure() {
     int64_t total = static_cast<int64_t>(fs.f_blocks) * fs.f_frsize;
     int64_t free = static_cast<int64_t>(fs.f_bavail) * fs.f_frsize;
     disk = free < threshold("nodefs.available", total);
-    if (fs.f_files > 0) disk = disk || static_cast<int64_t>(fs.f_favail) < threshold("nodefs.inodesFree", fs.f_files);
+    if (fs.f_files > 0)
+      disk = disk || static_cast<int64_t>(fs.f_favail) < threshold("nodefs.inodesFree", fs.f_files);
   }
   health_.disk_pressure = settle(disk, pressure_until_disk_);
   int64_t pid_max = 0, running = 0;
@@ -188,7 +190,8 @@ void NodeRegistrar::MeasurePressure() {
   absl::StatusOr<std::string> load = ReadFile(options_.proc_root + "/loadavg", 256);
   if (max.ok() && load.ok() && absl::SimpleAtoi(*max, &pid_max)) {
     size_t slash = load->find('/');
-    if (slash != std::string::npos && absl::SimpleAtoi(load->substr(slash + 1, load->find(' ', slash) - slash - 1), &running)) {
+    if (slash != std::string::npos &&
+        absl::SimpleAtoi(load->substr(slash + 1, load->find(' ', slash) - slash - 1), &running)) {
       health_.pid_pressure = pid_max - running < threshold("pid.available", pid_max);
     }
   }
@@ -197,12 +200,15 @@ void NodeRegistrar::MeasurePressure() {
 Task<absl::Status> NodeRegistrar::Register() {
   corev1::Node wanted;
   wanted.mutable_metadata()->set_name(options_.node_name);
-  for (const auto& [key, value] : NodeLabels(options_, machine_)) (*wanted.mutable_metadata()->mutable_labels())[key] = value;
-  (*wanted.mutable_metadata()->mutable_annotations())["volumes.kubernetes.io/controller-managed-attach-detach"] = "true";
+  for (const auto& [key, value] : NodeLabels(options_, machine_))
+    (*wanted.mutable_metadata()->mutable_labels())[key] = value;
+  (*wanted.mutable_metadata()
+        ->mutable_annotations())["volumes.kubernetes.io/controller-managed-attach-detach"] = "true";
   for (const auto& taint : options_.register_with_taints) *wanted.mutable_spec()->add_taints() = taint;
   if (options_.unschedulable) wanted.mutable_spec()->set_unschedulable(true);
   wanted.mutable_spec()->set_provider_id(options_.provider_id);
-  NodeStatusInputs in{machine_, node_ips_, runtime_version_, health_, image_list_, handlers_, env_.clock().Now()};
+  NodeStatusInputs in{machine_,    node_ips_, runtime_version_,  health_,
+                      image_list_, handlers_, env_.clock().Now()};
   *wanted.mutable_status() = MakeNodeStatus(options_, in, corev1::NodeStatus());
   if (options_.register_node) {
     Task<absl::StatusOr<std::shared_ptr<const corev1::Node>>> create = client_->Create<corev1::Node>(wanted);
@@ -216,7 +222,8 @@ Task<absl::Status> NodeRegistrar::Register() {
     }
     if (!api::IsAlreadyExists(created.status())) co_return created.status();
   }
-  Task<absl::StatusOr<std::shared_ptr<const corev1::Node>>> get = client_->Get<corev1::Node>("", options_.node_name);
+  Task<absl::StatusOr<std::shared_ptr<const corev1::Node>>> get =
+      client_->Get<corev1::Node>("", options_.node_name);
   absl::StatusOr<std::shared_ptr<const corev1::Node>> found = co_await std::move(get);
   if (!found.ok()) co_return found.status();
   node_ = *found;
@@ -243,14 +250,17 @@ Task<absl::Status> NodeRegistrar::Register() {
 }
 
 Task<absl::Status> NodeRegistrar::WriteStatus(bool force) {
-  NodeStatusInputs in{machine_, node_ips_, runtime_version_, health_, image_list_, handlers_, env_.clock().Now()};
+  NodeStatusInputs in{machine_,    node_ips_, runtime_version_,  health_,
+                      image_list_, handlers_, env_.clock().Now()};
   corev1::NodeStatus status = MakeNodeStatus(options_, in, node_->status());
   const absl::Duration now = env_.clock().Monotonic();
-  if (!force && now - last_report_ < options_.node_status_report_frequency && !Differs(status, node_->status())) {
+  if (!force && now - last_report_ < options_.node_status_report_frequency &&
+      !Differs(status, node_->status())) {
     co_return absl::OkStatus();
   }
   // What others wrote since (their conditions) is not ours to undo: diff against the newest copy.
-  Task<absl::StatusOr<std::shared_ptr<const corev1::Node>>> get = client_->Get<corev1::Node>("", options_.node_name);
+  Task<absl::StatusOr<std::shared_ptr<const corev1::Node>>> get =
+      client_->Get<corev1::Node>("", options_.node_name);
   absl::StatusOr<std::shared_ptr<const corev1::Node>> found = co_await std::move(get);
   if (!found.ok()) {
     if (api::IsNotFound(found.status())) registered_ = false;  // deleted: register anew
@@ -273,7 +283,8 @@ Task<absl::Status> NodeRegistrar::WriteStatus(bool force) {
 Task<void> NodeRegistrar::TellPodCidr(std::string cidr) {
   criv1::UpdateRuntimeConfigRequest request;
   request.mutable_runtime_config()->mutable_network_config()->set_pod_cidr(cidr);
-  Task<absl::StatusOr<criv1::UpdateRuntimeConfigResponse>> task = runtime_.UpdateRuntimeConfig(std::move(request));
+  Task<absl::StatusOr<criv1::UpdateRuntimeConfigResponse>> task =
+      runtime_.UpdateRuntimeConfig(std::move(request));
   absl::StatusOr<criv1::UpdateRuntimeConfigResponse> response = co_await std::move(task);
   if (response.ok()) {
     pod_cidr_ = cidr;
@@ -298,7 +309,8 @@ Task<void> NodeRegistrar::StatusLoop() {
       const bool known = registered_;
       Task<absl::Status> write = known ? WriteStatus(false) : Register();
       status = co_await std::move(write);
-      if (!status.ok()) LogWarning("node status not written", {{"node", options_.node_name}, {"error", status}});
+      if (!status.ok())
+        LogWarning("node status not written", {{"node", options_.node_name}, {"error", status}});
       std::string cidr = options_.pod_cidr;
       if (node_ != nullptr && !node_->spec().pod_cidr().empty()) cidr = node_->spec().pod_cidr();
       if (!cidr.empty() && cidr != pod_cidr_) {
@@ -366,10 +378,12 @@ Task<absl::Status> NodeRegistrar::RenewLease() {
   }
   absl::StatusOr<std::shared_ptr<const coordv1::Lease>> stored = absl::UnknownError("");
   if (lease_ == nullptr) {
-    Task<absl::StatusOr<std::shared_ptr<const coordv1::Lease>>> create = client_->Create<coordv1::Lease>(wanted);
+    Task<absl::StatusOr<std::shared_ptr<const coordv1::Lease>>> create =
+        client_->Create<coordv1::Lease>(wanted);
     stored = co_await std::move(create);
   } else {
-    Task<absl::StatusOr<std::shared_ptr<const coordv1::Lease>>> update = client_->Update<coordv1::Lease>(wanted);
+    Task<absl::StatusOr<std::shared_ptr<const coordv1::Lease>>> update =
+        client_->Update<coordv1::Lease>(wanted);
     stored = co_await std::move(update);
   }
   if (!stored.ok()) {

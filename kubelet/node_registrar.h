@@ -1,5 +1,5 @@
-// NodeRegistrar: creates the Node, keeps its status and its Lease current. Every 10 s it measures; it writes when
-// something changed or 5 minutes have passed; the Lease is renewed every quarter of its duration.
+// NodeRegistrar: creates the Node, keeps its status and its Lease current. Every 10 s it measures; it writes
+// when something changed or 5 minutes have passed; the Lease is renewed every quarter of its duration.
 #pragma once
 
 #include <absl/status/statusor.h>

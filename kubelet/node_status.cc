@@ -4,7 +4,6 @@
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
-
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <net/if.h>
@@ -68,7 +67,8 @@ corev1::NodeCondition ReadyCondition(const NodeHealth& h, const corev1::NodeStat
     problems.push_back("container runtime status check may not have completed yet");
   } else {
     if (!h.runtime_ready) problems.push_back(StrCat("container runtime is down: ", h.runtime_message));
-    if (!h.network_ready) problems.push_back(StrCat("container runtime network not ready: ", h.network_message));
+    if (!h.network_ready)
+      problems.push_back(StrCat("container runtime network not ready: ", h.network_message));
   }
   if (!h.pleg_message.empty()) problems.push_back(StrCat("PLEG is not healthy: ", h.pleg_message));
   if (problems.empty()) {
@@ -78,7 +78,8 @@ corev1::NodeCondition ReadyCondition(const NodeHealth& h, const corev1::NodeStat
   return Condition("Ready", false, "KubeletNotReady", text, before, now);
 }
 
-void SetResourceMap(const ResourceList& list, google::protobuf::Map<std::string, ::k8s::api::resource::Quantity>* out) {
+void SetResourceMap(const ResourceList& list,
+                    google::protobuf::Map<std::string, ::k8s::api::resource::Quantity>* out) {
   for (const auto& [name, quantity] : list) (*out)[name] = quantity.ToProto();
 }
 
@@ -111,7 +112,8 @@ MachineInfo ReadMachineInfo(const KubeletOptions& options, const std::string& ku
     for (absl::string_view line : absl::StrSplit(*text, '\n')) {
       std::vector<absl::string_view> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
       int64_t kib = 0;
-      if (words.size() >= 2 && words[0] == "MemTotal:" && absl::SimpleAtoi(words[1], &kib)) out.memory_bytes = kib * 1024;
+      if (words.size() >= 2 && words[0] == "MemTotal:" && absl::SimpleAtoi(words[1], &kib))
+        out.memory_bytes = kib * 1024;
     }
   }
   for (std::string dir = kubelet_dir; !dir.empty(); dir = fs::path(dir).parent_path().string()) {
@@ -138,7 +140,8 @@ MachineInfo ReadMachineInfo(const KubeletOptions& options, const std::string& ku
   if (out.system_uuid.empty()) out.system_uuid = out.machine_id;
   out.boot_id = ReadLine(options.proc_root + "/sys/kernel/random/boot_id");
   out.kernel_version = ReadLine(options.proc_root + "/sys/kernel/osrelease");
-  if (absl::StatusOr<std::string> text = ReadFile(options.host_root + "/etc/os-release", 1 << 20); text.ok()) {
+  if (absl::StatusOr<std::string> text = ReadFile(options.host_root + "/etc/os-release", 1 << 20);
+      text.ok()) {
     for (absl::string_view line : absl::StrSplit(*text, '\n')) {
       constexpr absl::string_view kPretty = "PRETTY_NAME=";
       if (line.substr(0, kPretty.size()) != kPretty) continue;
@@ -168,7 +171,8 @@ std::vector<std::string> FindNodeIps(const std::string& proc_root) {
   std::vector<std::string> v4, v6, other4;
   if (::getifaddrs(&list) == 0) {
     for (auto* a = list; a != nullptr; a = a->ifa_next) {
-      if (a->ifa_addr == nullptr || (a->ifa_flags & IFF_LOOPBACK) != 0 || (a->ifa_flags & IFF_UP) == 0) continue;
+      if (a->ifa_addr == nullptr || (a->ifa_flags & IFF_LOOPBACK) != 0 || (a->ifa_flags & IFF_UP) == 0)
+        continue;
       char text[INET6_ADDRSTRLEN] = "";
       if (a->ifa_addr->sa_family == AF_INET) {
         ::inet_ntop(AF_INET, &reinterpret_cast<sockaddr_in*>(a->ifa_addr)->sin_addr, text, sizeof text);
@@ -270,20 +274,25 @@ corev1::NodeStatus MakeNodeStatus(const KubeletOptions& options, const NodeStatu
     if (capacity.count(name) == 0 && name.find('/') != std::string::npos) (*out.mutable_capacity())[name] = q;
   }
   for (const auto& [name, q] : before.allocatable()) {
-    if (capacity.count(name) == 0 && name.find('/') != std::string::npos) (*out.mutable_allocatable())[name] = q;
+    if (capacity.count(name) == 0 && name.find('/') != std::string::npos)
+      (*out.mutable_allocatable())[name] = q;
   }
 
   const NodeHealth& h = in.health;
   auto add = [&](corev1::NodeCondition c) { *out.add_conditions() = std::move(c); };
   add(Condition("MemoryPressure", h.memory_pressure,
                 h.memory_pressure ? "KubeletHasInsufficientMemory" : "KubeletHasSufficientMemory",
-                h.memory_pressure ? "kubelet has insufficient memory available" : "kubelet has sufficient memory available",
+                h.memory_pressure ? "kubelet has insufficient memory available"
+                                  : "kubelet has sufficient memory available",
                 before, in.now));
-  add(Condition("DiskPressure", h.disk_pressure, h.disk_pressure ? "KubeletHasDiskPressure" : "KubeletHasNoDiskPressure",
-                h.disk_pressure ? "kubelet has disk pressure" : "kubelet has no disk pressure", before, in.now));
-  add(Condition("PIDPressure", h.pid_pressure, h.pid_pressure ? "KubeletHasInsufficientPID" : "KubeletHasSufficientPID",
-                h.pid_pressure ? "kubelet has insufficient PID available" : "kubelet has sufficient PID available",
-                before, in.now));
+  add(Condition("DiskPressure", h.disk_pressure,
+                h.disk_pressure ? "KubeletHasDiskPressure" : "KubeletHasNoDiskPressure",
+                h.disk_pressure ? "kubelet has disk pressure" : "kubelet has no disk pressure", before,
+                in.now));
+  add(Condition(
+      "PIDPressure", h.pid_pressure, h.pid_pressure ? "KubeletHasInsufficientPID" : "KubeletHasSufficientPID",
+      h.pid_pressure ? "kubelet has insufficient PID available" : "kubelet has sufficient PID available",
+      before, in.now));
   add(ReadyCondition(h, before, in.now));
   for (const auto& old : before.conditions()) {
     bool ours = std::any_of(out.conditions().begin(), out.conditions().end(),

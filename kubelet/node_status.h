@@ -1,5 +1,5 @@
-// The Node object: what the machine has, what pods may use of it, and how it is. Reading and composing only; who
-// writes it when is node_registrar.h. Reasons and messages as upstream's.
+// The Node object: what the machine has, what pods may use of it, and how it is. Reading and composing only;
+// who writes it when is node_registrar.h. Reasons and messages as upstream's.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -21,8 +21,8 @@ namespace keelson::kubelet {
 struct MachineInfo {
   int cpus = 1;
   int64_t memory_bytes = 0;
-  int64_t ephemeral_storage_bytes = 0;            // of the filesystem below the kubelet's folder
-  std::map<std::string, int64_t> hugepages_bytes; // "hugepages-2Mi" -> bytes
+  int64_t ephemeral_storage_bytes = 0;             // of the filesystem below the kubelet's folder
+  std::map<std::string, int64_t> hugepages_bytes;  // "hugepages-2Mi" -> bytes
   std::string machine_id, system_uuid, boot_id, kernel_version, os_image, hostname;
   std::string architecture = "amd64";
   std::string operating_system = "linux";
@@ -35,7 +35,7 @@ std::vector<std::string> FindNodeIps(const std::string& proc_root);
 
 // What changes, as last measured.
 struct NodeHealth {
-  bool runtime_known = false;   // Status() answered once
+  bool runtime_known = false;  // Status() answered once
   bool runtime_ready = false;
   bool network_ready = false;
   std::string runtime_message, network_message;  // why not
@@ -46,7 +46,7 @@ struct NodeHealth {
 struct NodeStatusInputs {
   MachineInfo machine;
   std::vector<std::string> node_ips;
-  std::string runtime_version;                   // "containerd://1.6.20"
+  std::string runtime_version;  // "containerd://1.6.20"
   NodeHealth health;
   std::vector<criv1::Image> images;
   std::vector<criv1::RuntimeHandler> runtime_handlers;
@@ -54,7 +54,8 @@ struct NodeStatusInputs {
 };
 
 ResourceList NodeCapacity(const MachineInfo& machine, const KubeletOptions& options);
-// Capacity less kubeReserved, systemReserved and hard eviction thresholds. InvalidArgument names a bad quantity.
+// Capacity less kubeReserved, systemReserved and hard eviction thresholds. InvalidArgument names a bad
+// quantity.
 absl::StatusOr<ResourceList> NodeAllocatable(const ResourceList& capacity, const KubeletOptions& options);
 // A threshold "100Mi" or "10%" of `total` as an amount.
 absl::StatusOr<int64_t> ThresholdBytes(const std::string& text, int64_t total);

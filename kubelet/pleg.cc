@@ -8,13 +8,14 @@
 namespace keelson::kubelet {
 namespace {
 
-constexpr absl::Duration kEventRetry = absl::Seconds(5);          // after an event stream broke
+constexpr absl::Duration kEventRetry = absl::Seconds(5);  // after an event stream broke
 constexpr absl::Duration kEventsUnimplementedRetry = absl::Minutes(10);
 
 template <class T>
 bool NewerFirst(const T& a, const T& b) {
   if (a.created_at() != b.created_at()) return a.created_at() > b.created_at();
-  if (a.metadata().attempt() != b.metadata().attempt()) return a.metadata().attempt() > b.metadata().attempt();
+  if (a.metadata().attempt() != b.metadata().attempt())
+    return a.metadata().attempt() > b.metadata().attempt();
   return a.id() > b.id();
 }
 
@@ -80,8 +81,10 @@ Pleg::Record Pleg::RecordOf(const Listed& listed) {
   return out;
 }
 
-Task<absl::StatusOr<RuntimePodStatusPtr>> Pleg::Inspect(std::string uid, std::vector<criv1::PodSandbox> sandboxes,
-                                                        std::vector<criv1::Container> containers, uint64_t mark) {
+Task<absl::StatusOr<RuntimePodStatusPtr>> Pleg::Inspect(std::string uid,
+                                                        std::vector<criv1::PodSandbox> sandboxes,
+                                                        std::vector<criv1::Container> containers,
+                                                        uint64_t mark) {
   auto out = std::make_shared<RuntimePodStatus>();
   out->uid = uid;
   out->mark = mark;
@@ -101,7 +104,8 @@ Task<absl::StatusOr<RuntimePodStatusPtr>> Pleg::Inspect(std::string uid, std::ve
   for (const auto& s : sandboxes) {
     criv1::PodSandboxStatusRequest request;
     request.set_pod_sandbox_id(s.id());
-    Task<absl::StatusOr<criv1::PodSandboxStatusResponse>> task = runtime_.PodSandboxStatus(std::move(request));
+    Task<absl::StatusOr<criv1::PodSandboxStatusResponse>> task =
+        runtime_.PodSandboxStatus(std::move(request));
     absl::StatusOr<criv1::PodSandboxStatusResponse> response = co_await std::move(task);
     if (!response.ok()) {
       if (absl::IsNotFound(response.status())) continue;  // removed meanwhile
@@ -144,7 +148,8 @@ void Pleg::Emit(const std::string& uid, const Record& before, const Record& afte
   }
   for (const auto& [id, state] : before.containers) {
     if (after.containers.count(id) > 0) continue;
-    emit(state == criv1::CONTAINER_EXITED ? PlegEventType::kContainerRemoved : PlegEventType::kContainerDied, id);
+    emit(state == criv1::CONTAINER_EXITED ? PlegEventType::kContainerRemoved : PlegEventType::kContainerDied,
+         id);
   }
   if (!any && before.sandboxes != after.sandboxes) emit(PlegEventType::kSandboxChanged, "");
 }
@@ -280,7 +285,8 @@ Task<void> Pleg::EventLoop() {
 
 absl::Status Pleg::Healthy() const {
   absl::Duration ago = env_.clock().Monotonic() - last_relist_;
-  absl::Duration bound = options_.unhealthy_after + (events_working_ ? options_.relist_period_with_events : absl::ZeroDuration());
+  absl::Duration bound = options_.unhealthy_after +
+                         (events_working_ ? options_.relist_period_with_events : absl::ZeroDuration());
   if (!relisted_) return absl::UnavailableError("pleg has yet to be successful");
   if (ago > bound) {
     return absl::UnavailableError(StrCat("pleg was last seen active ", absl::FormatDuration(ago),

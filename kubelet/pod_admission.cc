@@ -45,7 +45,9 @@ bool SysctlAllowed(const std::string& name, const KubeletOptions& options) {
   }
   for (const std::string& pattern : options.allowed_unsafe_sysctls) {
     if (pattern == name) return true;
-    if (!pattern.empty() && pattern.back() == '*' && name.rfind(pattern.substr(0, pattern.size() - 1), 0) == 0) return true;
+    if (!pattern.empty() && pattern.back() == '*' &&
+        name.rfind(pattern.substr(0, pattern.size() - 1), 0) == 0)
+      return true;
   }
   return false;
 }
@@ -54,7 +56,8 @@ void CheckContainer(const corev1::Container& c, const std::string& path, std::ve
   if (c.volume_devices_size() > 0) out.push_back(path + ".volumeDevices");
   if (c.resources().claims_size() > 0) out.push_back(path + ".resources.claims");
   for (int i = 0; i < c.env_size(); ++i) {
-    if (c.env(i).value_from().has_file_key_ref()) out.push_back(StrCat(path, ".env[", i, "].valueFrom.fileKeyRef"));
+    if (c.env(i).value_from().has_file_key_ref())
+      out.push_back(StrCat(path, ".env[", i, "].valueFrom.fileKeyRef"));
   }
   for (int i = 0; i < c.volume_mounts_size(); ++i) {
     if (c.volume_mounts(i).bind_mount_options_size() > 0) {
@@ -62,7 +65,8 @@ void CheckContainer(const corev1::Container& c, const std::string& path, std::ve
     }
   }
   for (const auto& rule : c.restart_policy_rules()) {
-    if (rule.action() != "Restart") out.push_back(StrCat(path, ".restartPolicyRules.action: ", rule.action()));
+    if (rule.action() != "Restart")
+      out.push_back(StrCat(path, ".restartPolicyRules.action: ", rule.action()));
   }
   if (c.security_context().has_windows_options()) out.push_back(path + ".securityContext.windowsOptions");
 }
@@ -74,9 +78,11 @@ std::vector<std::string> UnsupportedFields(const corev1::Pod& pod) {
   const auto& spec = pod.spec();
   if (spec.resource_claims_size() > 0) out.push_back("spec.resourceClaims");
   if (spec.has_host_users() && !spec.host_users()) out.push_back("spec.hostUsers: false");
-  if (spec.has_os() && spec.os().name() != "linux" && !spec.os().name().empty()) out.push_back("spec.os.name");
+  if (spec.has_os() && spec.os().name() != "linux" && !spec.os().name().empty())
+    out.push_back("spec.os.name");
   if (spec.security_context().has_windows_options()) out.push_back("spec.securityContext.windowsOptions");
-  for (int i = 0; i < spec.containers_size(); ++i) CheckContainer(spec.containers(i), StrCat("spec.containers[", i, "]"), out);
+  for (int i = 0; i < spec.containers_size(); ++i)
+    CheckContainer(spec.containers(i), StrCat("spec.containers[", i, "]"), out);
   for (int i = 0; i < spec.init_containers_size(); ++i) {
     CheckContainer(spec.init_containers(i), StrCat("spec.initContainers[", i, "]"), out);
   }
@@ -105,28 +111,33 @@ bool MatchesNode(const corev1::Pod& pod, const corev1::Node& node) {
   });
 }
 
-std::optional<Rejection> AdmitPod(const corev1::Pod& pod, const AdmissionInputs& in, const KubeletOptions& options) {
+std::optional<Rejection> AdmitPod(const corev1::Pod& pod, const AdmissionInputs& in,
+                                  const KubeletOptions& options) {
   std::vector<std::string> unsupported = UnsupportedFields(pod);
   if (!unsupported.empty()) {
-    return Rejection{"UnsupportedFields",
-                     StrCat("Pod sets fields this kubelet does not implement: ", absl::StrJoin(unsupported, ", "))};
+    return Rejection{"UnsupportedFields", StrCat("Pod sets fields this kubelet does not implement: ",
+                                                 absl::StrJoin(unsupported, ", "))};
   }
-  const bool critical = IsStaticPod(pod) || (pod.spec().has_priority() && pod.spec().priority() >= 2'000'000'000);
+  const bool critical =
+      IsStaticPod(pod) || (pod.spec().has_priority() && pod.spec().priority() >= 2'000'000'000);
   if (!critical && (in.disk_pressure || (in.memory_pressure && ComputeQos(pod) == QosClass::kBestEffort))) {
-    return Rejection{"Evicted", StrCat("The node had condition: [", in.disk_pressure ? "DiskPressure" : "MemoryPressure",
-                                       "]. ")};
+    return Rejection{"Evicted", StrCat("The node had condition: [",
+                                       in.disk_pressure ? "DiskPressure" : "MemoryPressure", "]. ")};
   }
   for (const auto& sysctl : pod.spec().security_context().sysctls()) {
     if (!SysctlAllowed(sysctl.name(), options)) {
-      return Rejection{"SysctlForbidden", StrCat("forbidden sysctl: \"", sysctl.name(), "\" not allowlisted")};
+      return Rejection{"SysctlForbidden",
+                       StrCat("forbidden sysctl: \"", sysctl.name(), "\" not allowlisted")};
     }
     if (pod.spec().host_network() && sysctl.name().rfind("net.", 0) == 0) {
-      return Rejection{"SysctlForbidden", StrCat("forbidden sysctl: \"", sysctl.name(), "\" not allowed with host net enabled")};
+      return Rejection{"SysctlForbidden",
+                       StrCat("forbidden sysctl: \"", sysctl.name(), "\" not allowed with host net enabled")};
     }
   }
   if (in.node != nullptr && !IsStaticPod(pod) && !MatchesNode(pod, *in.node)) {
-    return Rejection{"NodeAffinity", "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node "
-                                     "affinity/selector"};
+    return Rejection{"NodeAffinity",
+                     "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node "
+                     "affinity/selector"};
   }
   ResourceList used;
   int64_t count = 0;
@@ -136,8 +147,9 @@ std::optional<Rejection> AdmitPod(const corev1::Pod& pod, const AdmissionInputs&
     for (const auto& [name, quantity] : PodRequests(*other)) used[name].Add(quantity);
   }
   if (auto it = in.allocatable.find("pods"); it != in.allocatable.end() && count + 1 > it->second.Value()) {
-    return Rejection{"OutOfpods", StrCat("Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: ",
-                                         count, ", capacity: ", it->second.Value())};
+    return Rejection{"OutOfpods",
+                     StrCat("Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: ",
+                            count, ", capacity: ", it->second.Value())};
   }
   for (const auto& [name, request] : PodRequests(pod)) {
     if (request.Sign() <= 0) continue;
@@ -149,9 +161,9 @@ std::optional<Rejection> AdmitPod(const corev1::Pod& pod, const AdmissionInputs&
     if (total > it->second) {
       const bool cpu = name == "cpu";
       auto amount = [&](const api::Quantity& q) { return cpu ? q.MilliValue() : q.Value(); };
-      return Rejection{"OutOf" + name,
-                       StrCat("Pod was rejected: Node didn't have enough resource: ", name, ", requested: ",
-                              amount(request), ", used: ", amount(used[name]), ", capacity: ", amount(it->second))};
+      return Rejection{"OutOf" + name, StrCat("Pod was rejected: Node didn't have enough resource: ", name,
+                                              ", requested: ", amount(request), ", used: ",
+                                              amount(used[name]), ", capacity: ", amount(it->second))};
     }
   }
   return std::nullopt;

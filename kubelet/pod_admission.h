@@ -13,7 +13,7 @@
 namespace keelson::kubelet {
 
 struct Rejection {
-  std::string reason;   // NodeAffinity, OutOfcpu, OutOfpods, UnsupportedFields, SysctlForbidden, ...
+  std::string reason;  // NodeAffinity, OutOfcpu, OutOfpods, UnsupportedFields, SysctlForbidden, ...
   std::string message;
 };
 
@@ -25,7 +25,8 @@ struct AdmissionInputs {
   std::vector<PodPtr> others;  // active pods already taken
 };
 
-std::optional<Rejection> AdmitPod(const corev1::Pod& pod, const AdmissionInputs& inputs, const KubeletOptions& options);
+std::optional<Rejection> AdmitPod(const corev1::Pod& pod, const AdmissionInputs& inputs,
+                                  const KubeletOptions& options);
 
 // Fields that are set and that this kubelet does not implement, by JSON path ("spec.resourceClaims").
 std::vector<std::string> UnsupportedFields(const corev1::Pod& pod);

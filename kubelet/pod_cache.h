@@ -1,5 +1,5 @@
-// PodCache: the newest RuntimePodStatus of each pod, with a way to wait for one newer than a moment. Filled by the
-// PLEG. Moments are marks of a counter, not times: two things at one clock tick still have an order.
+// PodCache: the newest RuntimePodStatus of each pod, with a way to wait for one newer than a moment. Filled
+// by the PLEG. Moments are marks of a counter, not times: two things at one clock tick still have an order.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -22,8 +22,8 @@ class PodCache {
 
   // The last known status; an empty one for an unknown pod.
   absl::StatusOr<RuntimePodStatusPtr> Get(const std::string& uid) const;
-  // Waits until what is known of the pod was asked of the runtime after `mark`. A pod the runtime does not have is an
-  // empty status, known as soon as a full relist began after `mark`.
+  // Waits until what is known of the pod was asked of the runtime after `mark`. A pod the runtime does not
+  // have is an empty status, known as soon as a full relist began after `mark`.
   Task<absl::StatusOr<RuntimePodStatusPtr>> GetNewerThan(std::string uid, uint64_t mark);
 
   // `mark` was taken before the runtime was asked. Older than what is there: ignored.

@@ -8,11 +8,11 @@
 namespace keelson::kubelet {
 namespace {
 
-constexpr size_t kMaxNameservers = 3;           // resolver(3) MAXNS
+constexpr size_t kMaxNameservers = 3;  // resolver(3) MAXNS
 constexpr size_t kMaxSearches = 32;
 constexpr size_t kMaxSearchChars = 2048;
-constexpr size_t kMaxHostnameBytes = 63;        // of one label
-constexpr size_t kMaxFqdnHostnameBytes = 64;    // what the kernel takes
+constexpr size_t kMaxHostnameBytes = 63;      // of one label
+constexpr size_t kMaxFqdnHostnameBytes = 64;  // what the kernel takes
 
 void AddUnique(std::vector<std::string>& list, const std::string& item) {
   if (std::find(list.begin(), list.end(), item) == list.end()) list.push_back(item);
@@ -34,9 +34,10 @@ void SetOption(std::vector<std::string>& options, const std::string& option) {
 void ApplyLimits(ResolvConf& conf, std::vector<std::string>& warnings) {
   if (conf.servers.size() > kMaxNameservers) {
     conf.servers.resize(kMaxNameservers);
-    warnings.push_back(StrCat("Nameserver limits were exceeded, some nameservers have been omitted, the applied "
-                              "nameserver line is: ",
-                              absl::StrJoin(conf.servers, " ")));
+    warnings.push_back(
+        StrCat("Nameserver limits were exceeded, some nameservers have been omitted, the applied "
+               "nameserver line is: ",
+               absl::StrJoin(conf.servers, " ")));
   }
   bool cut = conf.searches.size() > kMaxSearches;
   if (cut) conf.searches.resize(kMaxSearches);
@@ -45,9 +46,10 @@ void ApplyLimits(ResolvConf& conf, std::vector<std::string>& warnings) {
     cut = true;
   }
   if (cut) {
-    warnings.push_back(StrCat("Search Line limits were exceeded, some search paths have been omitted, the applied "
-                              "search line is: ",
-                              absl::StrJoin(conf.searches, " ")));
+    warnings.push_back(
+        StrCat("Search Line limits were exceeded, some search paths have been omitted, the applied "
+               "search line is: ",
+               absl::StrJoin(conf.searches, " ")));
   }
 }
 
@@ -78,10 +80,12 @@ ResolvConf ParseResolvConf(std::string_view text) {
 absl::StatusOr<criv1::DNSConfig> MakeDnsConfig(const corev1::Pod& pod, DnsInputs& in) {
   std::string policy = pod.spec().dns_policy().empty() ? "ClusterFirst" : pod.spec().dns_policy();
   ResolvConf conf;
-  bool cluster = policy == "ClusterFirstWithHostNet" || (policy == "ClusterFirst" && !pod.spec().host_network());
+  bool cluster =
+      policy == "ClusterFirstWithHostNet" || (policy == "ClusterFirst" && !pod.spec().host_network());
   if (cluster && in.cluster_dns.empty()) {
-    in.warnings.push_back(StrCat("kubelet does not have ClusterDNS IP configured and cannot create Pod using \"",
-                                 policy, "\" policy. Falling back to \"Default\" policy."));
+    in.warnings.push_back(
+        StrCat("kubelet does not have ClusterDNS IP configured and cannot create Pod using \"", policy,
+               "\" policy. Falling back to \"Default\" policy."));
     cluster = false;
   }
   if (cluster) {
@@ -104,7 +108,8 @@ absl::StatusOr<criv1::DNSConfig> MakeDnsConfig(const corev1::Pod& pod, DnsInputs
     for (const std::string& s : own.nameservers()) AddUnique(conf.servers, s);
     for (const std::string& s : own.searches()) AddUnique(conf.searches, s);
     for (const auto& o : own.options()) {
-      SetOption(conf.options, o.has_value() && !o.value().empty() ? StrCat(o.name(), ":", o.value()) : o.name());
+      SetOption(conf.options,
+                o.has_value() && !o.value().empty() ? StrCat(o.name(), ":", o.value()) : o.name());
     }
   }
   ApplyLimits(conf, in.warnings);
@@ -129,7 +134,8 @@ absl::StatusOr<PodHostname> MakeHostname(const corev1::Pod& pod, std::string_vie
   out.hostname = pod.spec().hostname().empty() ? pod.metadata().name() : pod.spec().hostname();
   if (out.hostname.size() > kMaxHostnameBytes) {
     out.hostname.resize(kMaxHostnameBytes);
-    while (!out.hostname.empty() && (out.hostname.back() == '-' || out.hostname.back() == '.')) out.hostname.pop_back();
+    while (!out.hostname.empty() && (out.hostname.back() == '-' || out.hostname.back() == '.'))
+      out.hostname.pop_back();
   }
   if (!pod.spec().subdomain().empty()) {
     out.fqdn = StrCat(out.hostname, ".", pod.spec().subdomain(), ".", pod.metadata().namespace_(), ".svc.",
@@ -146,8 +152,8 @@ absl::StatusOr<PodHostname> MakeHostname(const corev1::Pod& pod, std::string_vie
   return out;
 }
 
-std::string MakeHostsFile(const corev1::Pod& pod, const std::vector<std::string>& pod_ips, const PodHostname& name,
-                          std::string_view host_file) {
+std::string MakeHostsFile(const corev1::Pod& pod, const std::vector<std::string>& pod_ips,
+                          const PodHostname& name, std::string_view host_file) {
   std::string out;
   if (pod.spec().host_network()) {
     out = StrCat("# Kubernetes-managed hosts file (host network).\n", host_file);
@@ -182,7 +188,9 @@ std::vector<criv1::PortMapping> MakePortMappings(const corev1::Pod& pod) {
       m.set_container_port(port.container_port());
       m.set_host_port(port.host_port());
       m.set_host_ip(port.host_ip());
-      m.set_protocol(port.protocol() == "UDP" ? criv1::UDP : port.protocol() == "SCTP" ? criv1::SCTP : criv1::TCP);
+      m.set_protocol(port.protocol() == "UDP"    ? criv1::UDP
+                     : port.protocol() == "SCTP" ? criv1::SCTP
+                                                 : criv1::TCP);
     }
   };
   for (const auto& c : pod.spec().containers()) add(c);

@@ -1,4 +1,5 @@
-// Names and name resolution of a pod: hostname, DNS configuration, the managed /etc/hosts. Pure text in, text out.
+// Names and name resolution of a pod: hostname, DNS configuration, the managed /etc/hosts. Pure text in, text
+// out.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -23,7 +24,8 @@ struct DnsInputs {
   ResolvConf host;
   std::vector<std::string> warnings;  // filled: to be said as event (DNSConfigForming, MissingClusterDNS)
 };
-// By dnsPolicy (ClusterFirst, ClusterFirstWithHostNet, Default, None) and dnsConfig. InvalidArgument: unknown policy.
+// By dnsPolicy (ClusterFirst, ClusterFirstWithHostNet, Default, None) and dnsConfig. InvalidArgument: unknown
+// policy.
 absl::StatusOr<criv1::DNSConfig> MakeDnsConfig(const corev1::Pod& pod, DnsInputs& inputs);
 
 struct PodHostname {
@@ -35,8 +37,8 @@ absl::StatusOr<PodHostname> MakeHostname(const corev1::Pod& pod, std::string_vie
                                          std::string_view cluster_domain);
 
 // Text of /etc/hosts. `host_file` is the host's own, used with host network.
-std::string MakeHostsFile(const corev1::Pod& pod, const std::vector<std::string>& pod_ips, const PodHostname& name,
-                          std::string_view host_file);
+std::string MakeHostsFile(const corev1::Pod& pod, const std::vector<std::string>& pod_ips,
+                          const PodHostname& name, std::string_view host_file);
 
 // spec.containers[].ports with a hostPort, and nothing else.
 std::vector<criv1::PortMapping> MakePortMappings(const corev1::Pod& pod);

@@ -115,7 +115,9 @@ class PolledSource : public PodSource {
 class FilePodSource : public PolledSource {
  public:
   FilePodSource(Env& env, std::string path, std::string node_name, absl::Duration period, PodChange on_change)
-      : PolledSource(env, period, std::move(on_change)), path_(std::move(path)), node_name_(std::move(node_name)) {}
+      : PolledSource(env, period, std::move(on_change)),
+        path_(std::move(path)),
+        node_name_(std::move(node_name)) {}
 
  protected:
   Task<absl::StatusOr<std::vector<corev1::Pod>>> Read() override {
@@ -163,7 +165,9 @@ class FilePodSource : public PolledSource {
 class UrlPodSource : public PolledSource {
  public:
   UrlPodSource(Env& env, std::string url, std::string node_name, absl::Duration period, PodChange on_change)
-      : PolledSource(env, period, std::move(on_change)), url_(std::move(url)), node_name_(std::move(node_name)) {
+      : PolledSource(env, period, std::move(on_change)),
+        url_(std::move(url)),
+        node_name_(std::move(node_name)) {
     net::HttpClientOptions options;
     options.max_body_bytes = kMaxManifestBytes;
     http_ = std::make_unique<net::HttpClient>(&env, options);
@@ -201,14 +205,16 @@ std::unique_ptr<PodSource> NewApiPodSource(Env& env, client::ApiClient& client, 
   return std::make_unique<ApiPodSource>(env, client, std::move(node_name), std::move(on_change));
 }
 
-std::unique_ptr<PodSource> NewFilePodSource(Env& env, std::string path, std::string node_name, absl::Duration period,
-                                            PodChange on_change) {
-  return std::make_unique<FilePodSource>(env, std::move(path), std::move(node_name), period, std::move(on_change));
+std::unique_ptr<PodSource> NewFilePodSource(Env& env, std::string path, std::string node_name,
+                                            absl::Duration period, PodChange on_change) {
+  return std::make_unique<FilePodSource>(env, std::move(path), std::move(node_name), period,
+                                         std::move(on_change));
 }
 
-std::unique_ptr<PodSource> NewUrlPodSource(Env& env, std::string url, std::string node_name, absl::Duration period,
-                                           PodChange on_change) {
-  return std::make_unique<UrlPodSource>(env, std::move(url), std::move(node_name), period, std::move(on_change));
+std::unique_ptr<PodSource> NewUrlPodSource(Env& env, std::string url, std::string node_name,
+                                           absl::Duration period, PodChange on_change) {
+  return std::make_unique<UrlPodSource>(env, std::move(url), std::move(node_name), period,
+                                        std::move(on_change));
 }
 
 absl::StatusOr<std::vector<corev1::Pod>> DecodeStaticPods(std::string_view text, const std::string& node_name,
@@ -230,7 +236,8 @@ absl::StatusOr<std::vector<corev1::Pod>> DecodeStaticPods(std::string_view text,
   }
   for (corev1::Pod& pod : pods) {
     auto& meta = *pod.mutable_metadata();
-    if (meta.name().empty()) return absl::InvalidArgumentError(StrCat(where, ": metadata.name: Required value"));
+    if (meta.name().empty())
+      return absl::InvalidArgumentError(StrCat(where, ": metadata.name: Required value"));
     pod.clear_status();
     api::SetDefaults(&pod);
     std::string hash = ContentHash(StrCat(node_name, "\n", where, "\n", api::EncodeJson(pod)));
@@ -250,7 +257,8 @@ absl::StatusOr<std::vector<corev1::Pod>> DecodeStaticPods(std::string_view text,
   return pods;
 }
 
-corev1::Pod MakeMirrorPod(const corev1::Pod& static_pod, const std::string& node_name, const std::string& node_uid) {
+corev1::Pod MakeMirrorPod(const corev1::Pod& static_pod, const std::string& node_name,
+                          const std::string& node_uid) {
   corev1::Pod out = static_pod;
   auto& meta = *out.mutable_metadata();
   auto it = meta.annotations().find(kAnnotationConfigHash);

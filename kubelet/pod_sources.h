@@ -1,5 +1,5 @@
-// Where pods come from: the API server (an informer on this node's pods), a folder of manifests, a URL. Each reports
-// adds, updates and removes by UID; the kubelet merges them.
+// Where pods come from: the API server (an informer on this node's pods), a folder of manifests, a URL. Each
+// reports adds, updates and removes by UID; the kubelet merges them.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -33,21 +33,22 @@ class PodSource {
 
 std::unique_ptr<PodSource> NewApiPodSource(Env& env, client::ApiClient& client, std::string node_name,
                                            PodChange on_change);
-// `path`: a folder (its *.yaml, *.yml, *.json and other files not starting with a dot) or one file, looked at every
-// `period`. A file that cannot be read as pods is logged by name and skipped; its former pods stay.
-std::unique_ptr<PodSource> NewFilePodSource(Env& env, std::string path, std::string node_name, absl::Duration period,
-                                            PodChange on_change);
+// `path`: a folder (its *.yaml, *.yml, *.json and other files not starting with a dot) or one file, looked at
+// every `period`. A file that cannot be read as pods is logged by name and skipped; its former pods stay.
+std::unique_ptr<PodSource> NewFilePodSource(Env& env, std::string path, std::string node_name,
+                                            absl::Duration period, PodChange on_change);
 // A manifest or a PodList behind a URL.
-std::unique_ptr<PodSource> NewUrlPodSource(Env& env, std::string url, std::string node_name, absl::Duration period,
-                                           PodChange on_change);
+std::unique_ptr<PodSource> NewUrlPodSource(Env& env, std::string url, std::string node_name,
+                                           absl::Duration period, PodChange on_change);
 
-// The pods of one manifest text as static pods of this node: name with the node's appended, UID from the content,
-// config annotations, a NoExecute toleration, defaults. InvalidArgument names document and field.
+// The pods of one manifest text as static pods of this node: name with the node's appended, UID from the
+// content, config annotations, a NoExecute toleration, defaults. InvalidArgument names document and field.
 absl::StatusOr<std::vector<corev1::Pod>> DecodeStaticPods(std::string_view text, const std::string& node_name,
                                                           std::string_view source, std::string_view where,
                                                           absl::Time now);
 
 // The API's reflection of a static pod.
-corev1::Pod MakeMirrorPod(const corev1::Pod& static_pod, const std::string& node_name, const std::string& node_uid);
+corev1::Pod MakeMirrorPod(const corev1::Pod& static_pod, const std::string& node_name,
+                          const std::string& node_uid);
 
 }  // namespace keelson::kubelet

@@ -11,18 +11,19 @@ struct PodWorkers::Worker {
   explicit Worker(Executor executor) : step_scope(std::make_unique<Scope>(std::move(executor))) {}
 
   std::string uid, full_name;
-  PodPtr pod;                      // the newest
+  PodPtr pod;  // the newest
   State state = State::kSyncing;
   KillRequest kill;
   std::optional<int64_t> effective_grace_s;
   bool orphan = false;
-  bool started = false;            // its coroutine exists
-  bool dirty = false;              // an update the coroutine has not taken yet
-  bool refresh = false;            // the last step changed the runtime
-  bool cancelled = false;          // the running step was cut short by a more urgent order
-  bool finished = false;           // terminated and cleaned up; the coroutine has ended
+  bool started = false;    // its coroutine exists
+  bool dirty = false;      // an update the coroutine has not taken yet
+  bool refresh = false;    // the last step changed the runtime
+  bool cancelled = false;  // the running step was cut short by a more urgent order
+  bool finished = false;   // terminated and cleaned up; the coroutine has ended
   int failures = 0;
-  std::unique_ptr<Scope> step_scope;  // of the running step, cancellable on its own; Stop() closes it at the end
+  std::unique_ptr<Scope>
+      step_scope;  // of the running step, cancellable on its own; Stop() closes it at the end
   WaitList wake;
   AsyncEvent step_done;
   // Result of the step.
@@ -55,7 +56,8 @@ void PodWorkers::UpdatePod(PodPtr pod) {
     StartTerminating(*worker);
   } else if (worker->state == State::kTerminating && IsDeleting(*pod)) {
     // The API may shorten the grace period of a deletion under way.
-    int64_t grace_s = EffectiveGracePeriodS(*pod, worker->kill.grace_period_s ? &*worker->kill.grace_period_s : nullptr);
+    int64_t grace_s =
+        EffectiveGracePeriodS(*pod, worker->kill.grace_period_s ? &*worker->kill.grace_period_s : nullptr);
     if (worker->effective_grace_s && grace_s < *worker->effective_grace_s) StartTerminating(*worker);
   }
   MaybeStart(worker);

@@ -1,8 +1,10 @@
-// PodWorkers: one sequential coroutine per pod UID; the latest update wins; never two at once (DESIGN.md 4.3).
+// PodWorkers: one sequential coroutine per pod UID; the latest update wins; never two at once
+// (DESIGN.md 4.3).
 //
 // A pod moves syncing -> terminating -> terminated and never back (KEP-1440 wording as upstream):
 //   syncing      containers are started and kept running;
-//   terminating  something asked for the end (deletion, eviction, a terminal phase): containers are stopped, no new
+//   terminating  something asked for the end (deletion, eviction, a terminal phase): containers are stopped,
+//   no new
 //                start; a shorter grace period may still arrive and takes effect at once;
 //   terminated   nothing runs; volumes, cgroup and status are cleaned up; then the worker has nothing to do.
 // The acting is PodSyncer's; this class only decides who acts when.
@@ -29,14 +31,14 @@ namespace keelson::kubelet {
 
 // Why and how a pod is to end, beyond what the pod object itself says.
 struct KillRequest {
-  std::optional<int64_t> grace_period_s;                      // overrides the pod's
-  std::function<void(corev1::PodStatus*)> status_change;      // reason and phase of an eviction
+  std::optional<int64_t> grace_period_s;                  // overrides the pod's
+  std::function<void(corev1::PodStatus*)> status_change;  // reason and phase of an eviction
 };
 
 struct SyncResult {
-  bool acted = false;        // the runtime was changed: the next step follows at once
-  bool fresh = false;        // what changed is in the cache already; else the next step looks at the runtime anew
-  bool terminal = false;     // the pod has reached Succeeded or Failed: terminate it
+  bool acted = false;  // the runtime was changed: the next step follows at once
+  bool fresh = false;  // what changed is in the cache already; else the next step looks at the runtime anew
+  bool terminal = false;                      // the pod has reached Succeeded or Failed: terminate it
   std::optional<absl::Duration> retry_after;  // sooner than the periodic sync (a back-off that ends then)
 };
 
@@ -45,7 +47,8 @@ class PodSyncer {
   virtual ~PodSyncer() = default;
   // One step towards the pod's spec. May be cancelled at any wait.
   virtual Task<absl::StatusOr<SyncResult>> SyncPod(PodPtr pod, bool refresh) = 0;
-  // Stops everything of the pod. OK: nothing runs any more. `pod` may be a stub made of runtime labels (orphans).
+  // Stops everything of the pod. OK: nothing runs any more. `pod` may be a stub made of runtime labels
+  // (orphans).
   virtual Task<absl::Status> SyncTerminatingPod(PodPtr pod, KillRequest kill) = 0;
   // Cleans up after it. OK: nothing of the pod is left but its status and dead containers.
   virtual Task<absl::Status> SyncTerminatedPod(PodPtr pod) = 0;
@@ -74,7 +77,8 @@ class PodWorkers {
   void KillOrphan(PodPtr stub);
   // Wakes the pod's worker; unknown UIDs are ignored.
   void Poke(const std::string& uid);
-  // Forgets terminated workers whose UID is not in `wanted`; terminates others not wanted. Returns what is known.
+  // Forgets terminated workers whose UID is not in `wanted`; terminates others not wanted. Returns what is
+  // known.
   std::map<std::string, State> SyncKnownPods(const std::set<std::string>& wanted);
 
   bool Known(const std::string& uid) const { return workers_.count(uid) > 0; }

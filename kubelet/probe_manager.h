@@ -1,5 +1,6 @@
-// ProbeManager: runs startup, readiness and liveness probes and keeps the last verdict of each. Implementation:
-// kubelet/probes. What verdicts mean for a pod's status and for restarts is decided by the kubelet's pure functions.
+// ProbeManager: runs startup, readiness and liveness probes and keeps the last verdict of each.
+// Implementation: kubelet/probes. What verdicts mean for a pod's status and for restarts is decided by the
+// kubelet's pure functions.
 #pragma once
 
 #include <functional>
@@ -35,23 +36,25 @@ class ProbeManager {
  public:
   virtual ~ProbeManager() = default;
 
-  // Where targets are looked up. The kubelet sets it once, before set_listener; it outlives the last RemovePod.
+  // Where targets are looked up. The kubelet sets it once, before set_listener; it outlives the last
+  // RemovePod.
   virtual void set_status_provider(const PodStatusProvider* provider) = 0;
 
   // Called on the loop, never inside AddPod/RemovePod. The kubelet sets it once before the first AddPod.
   virtual void set_listener(std::function<void(const ProbeEvent&)> listener) = 0;
 
   // Starts workers for every probe of the pod's containers and sidecars; known pods are left as they are.
-  // pod->status() is what the API last knew: for a container in it with ready/started true whose containerID is the
-  // one that runs now, that verdict is carried over as the initial one, so that a restart of the kubelet flips
-  // nothing. Without such memory: readiness kFailure, liveness kSuccess, startup kUnknown until the first verdict.
+  // pod->status() is what the API last knew: for a container in it with ready/started true whose containerID
+  // is the one that runs now, that verdict is carried over as the initial one, so that a restart of the
+  // kubelet flips nothing. Without such memory: readiness kFailure, liveness kSuccess, startup kUnknown until
+  // the first verdict.
   virtual void AddPod(const PodPtr& pod) = 0;
   // The pod is terminating: no more liveness and startup probes; readiness goes on.
   virtual void StopLivenessAndStartup(const std::string& uid) = 0;
   virtual void RemovePod(const std::string& uid) = 0;
 
-  // Last verdict for a container by runtime ID (without "type://"). kUnknown when there is no probe of that kind, or
-  // no verdict yet.
+  // Last verdict for a container by runtime ID (without "type://"). kUnknown when there is no probe of that
+  // kind, or no verdict yet.
   virtual ProbeResult Get(ProbeKind kind, std::string_view container_id) const = 0;
 };
 

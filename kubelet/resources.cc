@@ -107,9 +107,12 @@ ResourceList PodRequests(const corev1::Pod& pod) {
 }
 
 ResourceList PodLimits(const corev1::Pod& pod) {
-  ResourceList out = Aggregate(pod, [](const corev1::Container& c) { return ToList(c.resources().limits()); });
+  ResourceList out =
+      Aggregate(pod, [](const corev1::Container& c) { return ToList(c.resources().limits()); });
   for (const char* name : {"cpu", "memory"}) {
-    auto unbounded = [&](const corev1::Container& c) { return GetQuantity(c.resources().limits(), name).IsZero(); };
+    auto unbounded = [&](const corev1::Container& c) {
+      return GetQuantity(c.resources().limits(), name).IsZero();
+    };
     const auto& spec = pod.spec();
     if (std::any_of(spec.containers().begin(), spec.containers().end(), unbounded)) out.erase(name);
   }
@@ -133,7 +136,8 @@ int64_t MilliCpuToQuota(int64_t milli_cpu, int64_t period_us) {
   return std::max(milli_cpu * period_us / 1000, kMinQuotaUs);
 }
 
-int64_t OomScoreAdj(const corev1::Pod& pod, const corev1::Container& container, int64_t memory_capacity_bytes) {
+int64_t OomScoreAdj(const corev1::Pod& pod, const corev1::Container& container,
+                    int64_t memory_capacity_bytes) {
   if (pod.spec().has_priority() && pod.spec().priority() >= kSystemCriticalPriority) return -997;
   switch (ComputeQos(pod)) {
     case QosClass::kGuaranteed:
@@ -151,7 +155,8 @@ int64_t OomScoreAdj(const corev1::Pod& pod, const corev1::Container& container, 
   return std::clamp<int64_t>(adjust, 3, 999);
 }
 
-criv1::LinuxContainerResources ContainerLinuxResources(const corev1::Pod& pod, const corev1::Container& container,
+criv1::LinuxContainerResources ContainerLinuxResources(const corev1::Pod& pod,
+                                                       const corev1::Container& container,
                                                        const ResourceOptions& options) {
   criv1::LinuxContainerResources out;
   const auto& r = container.resources();
@@ -210,11 +215,13 @@ std::string PodCgroupParent(const corev1::Pod& pod, std::string_view root, bool 
   }
   if (systemd) {
     std::string uid = absl::StrReplaceAll(PodUid(pod), {{"-", "_"}});
-    std::string prefix = root.empty() ? "" : StrCat(absl::StrReplaceAll(Av(root), {{"-", "_"}, {"/", ""}}), "-");
+    std::string prefix =
+        root.empty() ? "" : StrCat(absl::StrReplaceAll(Av(root), {{"-", "_"}, {"/", ""}}), "-");
     return StrCat(prefix, "kubepods", qos.empty() ? "" : "-", qos, "-pod", uid, ".slice");
   }
   while (!root.empty() && root.front() == '/') root.remove_prefix(1);
-  return StrCat("/", root, root.empty() ? "" : "/", "kubepods", qos.empty() ? "" : "/", qos, "/pod", PodUid(pod));
+  return StrCat("/", root, root.empty() ? "" : "/", "kubepods", qos.empty() ? "" : "/", qos, "/pod",
+                PodUid(pod));
 }
 
 api::Quantity GetQuantity(const QuantityMap& map, const std::string& name) {

@@ -1,7 +1,6 @@
 #include "kubelet/runtime_manager.h"
 
 #include <absl/strings/numbers.h>
-
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,9 +20,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr absl::Duration kMinGrace = absl::Seconds(2);               // left to a container after its hook
-constexpr absl::Duration kConfigErrorRetry = absl::Seconds(5);       // a ConfigMap may appear
-constexpr size_t kMaxTerminationMessageBytes = 4096;                 // upstream: MaxContainerTerminationMessageLength
+constexpr absl::Duration kMinGrace = absl::Seconds(2);          // left to a container after its hook
+constexpr absl::Duration kConfigErrorRetry = absl::Seconds(5);  // a ConfigMap may appear
+constexpr size_t kMaxTerminationMessageBytes = 4096;  // upstream: MaxContainerTerminationMessageLength
 constexpr size_t kMaxTerminationLogTailBytes = 2048;
 constexpr int kMaxTerminationLogLines = 80;
 
@@ -79,10 +78,11 @@ std::string RuntimeManager::PodDir(const std::string& uid) const {
   return StrCat(env_.paths().kubelet_dir, "/pods/", uid);
 }
 
-void RuntimeManager::Event(const corev1::Pod& pod, const char* type, const char* reason, const std::string& message,
-                           const std::string& container) {
+void RuntimeManager::Event(const corev1::Pod& pod, const char* type, const char* reason,
+                           const std::string& message, const std::string& container) {
   if (deps_.events == nullptr) return;
-  deps_.events->Event(pod, type, reason, message, container.empty() ? "" : ContainerFieldPath(pod, container));
+  deps_.events->Event(pod, type, reason, message,
+                      container.empty() ? "" : ContainerFieldPath(pod, container));
 }
 
 ResourceOptions RuntimeManager::Resources(const NodeFacts& facts) const {
@@ -113,8 +113,8 @@ void RuntimeManager::CollectBackoff() {
   deps_.images->CollectBackoff();
 }
 
-void RuntimeManager::Fail(Round& round, const corev1::Container& container, std::string reason, std::string message,
-                          absl::Duration retry_after) {
+void RuntimeManager::Fail(Round& round, const corev1::Container& container, std::string reason,
+                          std::string message, absl::Duration retry_after) {
   const std::string& uid = PodUid(*round.pod);
   round.RetryAfter(retry_after);
   holds_[StrCat(uid, "/", container.name())] = {env_.clock().Now() + retry_after, ContainerHash(container)};
@@ -153,18 +153,19 @@ Task<absl::Status> RuntimeManager::EnsureSandbox(std::shared_ptr<Round> round) {
     if (pod.spec().has_runtime_class_name() && !pod.spec().runtime_class_name().empty()) {
       auto it = options_.runtime_handlers.find(pod.spec().runtime_class_name());
       if (it == options_.runtime_handlers.end()) {
-        co_return absl::NotFoundError(
-            StrCat("failed to get sandbox runtime: no runtime for \"", pod.spec().runtime_class_name(),
-                   "\" is configured"));
+        co_return absl::NotFoundError(StrCat("failed to get sandbox runtime: no runtime for \"",
+                                             pod.spec().runtime_class_name(), "\" is configured"));
       }
       request.set_runtime_handler(it->second);
     }
     round->result.acted = true;
-    CO_ASSIGN_OR_RETURN(criv1::RunPodSandboxResponse response, deps_.runtime->RunPodSandbox(std::move(request)));
+    CO_ASSIGN_OR_RETURN(criv1::RunPodSandboxResponse response,
+                        deps_.runtime->RunPodSandbox(std::move(request)));
     round->sandbox_id = response.pod_sandbox_id();
     criv1::PodSandboxStatusRequest ask;
     ask.set_pod_sandbox_id(round->sandbox_id);
-    CO_ASSIGN_OR_RETURN(criv1::PodSandboxStatusResponse answer, deps_.runtime->PodSandboxStatus(std::move(ask)));
+    CO_ASSIGN_OR_RETURN(criv1::PodSandboxStatusResponse answer,
+                        deps_.runtime->PodSandboxStatus(std::move(ask)));
     round->pod_ips.clear();
     if (!answer.status().network().ip().empty()) round->pod_ips.push_back(answer.status().network().ip());
     for (const auto& ip : answer.status().network().additional_ips()) round->pod_ips.push_back(ip.ip());
@@ -187,7 +188,8 @@ Task<RuntimeSyncResult> RuntimeManager::SyncPod(PodPtr pod, RuntimePodStatusPtr 
     if (actions.create_sandbox && !actions.sandbox_id.empty()) {
       Event(*pod, "Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
     }
-    if (status->AnyContainerRunning() || status->AnySandboxReady() || (actions.create_sandbox && !status->sandboxes.empty())) {
+    if (status->AnyContainerRunning() || status->AnySandboxReady() ||
+        (actions.create_sandbox && !status->sandboxes.empty())) {
       result.acted = true;
       Task<absl::Status> kill = KillPod(pod, status, std::nullopt);
       result.status = co_await std::move(kill);
@@ -225,7 +227,8 @@ Task<RuntimeSyncResult> RuntimeManager::SyncPod(PodPtr pod, RuntimePodStatusPtr 
   absl::Status sandbox = co_await std::move(ensure);
   if (!sandbox.ok()) {
     if (actions.create_sandbox) {
-      Event(*pod, "Warning", "FailedCreatePodSandBox", StrCat("Failed to create pod sandbox: ", Text(sandbox)));
+      Event(*pod, "Warning", "FailedCreatePodSandBox",
+            StrCat("Failed to create pod sandbox: ", Text(sandbox)));
     }
     result.status = Annotate(sandbox, "create sandbox");
     co_return result;
@@ -299,7 +302,8 @@ Task<absl::StatusOr<EnvInputs>> RuntimeManager::GatherEnv(PodPtr pod, corev1::Co
   const std::string ns = pod->metadata().namespace_();
   std::vector<std::string> config_maps(refs.config_maps.begin(), refs.config_maps.end());
   for (const std::string& name : config_maps) {
-    Task<absl::StatusOr<std::shared_ptr<const corev1::ConfigMap>>> task = deps_.objects->GetConfigMap(ns, name);
+    Task<absl::StatusOr<std::shared_ptr<const corev1::ConfigMap>>> task =
+        deps_.objects->GetConfigMap(ns, name);
     absl::StatusOr<std::shared_ptr<const corev1::ConfigMap>> object = co_await std::move(task);
     if (object.ok()) {
       out.config_maps[name] = *object;
@@ -322,7 +326,8 @@ Task<absl::StatusOr<EnvInputs>> RuntimeManager::GatherEnv(PodPtr pod, corev1::Co
 
 Task<absl::StatusOr<criv1::ContainerConfig>> RuntimeManager::MakeConfig(std::shared_ptr<Round> round,
                                                                         corev1::Container container,
-                                                                        EnsuredImage image, std::string target_id) {
+                                                                        EnsuredImage image,
+                                                                        std::string target_id) {
   CO_ASSIGN_OR_RETURN(EnvInputs env_inputs, GatherEnv(round->pod, container));
   env_inputs.service_env =
       ServiceEnvironment(ServicesFor(*round->pod, round->facts.services, options_.master_service_namespace));
@@ -366,8 +371,10 @@ Task<absl::StatusOr<criv1::ContainerConfig>> RuntimeManager::MakeConfig(std::sha
   }
   CO_RETURN_IF_ERROR_SYNC(MakeDirs(PodDir(PodUid(*round->pod)), 0750));
   CO_ASSIGN_OR_RETURN_SYNC(in.hosts_file, WriteHostsFile(*round));
-  CO_ASSIGN_OR_RETURN_SYNC(in.termination_log,
-                           MakeTerminationLog(*round->pod, container, absl::StrCat(absl::Hex(env_.random().Next(), absl::kZeroPad8)).substr(0, 8)));
+  CO_ASSIGN_OR_RETURN_SYNC(
+      in.termination_log,
+      MakeTerminationLog(*round->pod, container,
+                         absl::StrCat(absl::Hex(env_.random().Next(), absl::kZeroPad8)).substr(0, 8)));
   co_return GenerateContainerConfig(*round->pod, container, in);
 }
 
@@ -393,11 +400,13 @@ Task<bool> RuntimeManager::StartContainer(std::shared_ptr<Round> round, corev1::
     if (left > absl::ZeroDuration()) {
       const std::string who = StrCat(container.name(), " in pod ", pod->metadata().name(), "_",
                                      pod->metadata().namespace_(), "(", uid, ")");
-      Event(*pod, "Warning", "BackOff", StrCat("Back-off restarting failed container ", who), container.name());
+      Event(*pod, "Warning", "BackOff", StrCat("Back-off restarting failed container ", who),
+            container.name());
       failures_[uid][container.name()] = {
-          "CrashLoopBackOff", StrCat("back-off ", absl::FormatDuration(backoff_.Get(backoff_key)),
-                                     " restarting failed container=", container.name(), " pod=", pod->metadata().name(),
-                                     "_", pod->metadata().namespace_(), "(", uid, ")")};
+          "CrashLoopBackOff",
+          StrCat("back-off ", absl::FormatDuration(backoff_.Get(backoff_key)),
+                 " restarting failed container=", container.name(), " pod=", pod->metadata().name(), "_",
+                 pod->metadata().namespace_(), "(", uid, ")")};
       round->RetryAfter(left);
       co_return false;
     }
@@ -424,7 +433,8 @@ Task<bool> RuntimeManager::StartContainer(std::shared_ptr<Round> round, corev1::
   create.set_pod_sandbox_id(round->sandbox_id);
   *create.mutable_config() = *config;
   *create.mutable_sandbox_config() = round->sandbox_config;
-  Task<absl::StatusOr<criv1::CreateContainerResponse>> creating = deps_.runtime->CreateContainer(std::move(create));
+  Task<absl::StatusOr<criv1::CreateContainerResponse>> creating =
+      deps_.runtime->CreateContainer(std::move(create));
   absl::StatusOr<criv1::CreateContainerResponse> created = co_await std::move(creating);
   const std::string failure_key = StrCat(key, "/start");
   if (!created.ok()) {
@@ -437,7 +447,8 @@ Task<bool> RuntimeManager::StartContainer(std::shared_ptr<Round> round, corev1::
   Event(*pod, "Normal", "Created", StrCat("Created container: ", container.name()), container.name());
   criv1::StartContainerRequest start;
   start.set_container_id(id);
-  Task<absl::StatusOr<criv1::StartContainerResponse>> starting = deps_.runtime->StartContainer(std::move(start));
+  Task<absl::StatusOr<criv1::StartContainerResponse>> starting =
+      deps_.runtime->StartContainer(std::move(start));
   absl::StatusOr<criv1::StartContainerResponse> started = co_await std::move(starting);
   if (!started.ok()) {
     Event(*pod, "Warning", "Failed", StrCat("Error: ", Text(started.status())), container.name());
@@ -458,10 +469,12 @@ Task<bool> RuntimeManager::StartContainer(std::shared_ptr<Round> round, corev1::
   }
   if (container.lifecycle().has_post_start()) {
     std::string ip = round->pod_ips.empty() ? "" : round->pod_ips.front();
-    Task<absl::Status> hook = hooks_.Run(pod, container, id, container.lifecycle().post_start(), ip, absl::Hours(24));
+    Task<absl::Status> hook =
+        hooks_.Run(pod, container, id, container.lifecycle().post_start(), ip, absl::Hours(24));
     absl::Status hooked = co_await std::move(hook);
     if (!hooked.ok()) {
-      Event(*pod, "Warning", "FailedPostStartHook", StrCat("PostStartHook failed: ", Text(hooked)), container.name());
+      Event(*pod, "Warning", "FailedPostStartHook", StrCat("PostStartHook failed: ", Text(hooked)),
+            container.name());
       auto join = std::make_shared<KillJoin>();
       join->left = 1;
       scope_.Spawn("kill-container",
@@ -504,7 +517,8 @@ Task<void> RuntimeManager::KillOne(PodPtr pod, std::string id, std::string name,
   if (--join->left == 0) join->done.Set();
 }
 
-Task<absl::Status> RuntimeManager::KillPod(PodPtr pod, RuntimePodStatusPtr status, std::optional<int64_t> grace_s) {
+Task<absl::Status> RuntimeManager::KillPod(PodPtr pod, RuntimePodStatusPtr status,
+                                           std::optional<int64_t> grace_s) {
   const absl::Duration began = env_.clock().Monotonic();
   absl::Duration grace = absl::Seconds(EffectiveGracePeriodS(*pod, grace_s ? &*grace_s : nullptr));
   if (grace_s && *grace_s == 0) grace = absl::ZeroDuration();
@@ -548,7 +562,8 @@ Task<absl::Status> RuntimeManager::KillPod(PodPtr pod, RuntimePodStatusPtr statu
   for (const std::string& id : sandboxes) {
     criv1::StopPodSandboxRequest request;
     request.set_pod_sandbox_id(id);
-    Task<absl::StatusOr<criv1::StopPodSandboxResponse>> task = deps_.runtime->StopPodSandbox(std::move(request));
+    Task<absl::StatusOr<criv1::StopPodSandboxResponse>> task =
+        deps_.runtime->StopPodSandbox(std::move(request));
     absl::StatusOr<criv1::StopPodSandboxResponse> response = co_await std::move(task);
     if (!response.ok() && !absl::IsNotFound(response.status())) {
       Event(*pod, "Warning", "FailedKillPod", StrCat("error killing pod: ", Text(response.status())));
@@ -598,7 +613,8 @@ std::string RuntimeManager::ReadTerminationMessage(const criv1::ContainerStatus&
       }
       size_t first = lines.size() > kMaxTerminationLogLines ? lines.size() - kMaxTerminationLogLines : 0;
       for (size_t i = first; i < lines.size(); ++i) StrAppend(&message, lines[i], "\n");
-      if (message.size() > kMaxTerminationLogTailBytes) message.erase(0, message.size() - kMaxTerminationLogTailBytes);
+      if (message.size() > kMaxTerminationLogTailBytes)
+        message.erase(0, message.size() - kMaxTerminationLogTailBytes);
     }
   }
   if (message.empty()) message = status.message();

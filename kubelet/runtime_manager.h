@@ -1,6 +1,6 @@
 // RuntimeManager: carries PodActions out on the CRI. Thin: what to do comes from ComputePodActions, the
-// configurations from GenerateContainerConfig; here are the order of calls, the files a container needs, hooks,
-// back-off and the events people read.
+// configurations from GenerateContainerConfig; here are the order of calls, the files a container needs,
+// hooks, back-off and the events people read.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -45,15 +45,15 @@ struct RuntimeManagerDeps {
   ImageManager* images = nullptr;
   ObjectCache* objects = nullptr;
   VolumeManager* volumes = nullptr;
-  client::EventRecorder* events = nullptr;    // may be null
-  cgroups::QosTree* qos_tree = nullptr;       // null: no pod cgroups are made
+  client::EventRecorder* events = nullptr;  // may be null
+  cgroups::QosTree* qos_tree = nullptr;     // null: no pod cgroups are made
   std::function<NodeFacts()> facts;
 };
 
 struct RuntimeSyncResult {
-  bool acted = false;                                   // some call changed the runtime
-  std::optional<absl::Duration> retry_after;            // soonest time something held back may go on
-  absl::Status status;                                  // of the pod as a whole (sandbox, kill)
+  bool acted = false;                         // some call changed the runtime
+  std::optional<absl::Duration> retry_after;  // soonest time something held back may go on
+  absl::Status status;                        // of the pod as a whole (sandbox, kill)
 };
 
 class RuntimeManager {
@@ -62,10 +62,13 @@ class RuntimeManager {
   RuntimeManager(Env& env, RuntimeManagerDeps deps, const KubeletOptions& options);
   ~RuntimeManager();
 
-  // One round: kills, the sandbox, then what may start now. Containers that failed to start are in Failures().
-  Task<RuntimeSyncResult> SyncPod(PodPtr pod, RuntimePodStatusPtr status, PodActions actions, PodVolumes volumes);
-  // Stops every container (regular ones together, then sidecars in reverse order) and every sandbox. `grace_s`
-  // overrides the pod's. OK when nothing runs. Containers already stopping are stopped again: with less time left.
+  // One round: kills, the sandbox, then what may start now. Containers that failed to start are in
+  // Failures().
+  Task<RuntimeSyncResult> SyncPod(PodPtr pod, RuntimePodStatusPtr status, PodActions actions,
+                                  PodVolumes volumes);
+  // Stops every container (regular ones together, then sidecars in reverse order) and every sandbox.
+  // `grace_s` overrides the pod's. OK when nothing runs. Containers already stopping are stopped again: with
+  // less time left.
   Task<absl::Status> KillPod(PodPtr pod, RuntimePodStatusPtr status, std::optional<int64_t> grace_s);
 
   // Why containers of a pod wait; by name.
@@ -75,7 +78,7 @@ class RuntimeManager {
   void CollectBackoff();
   Task<void> Stop();
 
-  std::string PodDir(const std::string& uid) const;          // <kubelet_dir>/pods/<uid>
+  std::string PodDir(const std::string& uid) const;  // <kubelet_dir>/pods/<uid>
   // Text of a container's termination message, by its annotations: the file, or the log's end after an error.
   std::string ReadTerminationMessage(const criv1::ContainerStatus& status) const;
 
@@ -83,8 +86,9 @@ class RuntimeManager {
   struct Round;  // what one SyncPod shares between its steps
   Task<absl::Status> EnsureSandbox(std::shared_ptr<Round> round);
   Task<bool> StartContainer(std::shared_ptr<Round> round, corev1::Container container, std::string target_id);
-  Task<absl::StatusOr<criv1::ContainerConfig>> MakeConfig(std::shared_ptr<Round> round, corev1::Container container,
-                                                          EnsuredImage image, std::string target_id);
+  Task<absl::StatusOr<criv1::ContainerConfig>> MakeConfig(std::shared_ptr<Round> round,
+                                                          corev1::Container container, EnsuredImage image,
+                                                          std::string target_id);
   Task<absl::StatusOr<EnvInputs>> GatherEnv(PodPtr pod, corev1::Container container);
   Task<void> KillOne(PodPtr pod, std::string id, std::string name, std::string message, absl::Duration grace,
                      bool hook, std::string pod_ip, std::shared_ptr<struct KillJoin> join);

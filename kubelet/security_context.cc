@@ -8,13 +8,16 @@ namespace keelson::kubelet {
 namespace {
 
 // What is hidden in /proc and /sys unless procMount is Unmasked (the usual list of container runtimes).
-constexpr const char* kMaskedPaths[] = {"/proc/asound",     "/proc/acpi",        "/proc/interrupts", "/proc/kcore",
-                                        "/proc/keys",       "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
-                                        "/proc/sched_debug", "/proc/scsi",       "/sys/firmware",    "/sys/devices/virtual/powercap"};
-constexpr const char* kReadonlyPaths[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
+constexpr const char* kMaskedPaths[] = {
+    "/proc/asound",      "/proc/acpi",          "/proc/interrupts", "/proc/kcore",
+    "/proc/keys",        "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
+    "/proc/sched_debug", "/proc/scsi",          "/sys/firmware",    "/sys/devices/virtual/powercap"};
+constexpr const char* kReadonlyPaths[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+                                          "/proc/sysrq-trigger"};
 
 absl::StatusOr<criv1::SecurityProfile> Seccomp(const corev1::SeccompProfile* profile, bool privileged,
-                                               bool seccomp_default, const std::string& dir, std::string_view field) {
+                                               bool seccomp_default, const std::string& dir,
+                                               std::string_view field) {
   criv1::SecurityProfile out;
   out.set_profile_type(criv1::SecurityProfile::Unconfined);
   if (profile == nullptr) {
@@ -77,11 +80,12 @@ absl::Status CheckNonRoot(const corev1::Pod& pod, const corev1::Container& c, co
   const auto& sc = c.security_context();
   bool required = sc.has_run_as_non_root() ? sc.run_as_non_root() : psc.run_as_non_root();
   if (!required) return absl::OkStatus();
-  std::string who = StrCat("(pod: \"", pod.metadata().name(), "_", pod.metadata().namespace_(), "(", PodUid(pod),
-                           ")\", container: ", c.name(), ")");
+  std::string who = StrCat("(pod: \"", pod.metadata().name(), "_", pod.metadata().namespace_(), "(",
+                           PodUid(pod), ")\", container: ", c.name(), ")");
   if (sc.has_run_as_user() || psc.has_run_as_user()) {
     int64_t uid = sc.has_run_as_user() ? sc.run_as_user() : psc.run_as_user();
-    if (uid == 0) return absl::InvalidArgumentError(StrCat("container's runAsUser breaks non-root policy ", who));
+    if (uid == 0)
+      return absl::InvalidArgumentError(StrCat("container's runAsUser breaks non-root policy ", who));
     return absl::OkStatus();
   }
   if (in.image_uid == 0) {
@@ -104,22 +108,20 @@ criv1::NamespaceOption PodNamespaces(const corev1::Pod& pod) {
   const auto& spec = pod.spec();
   out.set_network(spec.host_network() ? criv1::NODE : criv1::POD);
   out.set_ipc(spec.host_ipc() ? criv1::NODE : criv1::POD);
-  out.set_pid(spec.host_pid()                  ? criv1::NODE
-              : spec.share_process_namespace() ? criv1::POD
-                                               : criv1::CONTAINER);
+  out.set_pid(spec.host_pid() ? criv1::NODE : spec.share_process_namespace() ? criv1::POD : criv1::CONTAINER);
   return out;
 }
 
-absl::StatusOr<criv1::LinuxSandboxSecurityContext> MakeSandboxSecurityContext(const corev1::Pod& pod,
-                                                                              const std::string& seccomp_dir) {
+absl::StatusOr<criv1::LinuxSandboxSecurityContext> MakeSandboxSecurityContext(
+    const corev1::Pod& pod, const std::string& seccomp_dir) {
   criv1::LinuxSandboxSecurityContext out;
   const auto& psc = pod.spec().security_context();
   out.set_privileged(AnyPrivileged(pod));
   *out.mutable_namespace_options() = PodNamespaces(pod);
   // The pause process itself is always confined.
   const corev1::SeccompProfile* profile = psc.has_seccomp_profile() ? &psc.seccomp_profile() : nullptr;
-  ASSIGN_OR_RETURN(*out.mutable_seccomp(),
-                   Seccomp(profile, out.privileged(), true, seccomp_dir, "spec.securityContext.seccompProfile"));
+  ASSIGN_OR_RETURN(*out.mutable_seccomp(), Seccomp(profile, out.privileged(), true, seccomp_dir,
+                                                   "spec.securityContext.seccompProfile"));
   if (psc.has_run_as_user()) out.mutable_run_as_user()->set_value(psc.run_as_user());
   if (psc.has_run_as_group()) out.mutable_run_as_group()->set_value(psc.run_as_group());
   AddPodGroups(pod, out);
@@ -127,9 +129,8 @@ absl::StatusOr<criv1::LinuxSandboxSecurityContext> MakeSandboxSecurityContext(co
   return out;
 }
 
-absl::StatusOr<criv1::LinuxContainerSecurityContext> MakeContainerSecurityContext(const corev1::Pod& pod,
-                                                                                  const corev1::Container& container,
-                                                                                  const ContainerUserInputs& inputs) {
+absl::StatusOr<criv1::LinuxContainerSecurityContext> MakeContainerSecurityContext(
+    const corev1::Pod& pod, const corev1::Container& container, const ContainerUserInputs& inputs) {
   RETURN_IF_ERROR(CheckNonRoot(pod, container, inputs));
   criv1::LinuxContainerSecurityContext out;
   const auto& psc = pod.spec().security_context();
@@ -143,9 +144,8 @@ absl::StatusOr<criv1::LinuxContainerSecurityContext> MakeContainerSecurityContex
   const corev1::SeccompProfile* seccomp = sc.has_seccomp_profile()    ? &sc.seccomp_profile()
                                           : psc.has_seccomp_profile() ? &psc.seccomp_profile()
                                                                       : nullptr;
-  ASSIGN_OR_RETURN(*out.mutable_seccomp(),
-                   Seccomp(seccomp, sc.privileged(), inputs.seccomp_default, inputs.seccomp_dir,
-                           "securityContext.seccompProfile"));
+  ASSIGN_OR_RETURN(*out.mutable_seccomp(), Seccomp(seccomp, sc.privileged(), inputs.seccomp_default,
+                                                   inputs.seccomp_dir, "securityContext.seccompProfile"));
   if (sc.has_app_armor_profile()) {
     SetAppArmor(sc.app_armor_profile(), out);
   } else if (psc.has_app_armor_profile()) {

@@ -19,16 +19,16 @@ absl::StatusOr<criv1::LinuxSandboxSecurityContext> MakeSandboxSecurityContext(co
                                                                               const std::string& seccomp_dir);
 
 struct ContainerUserInputs {
-  int64_t image_uid = -1;      // -1: unknown
-  std::string image_username;  // "" : numeric or none
+  int64_t image_uid = -1;                    // -1: unknown
+  std::string image_username;                // "" : numeric or none
   std::vector<int64_t> supplemental_groups;  // of the volumes
   std::string target_container_id;
   bool seccomp_default = false;
   std::string seccomp_dir = "/var/lib/kubelet/seccomp";
 };
-// runAsNonRoot with a user that is root, or cannot be known not to be, is InvalidArgument in upstream's words.
-absl::StatusOr<criv1::LinuxContainerSecurityContext> MakeContainerSecurityContext(const corev1::Pod& pod,
-                                                                                  const corev1::Container& container,
-                                                                                  const ContainerUserInputs& inputs);
+// runAsNonRoot with a user that is root, or cannot be known not to be, is InvalidArgument in upstream's
+// words.
+absl::StatusOr<criv1::LinuxContainerSecurityContext> MakeContainerSecurityContext(
+    const corev1::Pod& pod, const corev1::Container& container, const ContainerUserInputs& inputs);
 
 }  // namespace keelson::kubelet

@@ -132,7 +132,8 @@ const corev1::PodStatus* StatusManager::GetPodStatus(std::string_view uid) const
 }
 
 bool StatusManager::Settled() const {
-  return std::none_of(entries_.begin(), entries_.end(), [](const auto& e) { return e.second.dirty || e.second.busy; });
+  return std::none_of(entries_.begin(), entries_.end(),
+                      [](const auto& e) { return e.second.dirty || e.second.busy; });
 }
 
 void StatusManager::Kick(const std::string& uid) {
@@ -179,8 +180,8 @@ Task<bool> StatusManager::SyncOnce(std::string uid) {
   const std::string api_uid = PodUid(*api_pod);
   std::string patch = MakeStatusPatch(api_uid, api_pod->status(), it->second.status);
   if (!patch.empty()) {
-    Task<absl::StatusOr<std::shared_ptr<const corev1::Pod>>> task = client_->Patch<corev1::Pod>(
-        ns, name, client::PatchType::kStrategicMerge, patch, "status");
+    Task<absl::StatusOr<std::shared_ptr<const corev1::Pod>>> task =
+        client_->Patch<corev1::Pod>(ns, name, client::PatchType::kStrategicMerge, patch, "status");
     absl::StatusOr<std::shared_ptr<const corev1::Pod>> patched = co_await std::move(task);
     it = entries_.find(uid);
     if (it == entries_.end()) co_return true;
@@ -197,7 +198,8 @@ Task<bool> StatusManager::SyncOnce(std::string uid) {
     if (it->second.api_pod == api_pod && PodUid(**patched) == api_uid) it->second.api_pod = *patched;
   }
   Entry& entry = it->second;
-  if (entry.api_pod == nullptr || !entry.finished || !IsDeleting(*entry.api_pod) || IsMirrorPod(*entry.api_pod)) {
+  if (entry.api_pod == nullptr || !entry.finished || !IsDeleting(*entry.api_pod) ||
+      IsMirrorPod(*entry.api_pod)) {
     co_return true;
   }
   client::DeleteOptions options;

@@ -1,6 +1,7 @@
-// StatusManager: keeps the newest status of each pod and brings it to the API server; deletes the API object of a
-// pod that was asked to go, once nothing of it is left here. Patches are strategic merges of what differs from the
-// API's copy, with the UID as precondition: a pod of the same name created since is never touched.
+// StatusManager: keeps the newest status of each pod and brings it to the API server; deletes the API object
+// of a pod that was asked to go, once nothing of it is left here. Patches are strategic merges of what
+// differs from the API's copy, with the UID as precondition: a pod of the same name created since is never
+// touched.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -23,7 +24,8 @@
 namespace keelson::kubelet {
 
 // Body of the PATCH from `before` (the API's copy) to `after`; "" when they are the same.
-std::string MakeStatusPatch(const std::string& uid, const corev1::PodStatus& before, const corev1::PodStatus& after);
+std::string MakeStatusPatch(const std::string& uid, const corev1::PodStatus& before,
+                            const corev1::PodStatus& after);
 // The same for a NodeStatus; without UID precondition.
 std::string MakeNodeStatusPatch(const corev1::NodeStatus& before, const corev1::NodeStatus& after);
 
@@ -54,8 +56,8 @@ class StatusManager : public PodStatusProvider {
 
  private:
   struct Entry {
-    PodPtr pod;       // as the source has it
-    PodPtr api_pod;   // as the API has it: its name and status; null: unknown or none
+    PodPtr pod;      // as the source has it
+    PodPtr api_pod;  // as the API has it: its name and status; null: unknown or none
     corev1::PodStatus status;
     bool finished = false;
     bool dirty = false;

@@ -81,7 +81,8 @@ Json DiffObject(const Json& before, const Json& after) {
 
 }  // namespace
 
-std::string MakeStatusPatch(const std::string& uid, const corev1::PodStatus& before, const corev1::PodStatus& after) {
+std::string MakeStatusPatch(const std::string& uid, const corev1::PodStatus& before,
+                            const corev1::PodStatus& after) {
   Json from = ToJson(before), to = ToJson(after);
   Json diff = DiffObject(from, to);
   if (diff.empty()) return "";

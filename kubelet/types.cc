@@ -19,7 +19,9 @@ std::string PodFullName(const corev1::Pod& pod) {
   return StrCat(pod.metadata().name(), "_", pod.metadata().namespace_());
 }
 
-std::string PodName(const corev1::Pod& pod) { return StrCat(pod.metadata().namespace_(), "/", pod.metadata().name()); }
+std::string PodName(const corev1::Pod& pod) {
+  return StrCat(pod.metadata().namespace_(), "/", pod.metadata().name());
+}
 
 bool IsStaticPod(const corev1::Pod& pod) {
   const std::string& source = Annotation(pod, kAnnotationConfigSource);

@@ -24,7 +24,8 @@ namespace criv1 = ::runtime::v1;
 // A pod as a source gave it. Shared with informer caches: never changed, copied instead.
 using PodPtr = std::shared_ptr<const corev1::Pod>;
 
-// Labels and annotations on sandboxes and containers, as upstream writes them: the kubelet's memory across its death.
+// Labels and annotations on sandboxes and containers, as upstream writes them: the kubelet's memory across
+// its death.
 inline constexpr char kLabelPodName[] = "io.kubernetes.pod.name";
 inline constexpr char kLabelPodNamespace[] = "io.kubernetes.pod.namespace";
 inline constexpr char kLabelPodUid[] = "io.kubernetes.pod.uid";
@@ -32,12 +33,14 @@ inline constexpr char kLabelContainerName[] = "io.kubernetes.container.name";
 inline constexpr char kAnnotationHash[] = "io.kubernetes.container.hash";
 inline constexpr char kAnnotationRestartCount[] = "io.kubernetes.container.restartCount";
 inline constexpr char kAnnotationTerminationMessagePath[] = "io.kubernetes.container.terminationMessagePath";
-inline constexpr char kAnnotationTerminationMessagePolicy[] = "io.kubernetes.container.terminationMessagePolicy";
+inline constexpr char kAnnotationTerminationMessagePolicy[] =
+    "io.kubernetes.container.terminationMessagePolicy";
 inline constexpr char kAnnotationPreStopHandler[] = "io.kubernetes.container.preStopHandler";
 inline constexpr char kAnnotationContainerPorts[] = "io.kubernetes.container.ports";
 inline constexpr char kAnnotationPodDeletionGracePeriod[] = "io.kubernetes.pod.deletionGracePeriod";
 inline constexpr char kAnnotationPodTerminationGracePeriod[] = "io.kubernetes.pod.terminationGracePeriod";
-// Marks sandboxes of one kubelet instance among several on one runtime; only those are ever touched. Value: node name.
+// Marks sandboxes of one kubelet instance among several on one runtime; only those are ever touched. Value:
+// node name.
 inline constexpr char kLabelNode[] = "io.keelson.node";
 
 inline constexpr char kAnnotationConfigSource[] = "kubernetes.io/config.source";
@@ -57,7 +60,8 @@ bool IsMirrorPod(const corev1::Pod& pod);
 bool IsDeleting(const corev1::Pod& pod);
 // An init container with restartPolicy Always: a sidecar.
 bool IsRestartableInit(const corev1::Container& container);
-const corev1::Container* FindContainer(const corev1::Pod& pod, std::string_view name);      // init and ephemeral too
+const corev1::Container* FindContainer(const corev1::Pod& pod,
+                                       std::string_view name);  // init and ephemeral too
 const corev1::Container* FindInitContainer(const corev1::Pod& pod, std::string_view name);
 // An ephemeral container as the Container its common part is.
 corev1::Container EphemeralAsContainer(const corev1::EphemeralContainer& container);
@@ -66,14 +70,15 @@ std::string ContainerHash(const corev1::Container& container);
 // Phase is Succeeded or Failed.
 bool IsTerminalPhase(std::string_view phase);
 
-// What the runtime says about one pod (upstream kubecontainer.PodStatus). Sandboxes and containers newest first.
+// What the runtime says about one pod (upstream kubecontainer.PodStatus). Sandboxes and containers newest
+// first.
 struct RuntimePodStatus {
   std::string uid, name, ns;
   std::vector<std::string> ips;  // of the newest ready sandbox, primary first
   std::vector<criv1::PodSandboxStatus> sandboxes;
   std::vector<criv1::ContainerStatus> containers;
   std::map<std::string, std::string> sandbox_of;  // container ID -> sandbox ID
-  uint64_t mark = 0;  // PodCache::Mark() taken before the runtime was asked
+  uint64_t mark = 0;                              // PodCache::Mark() taken before the runtime was asked
 
   // Newest by that name, or nullptr.
   const criv1::ContainerStatus* Find(std::string_view container_name) const;

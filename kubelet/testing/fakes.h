@@ -48,7 +48,9 @@ class FakeProbeManager : public ProbeManager {
  public:
   explicit FakeProbeManager(Env& env) : env_(env) {}
   void set_status_provider(const PodStatusProvider* provider) override { provider_ = provider; }
-  void set_listener(std::function<void(const ProbeEvent&)> listener) override { listener_ = std::move(listener); }
+  void set_listener(std::function<void(const ProbeEvent&)> listener) override {
+    listener_ = std::move(listener);
+  }
   void AddPod(const PodPtr& pod) override {
     if (!pods.insert(PodUid(*pod)).second) return;
     for (const auto& s : pod->status().container_statuses()) {
@@ -87,7 +89,8 @@ class ApiObjectCache : public ObjectCache {
                                                                               std::string name) override {
     return client_.Get<corev1::ConfigMap>(std::move(ns), std::move(name));
   }
-  Task<absl::StatusOr<std::shared_ptr<const corev1::Secret>>> GetSecret(std::string ns, std::string name) override {
+  Task<absl::StatusOr<std::shared_ptr<const corev1::Secret>>> GetSecret(std::string ns,
+                                                                        std::string name) override {
     return client_.Get<corev1::Secret>(std::move(ns), std::move(name));
   }
 
