@@ -15,6 +15,11 @@ using Statuses = google::protobuf::RepeatedPtrField<corev1::ContainerStatus>;
 constexpr const char* kOwnedConditions[] = {"PodScheduled", "Initialized", "ContainersReady", "Ready",
                                             "PodReadyToStartContainers"};
 
+bool Owned(std::string_view type) {
+  return std::any_of(std::begin(kOwnedConditions), std::end(kOwnedConditions),
+                     [&](const char* owned) { return type == owned; });
+}
+
 ::k8s::meta::v1::Time FromNanos(int64_t nanos) { return api::ToApiTime(absl::FromUnixNanos(nanos)); }
 
 corev1::ContainerStatus* FindMutable(Statuses* statuses, std::string_view name) {
@@ -386,19 +391,18 @@ void ApplyProbeResults(const corev1::Pod& pod, const ProbeLookup& probes, corev1
 }
 
 void SetPodConditions(const corev1::Pod& pod, bool sandbox_ready, corev1::PodStatus* status) {
+  // Readiness gates look at the conditions of others, so the verdicts come first.
+  Verdict initialized = Initialized(pod, *status);
+  Verdict containers = ContainersReady(pod, *status);
+  Verdict ready = Ready(pod, *status, containers);
   google::protobuf::RepeatedPtrField<corev1::PodCondition> others;
   for (const auto& c : status->conditions()) {
-    bool owned = std::any_of(std::begin(kOwnedConditions), std::end(kOwnedConditions),
-                             [&](const char* type) { return c.type() == type; });
-    if (!owned) *others.Add() = c;
+    if (!Owned(c.type())) *others.Add() = c;
   }
   status->clear_conditions();
   const int64_t generation = pod.metadata().generation();
   AddCondition(status, "PodReadyToStartContainers", sandbox_ready, generation);
-  Verdict initialized = Initialized(pod, *status);
   AddCondition(status, "Initialized", initialized.ok, generation, initialized.reason, initialized.message);
-  Verdict containers = ContainersReady(pod, *status);
-  Verdict ready = Ready(pod, *status, containers);
   AddCondition(status, "Ready", ready.ok, generation, ready.reason, ready.message);
   AddCondition(status, "ContainersReady", containers.ok, generation, containers.reason, containers.message);
   AddCondition(status, "PodScheduled", true, generation);
@@ -407,6 +411,7 @@ void SetPodConditions(const corev1::Pod& pod, bool sandbox_ready, corev1::PodSta
 
 void MergeConditions(const corev1::PodStatus& before, absl::Time now, corev1::PodStatus* status) {
   for (auto& c : *status->mutable_conditions()) {
+    if (!Owned(c.type()) && c.has_last_transition_time()) continue;  // its owner keeps the time
     const corev1::PodCondition* old = FindCondition(before, c.type());
     if (old != nullptr && old->status() == c.status() && old->has_last_transition_time()) {
       *c.mutable_last_transition_time() = old->last_transition_time();
