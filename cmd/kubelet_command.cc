@@ -1,4 +1,5 @@
-// `keelson kubelet`, also by the name `kubelet`: flags into settings, and the concrete classes of one kubelet.
+// `keelson kubelet`, also by the name `kubelet`: flags into settings, and the concrete classes of one
+// kubelet.
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -54,7 +55,8 @@ absl::Status MakeClient(Env& env, const KubeletSettings& settings, Node* node) {
   client::HttpApiClientOptions options;
   options.user_agent = StrCat("kubelet/v1.37.0 (keelson ", KEELSON_VERSION, ")");
   ASSIGN_OR_RETURN(node->client, client::NewHttpApiClient(env, *config, options));
-  node->events = std::make_unique<client::EventRecorder>(env, *node->client, "kubelet", settings.options.node_name);
+  node->events =
+      std::make_unique<client::EventRecorder>(env, *node->client, "kubelet", settings.options.node_name);
   return absl::OkStatus();
 }
 
@@ -83,9 +85,10 @@ absl::Status MakeNode(Env& env, const KubeletSettings& settings, Node* node) {
   volumes.allocatable = [node] {
     return node->kubelet == nullptr ? kubelet::ResourceList() : node->kubelet->node().allocatable();
   };
-  node->volumes = std::make_unique<kubelet::VolumeManagerImpl>(env, node->objects.get(), kubelet::NewHostMounter(), volumes);
-  node->probes = std::make_unique<kubelet::ProbeManagerImpl>(env, kubelet::NewProber(env, node->runtime->runtime()),
-                                                             node->events.get());
+  node->volumes = std::make_unique<kubelet::VolumeManagerImpl>(env, node->objects.get(),
+                                                               kubelet::NewHostMounter(), volumes);
+  node->probes = std::make_unique<kubelet::ProbeManagerImpl>(
+      env, kubelet::NewProber(env, node->runtime->runtime()), node->events.get());
   kubelet::KubeletDeps deps;
   deps.client = node->client.get();
   deps.runtime = &node->runtime->runtime();
@@ -96,7 +99,8 @@ absl::Status MakeNode(Env& env, const KubeletSettings& settings, Node* node) {
   deps.events = node->events.get();
   deps.qos_tree = node->qos_tree.get();
   node->kubelet = std::make_unique<kubelet::Kubelet>(env, deps, settings.options);
-  node->server = std::make_unique<kubelet::KubeletServer>(env, *node->kubelet, settings.server, settings.options.node_name,
+  node->server = std::make_unique<kubelet::KubeletServer>(env, *node->kubelet, settings.server,
+                                                          settings.options.node_name,
                                                           settings.options.node_ips, settings.cert_dir);
   return absl::OkStatus();
 }
@@ -138,7 +142,8 @@ Task<absl::Status> Serve(Env* env, const KubeletSettings* settings) {
   if (status.ok()) status = node.server->Start();
   if (status.ok()) status = node.kubelet->Start();
   if (status.ok()) {
-    LogInfo("kubelet running", {{"node", settings->options.node_name}, {"runtime", settings->runtime_endpoint}});
+    LogInfo("kubelet running",
+            {{"node", settings->options.node_name}, {"runtime", settings->runtime_endpoint}});
     Task<void> wait = stop.Wait();
     co_await std::move(wait);
   }
@@ -172,7 +177,8 @@ int RunKubelet(const KubeletFlags& flags) {
 // Takes "true" and "false", no other text.
 bool IsBoolFlag(const char* flag) {
   KubeletConfiguration config;
-  return kubelet::ApplyConfigFlag(flag, "true", &config).ok() && !kubelet::ApplyConfigFlag(flag, "text", &config).ok();
+  return kubelet::ApplyConfigFlag(flag, "true", &config).ok() &&
+         !kubelet::ApplyConfigFlag(flag, "text", &config).ok();
 }
 
 // What CLI11 writes into while it parses.
@@ -192,7 +198,8 @@ void AddFlags(CLI::App& app, std::shared_ptr<Parsed> parsed) {
   app.add_option("--root-dir", f.root_dir, "Volumes and state; default: /var/lib/kubelet");
   app.add_option("--cert-dir", f.cert_dir, "Where a serving certificate is made when none is configured");
   app.add_option("--node-labels", f.node_labels, "Labels of the Node when it is made: k=v,...");
-  app.add_option("--register-with-taints", f.register_with_taints, "Taints of the Node when it is made: k=v:effect,...");
+  app.add_option("--register-with-taints", f.register_with_taints,
+                 "Taints of the Node when it is made: k=v:effect,...");
   app.add_option("--cloud-provider", f.cloud_provider, "\"\" or external");
   app.add_option("--v,-v", f.verbosity, "Verbosity of the log; 4: debug");
   for (const kubelet::ConfigFlag& flag : kubelet::ConfigFlags()) {
@@ -229,7 +236,9 @@ void AddKubeletFlags(CLI::App& app, int* exit_status) {
 }
 
 void AddKubeletCommand(CLI::App& app, int* exit_status) {
-  AddKubeletFlags(*app.add_subcommand("kubelet", "The node agent: runs pods on a CRI runtime, for any API server"), exit_status);
+  AddKubeletFlags(
+      *app.add_subcommand("kubelet", "The node agent: runs pods on a CRI runtime, for any API server"),
+      exit_status);
 }
 
 }  // namespace keelson

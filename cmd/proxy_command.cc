@@ -58,7 +58,8 @@ absl::StatusOr<proxy::ProxyOptions> MakeOptions(const ProxyFlags& flags) {
   options.cluster_domain = flags.cluster_domain;
   ASSIGN_OR_RETURN(options.cluster_cidrs, ParseCidrs("--cluster-cidr", flags.cluster_cidr));
   ASSIGN_OR_RETURN(options.service_cidrs, ParseCidrs("--service-cluster-ip-range", flags.service_cidr));
-  if (options.service_cidrs.empty()) return absl::InvalidArgumentError("--service-cluster-ip-range: must not be empty");
+  if (options.service_cidrs.empty())
+    return absl::InvalidArgumentError("--service-cluster-ip-range: must not be empty");
   if (flags.cluster_dns.empty()) {
     ASSIGN_OR_RETURN(options.dns_address, proxy::DefaultDnsAddress(options.service_cidrs[0]));
   } else {
@@ -73,7 +74,8 @@ Task<absl::Status> Serve(Env* env, ProxyFlags flags) {
   CO_ASSIGN_OR_RETURN_SYNC(proxy::ProxyOptions options, MakeOptions(flags));
   auto config = client::LoadKubeConfig(flags.kubeconfig);
   if (!config.ok()) co_return Annotate(config.status(), "--kubeconfig");
-  CO_ASSIGN_OR_RETURN_SYNC(std::unique_ptr<client::ApiClient> client, client::NewHttpApiClient(*env, *config));
+  CO_ASSIGN_OR_RETURN_SYNC(std::unique_ptr<client::ApiClient> client,
+                           client::NewHttpApiClient(*env, *config));
   proxy::Proxy proxy(*env, *client, options);
   net::HttpServerOptions http_options;
   http_options.name = "healthz";
@@ -90,7 +92,8 @@ Task<absl::Status> Serve(Env* env, ProxyFlags flags) {
   }
   if (status.ok()) status = proxy.Start();
   if (status.ok()) {
-    LogInfo("proxy running", {{"node", options.node_name}, {"table", options.table}, {"dns", options.dns_address.ToString()}});
+    LogInfo("proxy running",
+            {{"node", options.node_name}, {"table", options.table}, {"dns", options.dns_address.ToString()}});
     Task<void> wait = stop.Wait();
     co_await std::move(wait);
   }
@@ -118,17 +121,24 @@ int Run(const ProxyFlags& flags) {
 
 void AddProxyCommand(CLI::App& app, int* exit_status) {
   auto flags = std::make_shared<ProxyFlags>();
-  CLI::App* command = app.add_subcommand("proxy", "Service dataplane (nftables) and cluster DNS of this node");
+  CLI::App* command =
+      app.add_subcommand("proxy", "Service dataplane (nftables) and cluster DNS of this node");
   command->add_option("--root", flags->root, "Keep everything below this folder");
   command->add_option("--kubeconfig", flags->kubeconfig, "How to reach the API server");
-  command->add_option("--hostname-override", flags->hostname_override, "Name of the node; default: the host's");
+  command->add_option("--hostname-override", flags->hostname_override,
+                      "Name of the node; default: the host's");
   command->add_option("--cluster-cidr", flags->cluster_cidr, "Addresses of pods")->capture_default_str();
-  command->add_option("--service-cluster-ip-range", flags->service_cidr, "Addresses of Services")->capture_default_str();
-  command->add_option("--cluster-domain", flags->cluster_domain, "DNS domain of the cluster")->capture_default_str();
-  command->add_option("--cluster-dns", flags->cluster_dns, "Address DNS answers on; default: the tenth of the Services");
+  command->add_option("--service-cluster-ip-range", flags->service_cidr, "Addresses of Services")
+      ->capture_default_str();
+  command->add_option("--cluster-domain", flags->cluster_domain, "DNS domain of the cluster")
+      ->capture_default_str();
+  command->add_option("--cluster-dns", flags->cluster_dns,
+                      "Address DNS answers on; default: the tenth of the Services");
   command->add_option("--nft-table", flags->nft_table, "Name of our nft table")->capture_default_str();
-  command->add_option("--healthz-bind-address", flags->healthz_address, "Address of healthz and metrics")->capture_default_str();
-  command->add_option("--healthz-port", flags->healthz_port, "Port of healthz and metrics; 0: none")->capture_default_str();
+  command->add_option("--healthz-bind-address", flags->healthz_address, "Address of healthz and metrics")
+      ->capture_default_str();
+  command->add_option("--healthz-port", flags->healthz_port, "Port of healthz and metrics; 0: none")
+      ->capture_default_str();
   command->callback([flags, exit_status] { *exit_status = Run(*flags); });
 }
 

@@ -16,7 +16,8 @@ absl::Status Bad(const std::string& flag, const std::string& text, const char* w
   return absl::InvalidArgumentError(StrCat("--", flag, " \"", text, "\": must be ", wanted));
 }
 
-absl::Status SetMap(const std::string& flag, const std::string& text, const FieldDescriptor* field, Message* message) {
+absl::Status SetMap(const std::string& flag, const std::string& text, const FieldDescriptor* field,
+                    Message* message) {
   const auto* reflection = message->GetReflection();
   reflection->ClearField(message, field);
   const FieldDescriptor* value_field = field->message_type()->map_value();
@@ -39,8 +40,10 @@ absl::Status SetMap(const std::string& flag, const std::string& text, const Fiel
   return absl::OkStatus();
 }
 
-absl::Status SetList(const std::string& flag, const std::string& text, const FieldDescriptor* field, Message* message) {
-  if (field->cpp_type() != FieldDescriptor::CPPTYPE_STRING) return Bad(flag, text, "given in the configuration file");
+absl::Status SetList(const std::string& flag, const std::string& text, const FieldDescriptor* field,
+                     Message* message) {
+  if (field->cpp_type() != FieldDescriptor::CPPTYPE_STRING)
+    return Bad(flag, text, "given in the configuration file");
   const auto* reflection = message->GetReflection();
   reflection->ClearField(message, field);
   for (absl::string_view part : absl::StrSplit(text, ',', absl::SkipWhitespace())) {
@@ -103,7 +106,8 @@ const std::vector<ConfigFlag>& ConfigFlags() {
       {"address", "address", "Address to serve on"},
       {"allowed-unsafe-sysctls", "allowedUnsafeSysctls", "Sysctls or patterns ending in * that pods may set"},
       {"anonymous-auth", "authentication.anonymous.enabled", "Let anonymous requests in"},
-      {"authentication-token-webhook", "authentication.webhook.enabled", "Ask the API server about bearer tokens"},
+      {"authentication-token-webhook", "authentication.webhook.enabled",
+       "Ask the API server about bearer tokens"},
       {"authorization-mode", "authorization.mode", "AlwaysAllow or Webhook"},
       {"cgroup-driver", "cgroupDriver", "cgroupfs or systemd"},
       {"cgroup-root", "cgroupRoot", "Cgroup above kubepods"},
@@ -113,7 +117,8 @@ const std::vector<ConfigFlag>& ConfigFlags() {
       {"cluster-domain", "clusterDomain", "DNS domain of the cluster"},
       {"container-log-max-files", "containerLogMaxFiles", "Log files kept per container"},
       {"container-log-max-size", "containerLogMaxSize", "Size a log file is rotated at, such as 10Mi"},
-      {"container-runtime-endpoint", "containerRuntimeEndpoint", "CRI socket, unix:///run/containerd/containerd.sock"},
+      {"container-runtime-endpoint", "containerRuntimeEndpoint",
+       "CRI socket, unix:///run/containerd/containerd.sock"},
       {"contention-profiling", "enableContentionProfiling", "Profiling of locks"},
       {"cpu-cfs-quota", "cpuCFSQuota", "Enforce CPU limits by quota"},
       {"cpu-cfs-quota-period", "cpuCFSQuotaPeriod", "Period of the quota"},
@@ -128,7 +133,8 @@ const std::vector<ConfigFlag>& ConfigFlags() {
       {"eviction-hard", "evictionHard", "Thresholds, memory.available<100Mi,..."},
       {"eviction-max-pod-grace-period", "evictionMaxPodGracePeriod", "Grace at soft evictions"},
       {"eviction-minimum-reclaim", "evictionMinimumReclaim", "Least reclaimed by an eviction"},
-      {"eviction-pressure-transition-period", "evictionPressureTransitionPeriod", "Before pressure is said to be over"},
+      {"eviction-pressure-transition-period", "evictionPressureTransitionPeriod",
+       "Before pressure is said to be over"},
       {"eviction-soft", "evictionSoft", "Soft thresholds"},
       {"eviction-soft-grace-period", "evictionSoftGracePeriod", "Grace of soft thresholds"},
       {"fail-swap-on", "failSwapOn", "Refuse to start with swap"},

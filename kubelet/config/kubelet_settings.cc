@@ -51,13 +51,15 @@ absl::Status CheckReserved(std::string_view field, const std::map<std::string, s
 
 absl::Status CheckEviction(const std::map<std::string, std::string>& thresholds) {
   static const std::set<std::string> kSignals = {
-      "memory.available", "nodefs.available", "nodefs.inodesFree", "imagefs.available", "imagefs.inodesFree",
-      "containerfs.available", "containerfs.inodesFree", "pid.available", "allocatableMemory.available"};
+      "memory.available",       "nodefs.available",   "nodefs.inodesFree",
+      "imagefs.available",      "imagefs.inodesFree", "containerfs.available",
+      "containerfs.inodesFree", "pid.available",      "allocatableMemory.available"};
   for (const auto& [name, value] : thresholds) {
     if (!kSignals.contains(name)) return Invalid("evictionHard", StrCat("unknown signal \"", name, "\""));
     std::string number(absl::StripSuffix(value, "%"));
     if (!api::Quantity::Parse(number).ok()) {
-      return Invalid(StrCat("evictionHard.", name), StrCat("\"", value, "\" is neither a quantity nor a percentage"));
+      return Invalid(StrCat("evictionHard.", name),
+                     StrCat("\"", value, "\" is neither a quantity nor a percentage"));
     }
   }
   return absl::OkStatus();
@@ -66,8 +68,10 @@ absl::Status CheckEviction(const std::map<std::string, std::string>& thresholds)
 absl::Status ParseLabels(const std::string& text, std::map<std::string, std::string>* labels) {
   for (absl::string_view part : absl::StrSplit(text, ',', absl::SkipWhitespace())) {
     std::pair<std::string, std::string> pair = absl::StrSplit(part, absl::MaxSplits('=', 1));
-    for (const std::string& message : api::IsQualifiedName(pair.first)) return Invalid("--node-labels", message);
-    for (const std::string& message : api::IsValidLabelValue(pair.second)) return Invalid("--node-labels", message);
+    for (const std::string& message : api::IsQualifiedName(pair.first))
+      return Invalid("--node-labels", message);
+    for (const std::string& message : api::IsValidLabelValue(pair.second))
+      return Invalid("--node-labels", message);
     (*labels)[pair.first] = pair.second;
   }
   return absl::OkStatus();
@@ -77,7 +81,8 @@ absl::Status ParseLabels(const std::string& text, std::map<std::string, std::str
 absl::Status ParseTaints(const std::string& text, std::vector<::k8s::core::v1::Taint>* taints) {
   for (absl::string_view part : absl::StrSplit(text, ',', absl::SkipWhitespace())) {
     size_t colon = part.rfind(':');
-    if (colon == absl::string_view::npos) return Invalid("--register-with-taints", "must be key=value:effect");
+    if (colon == absl::string_view::npos)
+      return Invalid("--register-with-taints", "must be key=value:effect");
     ::k8s::core::v1::Taint taint;
     std::pair<std::string, std::string> pair = absl::StrSplit(part.substr(0, colon), absl::MaxSplits('=', 1));
     taint.set_key(pair.first);
@@ -86,7 +91,8 @@ absl::Status ParseTaints(const std::string& text, std::vector<::k8s::core::v1::T
     taints->push_back(taint);
   }
   for (const auto& taint : *taints) {
-    for (const std::string& message : api::IsQualifiedName(taint.key())) return Invalid("--register-with-taints", message);
+    for (const std::string& message : api::IsQualifiedName(taint.key()))
+      return Invalid("--register-with-taints", message);
     const std::string& effect = taint.effect();
     if (effect != "NoSchedule" && effect != "PreferNoSchedule" && effect != "NoExecute") {
       return Invalid("--register-with-taints", StrCat("\"", effect, "\" is no effect of a taint"));
@@ -106,15 +112,18 @@ absl::Status FillPods(const KubeletConfiguration& config, KubeletOptions* o) {
   o->pods_per_core = config.pods_per_core();
   if (config.pods_per_core() < 0) return Invalid("podsPerCore", "must not be negative");
   for (const std::string& server : config.cluster_dns()) {
-    if (!net::IpAddress::Parse(server).ok()) return Invalid("clusterDNS", StrCat("\"", server, "\" is no IP address"));
+    if (!net::IpAddress::Parse(server).ok())
+      return Invalid("clusterDNS", StrCat("\"", server, "\" is no IP address"));
     o->cluster_dns.push_back(server);
   }
   if (!config.cluster_domain().empty()) o->cluster_domain = config.cluster_domain();
-  for (const std::string& message : api::IsDns1123Subdomain(o->cluster_domain)) return Invalid("clusterDomain", message);
+  for (const std::string& message : api::IsDns1123Subdomain(o->cluster_domain))
+    return Invalid("clusterDomain", message);
   if (config.has_resolv_conf()) o->resolv_conf = config.resolv_conf();
   o->pod_cidr = config.pod_cidr();
   o->seccomp_default = config.seccomp_default();
-  o->allowed_unsafe_sysctls.assign(config.allowed_unsafe_sysctls().begin(), config.allowed_unsafe_sysctls().end());
+  o->allowed_unsafe_sysctls.assign(config.allowed_unsafe_sysctls().begin(),
+                                   config.allowed_unsafe_sysctls().end());
   if (config.has_cpu_cfs_quota()) o->cpu_cfs_quota = config.cpu_cfs_quota();
   SetDuration(config.cpu_cfs_quota_period(), &o->cpu_cfs_quota_period);
   if (o->cpu_cfs_quota_period < absl::Milliseconds(1) || o->cpu_cfs_quota_period > absl::Seconds(1)) {
@@ -122,8 +131,10 @@ absl::Status FillPods(const KubeletConfiguration& config, KubeletOptions* o) {
   }
   if (config.has_pod_pids_limit()) o->pod_pids_limit = config.pod_pids_limit();
   if (config.crash_loop_back_off().has_max_container_restart_period()) {
-    SetDuration(config.crash_loop_back_off().max_container_restart_period(), &o->max_container_restart_period);
-    if (o->max_container_restart_period < absl::Seconds(1) || o->max_container_restart_period > absl::Minutes(5)) {
+    SetDuration(config.crash_loop_back_off().max_container_restart_period(),
+                &o->max_container_restart_period);
+    if (o->max_container_restart_period < absl::Seconds(1) ||
+        o->max_container_restart_period > absl::Minutes(5)) {
       return Invalid("crashLoopBackOff.maxContainerRestartPeriod", "must be between 1s and 300s");
     }
   }
@@ -140,8 +151,10 @@ absl::Status FillNode(const KubeletConfiguration& config, KubeletOptions* o) {
     o->node_status_report_frequency = o->node_status_update_frequency;
   }
   SetDuration(config.node_status_report_frequency(), &o->node_status_report_frequency);
-  if (config.node_lease_duration_seconds() < 0) return Invalid("nodeLeaseDurationSeconds", "must be greater than 0");
-  if (config.node_lease_duration_seconds() != 0) o->node_lease_duration_s = config.node_lease_duration_seconds();
+  if (config.node_lease_duration_seconds() < 0)
+    return Invalid("nodeLeaseDurationSeconds", "must be greater than 0");
+  if (config.node_lease_duration_seconds() != 0)
+    o->node_lease_duration_s = config.node_lease_duration_seconds();
   o->kube_reserved = {config.kube_reserved().begin(), config.kube_reserved().end()};
   o->system_reserved = {config.system_reserved().begin(), config.system_reserved().end()};
   RETURN_IF_ERROR(CheckReserved("kubeReserved", o->kube_reserved));
@@ -172,12 +185,14 @@ absl::Status FillImagesAndLogs(const KubeletConfiguration& config, KubeletOption
   int32_t high = o->image_gc_high_threshold_percent, low = o->image_gc_low_threshold_percent;
   if (high < 0 || high > 100) return Invalid("imageGCHighThresholdPercent", "must be between 0 and 100");
   if (low < 0 || low > 100) return Invalid("imageGCLowThresholdPercent", "must be between 0 and 100");
-  if (low >= high) return Invalid("imageGCLowThresholdPercent", "must be less than imageGCHighThresholdPercent");
+  if (low >= high)
+    return Invalid("imageGCLowThresholdPercent", "must be less than imageGCHighThresholdPercent");
   if (config.has_node_status_max_images()) o->node_status_max_images = config.node_status_max_images();
   if (!config.container_log_max_size().empty()) {
     auto size = api::Quantity::Parse(config.container_log_max_size());
     if (!size.ok() || size->Value() <= 0) {
-      return Invalid("containerLogMaxSize", StrCat("\"", config.container_log_max_size(), "\" is no positive quantity"));
+      return Invalid("containerLogMaxSize",
+                     StrCat("\"", config.container_log_max_size(), "\" is no positive quantity"));
     }
     o->container_log_max_bytes = size->Value();
   }
@@ -190,7 +205,8 @@ absl::Status FillImagesAndLogs(const KubeletConfiguration& config, KubeletOption
 absl::Status FillServer(const KubeletConfiguration& config, ServerSettings* s) {
   if (config.has_enable_server()) s->enabled = config.enable_server();
   if (!config.address().empty()) s->address = config.address();
-  if (!net::IpAddress::Parse(s->address).ok()) return Invalid("address", StrCat("\"", s->address, "\" is no IP address"));
+  if (!net::IpAddress::Parse(s->address).ok())
+    return Invalid("address", StrCat("\"", s->address, "\" is no IP address"));
   if (config.port() != 0) s->port = config.port();
   RETURN_IF_ERROR(CheckPort("port", s->port, false));
   s->tls_cert_file = config.tls_cert_file();
@@ -210,7 +226,8 @@ absl::Status FillPaths(const KubeletFlags& flags, const KubeletConfiguration& co
   s->paths = Paths::WithRoot(flags.root);
   if (!flags.root_dir.empty()) s->paths.kubelet_dir = flags.root_dir;
   if (!config.pod_logs_dir().empty()) s->paths.pod_logs_dir = config.pod_logs_dir();
-  for (const auto& [name, path] : {std::pair("--root-dir", s->paths.kubelet_dir), std::pair("podLogsDir", s->paths.pod_logs_dir)}) {
+  for (const auto& [name, path] :
+       {std::pair("--root-dir", s->paths.kubelet_dir), std::pair("podLogsDir", s->paths.pod_logs_dir)}) {
     if (!path.starts_with('/')) return Invalid(name, StrCat("\"", path, "\" must be an absolute path"));
   }
   if (!config.cgroup_root().empty()) {
@@ -232,7 +249,8 @@ absl::Status FillIdentity(const KubeletFlags& flags, std::string_view host_name,
   std::string host = absl::AsciiStrToLower(Av(host_name));
   o->node_name = flags.hostname_override.empty() ? host : absl::AsciiStrToLower(flags.hostname_override);
   o->hostname = o->node_name;
-  for (const std::string& message : api::IsDns1123Subdomain(o->node_name)) return Invalid("--hostname-override", message);
+  for (const std::string& message : api::IsDns1123Subdomain(o->node_name))
+    return Invalid("--hostname-override", message);
   for (absl::string_view part : absl::StrSplit(flags.node_ip, ',', absl::SkipWhitespace())) {
     auto address = net::IpAddress::Parse(Sv(absl::StripAsciiWhitespace(part)));
     if (!address.ok()) return Invalid("--node-ip", StrCat("\"", part, "\" is no IP address"));
@@ -302,7 +320,8 @@ absl::StatusOr<KubeletSettings> MakeKubeletSettings(const KubeletFlags& flags, s
     }
   }
   if (!flags.cloud_provider.empty() && flags.cloud_provider != "external") {
-    return Invalid("--cloud-provider", StrCat("\"", flags.cloud_provider, "\" is not implemented, leave it empty"));
+    return Invalid("--cloud-provider",
+                   StrCat("\"", flags.cloud_provider, "\" is not implemented, leave it empty"));
   }
   if (flags.cloud_provider == "external") {
     ::k8s::core::v1::Taint taint;

@@ -1,9 +1,9 @@
 // KubeletSettings: what `keelson kubelet` was told, from upstream's flags and a KubeletConfiguration file
 // (kubelet.config.k8s.io/v1beta1), flags winning. Pure but for reading the file.
 //
-// Unknown keys are refused by name. A field that is set to something other than upstream's default and has no effect
-// here is named: in `warnings` where ignoring it harms nobody, as InvalidArgument where it promises isolation or
-// security we would not keep.
+// Unknown keys are refused by name. A field that is set to something other than upstream's default and has no
+// effect here is named: in `warnings` where ignoring it harms nobody, as InvalidArgument where it promises
+// isolation or security we would not keep.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -41,14 +41,14 @@ const std::vector<IgnoredFlag>& IgnoredFlags();
 
 // The command line, unread texts. Lists are comma-separated, maps "k=v,k=v", as upstream.
 struct KubeletFlags {
-  std::string root;                // keelson's --root
-  std::string config;              // KubeletConfiguration file
-  std::string config_dir;          // its *.conf drop-ins, merged in name order
-  std::string kubeconfig;          // "" : static pods only
+  std::string root;        // keelson's --root
+  std::string config;      // KubeletConfiguration file
+  std::string config_dir;  // its *.conf drop-ins, merged in name order
+  std::string kubeconfig;  // "" : static pods only
   std::string hostname_override;
-  std::string node_ip;             // one or two addresses
-  std::string root_dir;            // "" : Paths::kubelet_dir
-  std::string cert_dir;            // "" : <root_dir>/pki
+  std::string node_ip;   // one or two addresses
+  std::string root_dir;  // "" : Paths::kubelet_dir
+  std::string cert_dir;  // "" : <root_dir>/pki
   std::string node_labels;
   std::string register_with_taints;  // key=value:effect,...
   std::string cloud_provider;
@@ -62,10 +62,10 @@ struct ServerSettings {
   std::string address = "0.0.0.0";
   int32_t port = 10250;
   std::string tls_cert_file, tls_private_key_file;  // both "" : self-signed, made in cert_dir
-  std::string client_ca_file;                        // "" : nobody is let in but to /healthz
+  std::string client_ca_file;                       // "" : nobody is let in but to /healthz
   std::string healthz_address = "127.0.0.1";
-  int32_t healthz_port = 10248;                      // 0: off
-  bool debugging_handlers = true;                    // /containerLogs, exec and the like
+  int32_t healthz_port = 10248;    // 0: off
+  bool debugging_handlers = true;  // /containerLogs, exec and the like
 };
 
 struct KubeletSettings {

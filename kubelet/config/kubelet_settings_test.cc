@@ -50,10 +50,14 @@ TEST_F(Settings, FileThenFlags) {
   flags.node_ip = "192.0.2.1";
   flags.node_labels = "a=b,example.com/c=d";
   flags.register_with_taints = "x=y:NoSchedule,z:NoExecute";
-  flags.config_values = {{"max-pods", "7"}, {"cluster-dns", "10.96.0.10,10.96.0.11"},
+  flags.config_values = {{"max-pods", "7"},
+                         {"cluster-dns", "10.96.0.10,10.96.0.11"},
                          {"eviction-hard", "memory.available<5%,nodefs.available<1Gi"},
-                         {"client-ca-file", "/ca.crt"}, {"sync-frequency", "5s"}};
-  auto s = With("maxPods: 30\npodsPerCore: 3\nsyncFrequency: 0s\ncgroupRoot: /keelson-a/\nkubeReserved: {cpu: 100m}\n", flags);
+                         {"client-ca-file", "/ca.crt"},
+                         {"sync-frequency", "5s"}};
+  auto s = With(
+      "maxPods: 30\npodsPerCore: 3\nsyncFrequency: 0s\ncgroupRoot: /keelson-a/\nkubeReserved: {cpu: 100m}\n",
+      flags);
   ASSERT_TRUE(s.ok()) << s.status();
   EXPECT_EQ(s->options.max_pods, 7);
   EXPECT_EQ(s->options.pods_per_core, 3);
@@ -77,9 +81,12 @@ TEST_F(Settings, UnknownKeysAreRefusedByName) {
 }
 
 TEST_F(Settings, WhatHasNoEffectIsNamed) {
-  auto s = With("topologyManagerScope: pod\nhairpinMode: promiscuous-bridge\nfeatureGates: {A: true}\nvolumeStatsAggPeriod: 0s\n");
+  auto s = With(
+      "topologyManagerScope: pod\nhairpinMode: promiscuous-bridge\nfeatureGates: {A: "
+      "true}\nvolumeStatsAggPeriod: 0s\n");
   ASSERT_TRUE(s.ok()) << s.status();
-  EXPECT_THAT(s->warnings, ElementsAre("topologyManagerScope \"pod\" has no effect", "featureGates has no effect"));
+  EXPECT_THAT(s->warnings,
+              ElementsAre("topologyManagerScope \"pod\" has no effect", "featureGates has no effect"));
   EXPECT_THAT(Message(With("cpuManagerPolicy: static\n").status()), HasSubstr("cpuManagerPolicy"));
   EXPECT_THAT(Message(With("readOnlyPort: 10255\n").status()), HasSubstr("readOnlyPort"));
   KubeletFlags flags;
@@ -94,10 +101,14 @@ TEST_F(Settings, BadValuesNameTheField) {
     const char* yaml;
     const char* named;
   } cases[] = {
-      {"clusterDNS: [ten]\n", "clusterDNS"},           {"port: 70000\n", "port"},
-      {"evictionHard: {mem: 5%}\n", "evictionHard"},   {"cgroupDriver: none\n", "cgroupDriver"},
-      {"containerLogMaxSize: big\n", "containerLogMaxSize"}, {"tlsCertFile: /x\n", "tlsCertFile"},
-      {"kubeReserved: {gpu: 1}\n", "kubeReserved"},    {"imageGCLowThresholdPercent: 90\n", "imageGCLowThresholdPercent"},
+      {"clusterDNS: [ten]\n", "clusterDNS"},
+      {"port: 70000\n", "port"},
+      {"evictionHard: {mem: 5%}\n", "evictionHard"},
+      {"cgroupDriver: none\n", "cgroupDriver"},
+      {"containerLogMaxSize: big\n", "containerLogMaxSize"},
+      {"tlsCertFile: /x\n", "tlsCertFile"},
+      {"kubeReserved: {gpu: 1}\n", "kubeReserved"},
+      {"imageGCLowThresholdPercent: 90\n", "imageGCLowThresholdPercent"},
       {"cgroupRoot: /a/../b\n", "cgroupRoot"},
   };
   for (const Case& c : cases) EXPECT_THAT(Message(With(c.yaml).status()), HasSubstr(c.named)) << c.yaml;
@@ -110,7 +121,8 @@ TEST(ConfigFlagsTable, EveryFlagReachesItsField) {
   for (const ConfigFlag& flag : ConfigFlags()) {
     KubeletConfiguration config;
     bool taken = false;
-    for (const char* text : {"1", "true", "1s", "a=true"}) taken = taken || ApplyConfigFlag(flag.flag, text, &config).ok();
+    for (const char* text : {"1", "true", "1s", "a=true"})
+      taken = taken || ApplyConfigFlag(flag.flag, text, &config).ok();
     EXPECT_TRUE(taken) << flag.flag;
     EXPECT_GT(config.ByteSizeLong(), 0u) << flag.flag;
   }

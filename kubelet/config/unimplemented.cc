@@ -16,17 +16,59 @@ using google::protobuf::Message;
 // Have an effect, or are what we do anyway whatever they say.
 const std::set<std::string_view>& Implemented() {
   static const auto& fields = *new std::set<std::string_view>{
-      "enableServer", "staticPodPath", "podLogsDir", "syncFrequency", "fileCheckFrequency", "httpCheckFrequency",
-      "staticPodURL", "address", "port", "tlsCertFile", "tlsPrivateKeyFile", "authentication.x509.clientCAFile",
-      "enableDebuggingHandlers", "healthzPort", "healthzBindAddress", "clusterDomain", "clusterDNS",
-      "nodeStatusUpdateFrequency", "nodeStatusReportFrequency", "nodeLeaseDurationSeconds", "imageMinimumGCAge",
-      "imageGCHighThresholdPercent", "imageGCLowThresholdPercent", "cgroupRoot", "cgroupsPerQOS", "cgroupDriver",
-      "runtimeRequestTimeout", "maxPods", "podCIDR", "podPidsLimit", "resolvConf", "cpuCFSQuota", "cpuCFSQuotaPeriod",
-      "nodeStatusMaxImages", "serializeImagePulls", "maxParallelImagePulls", "evictionHard",
-      "evictionPressureTransitionPeriod", "mergeDefaultEvictionSettings", "podsPerCore", "containerLogMaxSize",
-      "containerLogMaxFiles", "containerLogMonitorInterval", "systemReserved", "kubeReserved", "allowedUnsafeSysctls",
-      "providerID", "seccompDefault", "registerWithTaints", "registerNode", "containerRuntimeEndpoint",
-      "imageServiceEndpoint", "crashLoopBackOff.maxContainerRestartPeriod",
+      "enableServer",
+      "staticPodPath",
+      "podLogsDir",
+      "syncFrequency",
+      "fileCheckFrequency",
+      "httpCheckFrequency",
+      "staticPodURL",
+      "address",
+      "port",
+      "tlsCertFile",
+      "tlsPrivateKeyFile",
+      "authentication.x509.clientCAFile",
+      "enableDebuggingHandlers",
+      "healthzPort",
+      "healthzBindAddress",
+      "clusterDomain",
+      "clusterDNS",
+      "nodeStatusUpdateFrequency",
+      "nodeStatusReportFrequency",
+      "nodeLeaseDurationSeconds",
+      "imageMinimumGCAge",
+      "imageGCHighThresholdPercent",
+      "imageGCLowThresholdPercent",
+      "cgroupRoot",
+      "cgroupsPerQOS",
+      "cgroupDriver",
+      "runtimeRequestTimeout",
+      "maxPods",
+      "podCIDR",
+      "podPidsLimit",
+      "resolvConf",
+      "cpuCFSQuota",
+      "cpuCFSQuotaPeriod",
+      "nodeStatusMaxImages",
+      "serializeImagePulls",
+      "maxParallelImagePulls",
+      "evictionHard",
+      "evictionPressureTransitionPeriod",
+      "mergeDefaultEvictionSettings",
+      "podsPerCore",
+      "containerLogMaxSize",
+      "containerLogMaxFiles",
+      "containerLogMonitorInterval",
+      "systemReserved",
+      "kubeReserved",
+      "allowedUnsafeSysctls",
+      "providerID",
+      "seccompDefault",
+      "registerWithTaints",
+      "registerNode",
+      "containerRuntimeEndpoint",
+      "imageServiceEndpoint",
+      "crashLoopBackOff.maxContainerRestartPeriod",
   };
   return fields;
 }
@@ -37,23 +79,44 @@ struct Only {
   const char* value;
 };
 constexpr Only kRefused[] = {
-    {"cpuManagerPolicy", "none"},          {"memoryManagerPolicy", "None"}, {"topologyManagerPolicy", "none"},
-    {"readOnlyPort", "0"},                 {"serverTLSBootstrap", "false"}, {"authentication.anonymous.enabled", "false"},
-    {"memorySwap.swapBehavior", "NoSwap"}, {"runOnce", "false"},            {"authorization.mode", "Webhook"},
+    {"cpuManagerPolicy", "none"},          {"memoryManagerPolicy", "None"},
+    {"topologyManagerPolicy", "none"},     {"readOnlyPort", "0"},
+    {"serverTLSBootstrap", "false"},       {"authentication.anonymous.enabled", "false"},
+    {"memorySwap.swapBehavior", "NoSwap"}, {"runOnce", "false"},
+    {"authorization.mode", "Webhook"},
 };
 
 // Upstream's defaults of fields without effect: setting them to that says nothing.
 constexpr Only kDefaults[] = {
-    {"authentication.webhook.enabled", "false"}, {"hairpinMode", "promiscuous-bridge"}, {"failSwapOn", "true"},
-    {"contentType", "application/vnd.kubernetes.protobuf"}, {"enableControllerAttachDetach", "true"},
-    {"makeIPTablesUtilChains", "true"}, {"iptablesMasqueradeBit", "14"}, {"iptablesDropBit", "15"},
-    {"registryPullQPS", "5"}, {"registryBurst", "10"}, {"eventRecordQPS", "50"}, {"eventBurst", "100"},
-    {"kubeAPIQPS", "50"}, {"kubeAPIBurst", "100"}, {"oomScoreAdj", "-999"}, {"maxOpenFiles", "1000000"},
-    {"topologyManagerScope", "container"}, {"configMapAndSecretChangeDetectionStrategy", "Watch"},
-    {"enableSystemLogHandler", "true"}, {"enableProfilingHandler", "true"}, {"enableDebugFlagsHandler", "true"},
-    {"localStorageCapacityIsolation", "true"}, {"containerLogMaxWorkers", "1"}, {"failCgroupV1", "false"},
-    {"singleProcessOOMKill", "true"}, {"memoryThrottlingFactor", "0.9"}, {"enableSystemLogQuery", "false"},
-    {"tlsMinVersion", "VersionTLS12"}, {"imagePullCredentialsVerificationPolicy", "NeverVerifyPreloadedImages"},
+    {"authentication.webhook.enabled", "false"},
+    {"hairpinMode", "promiscuous-bridge"},
+    {"failSwapOn", "true"},
+    {"contentType", "application/vnd.kubernetes.protobuf"},
+    {"enableControllerAttachDetach", "true"},
+    {"makeIPTablesUtilChains", "true"},
+    {"iptablesMasqueradeBit", "14"},
+    {"iptablesDropBit", "15"},
+    {"registryPullQPS", "5"},
+    {"registryBurst", "10"},
+    {"eventRecordQPS", "50"},
+    {"eventBurst", "100"},
+    {"kubeAPIQPS", "50"},
+    {"kubeAPIBurst", "100"},
+    {"oomScoreAdj", "-999"},
+    {"maxOpenFiles", "1000000"},
+    {"topologyManagerScope", "container"},
+    {"configMapAndSecretChangeDetectionStrategy", "Watch"},
+    {"enableSystemLogHandler", "true"},
+    {"enableProfilingHandler", "true"},
+    {"enableDebugFlagsHandler", "true"},
+    {"localStorageCapacityIsolation", "true"},
+    {"containerLogMaxWorkers", "1"},
+    {"failCgroupV1", "false"},
+    {"singleProcessOOMKill", "true"},
+    {"memoryThrottlingFactor", "0.9"},
+    {"enableSystemLogQuery", "false"},
+    {"tlsMinVersion", "VersionTLS12"},
+    {"imagePullCredentialsVerificationPolicy", "NeverVerifyPreloadedImages"},
 };
 
 std::string TextOf(const Message& message, const FieldDescriptor* field) {
@@ -83,11 +146,13 @@ absl::Status Look(const Message& message, const std::string& prefix, std::vector
     bool duration = field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && !field->is_repeated() &&
                     field->message_type() == ::k8s::meta::v1::Duration::descriptor();
     if (duration) {
-      const auto& value = static_cast<const ::k8s::meta::v1::Duration&>(message.GetReflection()->GetMessage(message, field));
+      const auto& value =
+          static_cast<const ::k8s::meta::v1::Duration&>(message.GetReflection()->GetMessage(message, field));
       if (value.duration() != 0) warnings->push_back(StrCat(name, " has no effect"));
       continue;
     }
-    // `logging` is raw JSON every generated configuration carries; lines are logfmt on stderr whatever it says.
+    // `logging` is raw JSON every generated configuration carries; lines are logfmt on stderr whatever it
+    // says.
     if (name == "logging" || name == "tracing") {
       if (name == "tracing") warnings->push_back("tracing has no effect");
       continue;
@@ -101,7 +166,8 @@ absl::Status Look(const Message& message, const std::string& prefix, std::vector
     for (const Only& rule : kRefused) {
       if (name != rule.field) continue;
       if (value != rule.value) {
-        return absl::InvalidArgumentError(StrCat(name, ": \"", value, "\" is not implemented, only \"", rule.value, "\" is"));
+        return absl::InvalidArgumentError(
+            StrCat(name, ": \"", value, "\" is not implemented, only \"", rule.value, "\" is"));
       }
       silent = true;
     }
@@ -109,7 +175,8 @@ absl::Status Look(const Message& message, const std::string& prefix, std::vector
     if (name == "reservedSystemCPUs" || name == "reservedMemory" || name == "qosReserved") {
       return absl::InvalidArgumentError(StrCat(name, ": is not implemented"));
     }
-    if (!silent) warnings->push_back(StrCat(name, value.empty() ? "" : StrCat(" \"", value, "\""), " has no effect"));
+    if (!silent)
+      warnings->push_back(StrCat(name, value.empty() ? "" : StrCat(" \"", value, "\""), " has no effect"));
   }
   return absl::OkStatus();
 }

@@ -60,7 +60,9 @@ absl::Status Remove(int dir_fd, const std::string& name, int depth = 0) {
 
 std::string FirstComponent(const std::string& path) { return path.substr(0, path.find('/')); }
 
-uint32_t ModeOf(const PayloadFile& file, int64_t group) { return (file.mode & 07777) | (group >= 0 ? kGroupRead : 0); }
+uint32_t ModeOf(const PayloadFile& file, int64_t group) {
+  return (file.mode & 07777) | (group >= 0 ? kGroupRead : 0);
+}
 
 bool SameFile(int data_fd, const std::string& path, const PayloadFile& want, int64_t group) {
   auto fd = OpenBeneath(data_fd, path, O_RDONLY | O_NOFOLLOW);
@@ -91,7 +93,8 @@ bool IsCurrent(int dir_fd, const Payload& payload, int64_t group) {
   if (!data.valid() || CountFiles(data.get()) != payload.size()) return false;
   for (const auto& [path, file] : payload) {
     std::string first = FirstComponent(path);
-    if (Readlink(dir_fd, first) != StrCat(kData, "/", first) || !SameFile(data.get(), path, file, group)) return false;
+    if (Readlink(dir_fd, first) != StrCat(kData, "/", first) || !SameFile(data.get(), path, file, group))
+      return false;
   }
   return true;
 }
@@ -104,7 +107,8 @@ absl::Status Own(int fd, const std::string& what, int64_t user, int64_t group) {
 }
 
 absl::StatusOr<Fd> MakeFolder(int parent_fd, const std::string& name, int64_t group) {
-  if (::mkdirat(parent_fd, name.c_str(), 0755) != 0 && errno != EEXIST) return ErrnoStatus(errno, StrCat("mkdir ", name));
+  if (::mkdirat(parent_fd, name.c_str(), 0755) != 0 && errno != EEXIST)
+    return ErrnoStatus(errno, StrCat("mkdir ", name));
   Fd fd(::openat(parent_fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!fd.valid()) return ErrnoStatus(errno, StrCat("open ", name));
   RETURN_IF_ERROR(Own(fd.get(), name, -1, group));
@@ -134,8 +138,10 @@ absl::Status WriteFile(int dir_fd, const std::string& path, const PayloadFile& f
 
 absl::Status Link(int dir_fd, const std::string& target, const std::string& name, const std::string& temp) {
   (void)::unlinkat(dir_fd, temp.c_str(), 0);
-  if (::symlinkat(target.c_str(), dir_fd, temp.c_str()) != 0) return ErrnoStatus(errno, StrCat("symlink ", temp));
-  if (::renameat(dir_fd, temp.c_str(), dir_fd, name.c_str()) != 0) return ErrnoStatus(errno, StrCat("rename to ", name));
+  if (::symlinkat(target.c_str(), dir_fd, temp.c_str()) != 0)
+    return ErrnoStatus(errno, StrCat("symlink ", temp));
+  if (::renameat(dir_fd, temp.c_str(), dir_fd, name.c_str()) != 0)
+    return ErrnoStatus(errno, StrCat("rename to ", name));
   return absl::OkStatus();
 }
 

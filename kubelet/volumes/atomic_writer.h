@@ -1,4 +1,5 @@
-// AtomicWriter: a folder whose files change all at once, laid out as upstream's so that programs that watch for it work:
+// AtomicWriter: a folder whose files change all at once, laid out as upstream's so that programs that watch
+// for it work:
 //   ..2026_11_22_21_07_01.123456789/a/b   the files
 //   ..data -> ..2026_11_22_21_07_01.123456789
 //   a -> ..data/a                         one link for every first path component

@@ -51,7 +51,8 @@ std::set<CachedObjects::Key> CachedObjects::ReferencesOf(const corev1::Pod& pod)
   };
   for (const auto& container : pod.spec().init_containers()) add_container(container);
   for (const auto& container : pod.spec().containers()) add_container(container);
-  for (const auto& container : pod.spec().ephemeral_containers()) add_container(EphemeralAsContainer(container));
+  for (const auto& container : pod.spec().ephemeral_containers())
+    add_container(EphemeralAsContainer(container));
   for (const auto& reference : pod.spec().image_pull_secrets()) add(true, reference.name());
   for (const auto& volume : pod.spec().volumes()) {
     const auto& source = volume.volume_source();
@@ -175,7 +176,8 @@ Task<void> CachedObjects::RefreshLoop() {
       absl::Status status = co_await std::move(refresh);
       if (!status.ok() && !api::IsNotFound(status)) {
         LogWarning("cannot refresh, the last known version stays in use",
-                   {{"object", StrCat(key.secret ? "secret " : "configmap ", key.ns, "/", key.name)}, {"error", status}});
+                   {{"object", StrCat(key.secret ? "secret " : "configmap ", key.ns, "/", key.name)},
+                    {"error", status}});
       }
     }
   }

@@ -1,6 +1,6 @@
-// CachedObjects: the ConfigMaps and Secrets the pods of this node name, each fetched when first asked for after a pod
-// was registered and then once a minute (with jitter) for as long as a pod names it; immutable ones once. A server that
-// does not answer leaves the last known object in use. One loop.
+// CachedObjects: the ConfigMaps and Secrets the pods of this node name, each fetched when first asked for
+// after a pod was registered and then once a minute (with jitter) for as long as a pod names it; immutable
+// ones once. A server that does not answer leaves the last known object in use. One loop.
 #pragma once
 
 #include <absl/time/time.h>
@@ -30,11 +30,13 @@ class CachedObjects : public ObjectCache {
   void RegisterPod(const PodPtr& pod) override;
   void UnregisterPod(const std::string& uid) override;
   Task<absl::StatusOr<std::shared_ptr<const corev1::ConfigMap>>> GetConfigMap(std::string ns,
-                                                                               std::string name) override;
-  Task<absl::StatusOr<std::shared_ptr<const corev1::Secret>>> GetSecret(std::string ns, std::string name) override;
+                                                                              std::string name) override;
+  Task<absl::StatusOr<std::shared_ptr<const corev1::Secret>>> GetSecret(std::string ns,
+                                                                        std::string name) override;
 
   // Called on the loop when a refresh found another version, or none any more. kind: "ConfigMap" or "Secret".
-  void set_change_listener(std::function<void(const std::string& kind, const std::string& ns, const std::string& name)> fn) {
+  void set_change_listener(
+      std::function<void(const std::string& kind, const std::string& ns, const std::string& name)> fn) {
     on_change_ = std::move(fn);
   }
   size_t size() const { return entries_.size(); }
@@ -47,9 +49,9 @@ class CachedObjects : public ObjectCache {
     auto operator<=>(const Key&) const = default;
   };
   struct Entry {
-    std::set<std::string> pods;   // UIDs
-    api::ObjectPtr object;        // null: not there, or never fetched
-    bool fetched = false;         // since the last registration
+    std::set<std::string> pods;  // UIDs
+    api::ObjectPtr object;       // null: not there, or never fetched
+    bool fetched = false;        // since the last registration
     bool immutable = false;
     absl::Duration fetched_at;
     AsyncMutex mutex;

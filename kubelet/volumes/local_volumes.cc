@@ -29,7 +29,8 @@ absl::StatusOr<bool> IsMountPoint(Mounter& mounter, const std::string& path) {
 }
 
 // The folder, with its parents, and a tmpfs on it when asked for.
-absl::Status MakeVolumeRoot(Mounter& mounter, const std::string& path, bool memory, int64_t size_bytes, uint32_t mode) {
+absl::Status MakeVolumeRoot(Mounter& mounter, const std::string& path, bool memory, int64_t size_bytes,
+                            uint32_t mode) {
   bool made = ::access(path.c_str(), F_OK) != 0;
   RETURN_IF_ERROR(MakeDirs(path, 0750));
   if (memory) {
@@ -50,12 +51,14 @@ absl::Status GroupOne(int fd, const struct stat& st, int64_t group, const std::s
   uint32_t mode = (st.st_mode & 07777) | kGroupReadWrite;
   if (S_ISDIR(st.st_mode)) mode |= S_ISGID | kGroupFolder;
   // O_PATH descriptors take no fchmod; their magic link does, and it names exactly this file.
-  if (::chmod(StrCat("/proc/self/fd/", fd).c_str(), mode) != 0) return ErrnoStatus(errno, StrCat("chmod ", name));
+  if (::chmod(StrCat("/proc/self/fd/", fd).c_str(), mode) != 0)
+    return ErrnoStatus(errno, StrCat("chmod ", name));
   return absl::OkStatus();
 }
 
 absl::Status GroupTree(int parent_fd, const std::string& name, int64_t group, dev_t device, int depth) {
-  if (depth > kMaxVolumeDepth) return absl::ResourceExhaustedError(StrCat(name, ": nested too deep for fsGroup"));
+  if (depth > kMaxVolumeDepth)
+    return absl::ResourceExhaustedError(StrCat(name, ": nested too deep for fsGroup"));
   Fd fd(::openat(parent_fd, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!fd.valid()) return errno == ENOENT ? absl::OkStatus() : ErrnoStatus(errno, StrCat("open ", name));
   struct stat st;
@@ -103,7 +106,9 @@ absl::StatusOr<Fd> OpenOrMakeBeneath(int root_fd, const std::string& sub_path) {
   return parent;
 }
 
-bool SameFile(const struct stat& a, const struct stat& b) { return a.st_dev == b.st_dev && a.st_ino == b.st_ino; }
+bool SameFile(const struct stat& a, const struct stat& b) {
+  return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
 
 std::string Parent(const std::string& path) { return path.substr(0, path.rfind('/')); }
 
@@ -111,7 +116,8 @@ std::string Parent(const std::string& path) { return path.substr(0, path.rfind('
 
 absl::Status SetUpEmptyDir(Mounter& mounter, const EmptyDirSpec& spec) {
   RETURN_IF_ERROR(MakeVolumeRoot(mounter, spec.path, spec.memory, spec.size_bytes, spec.mode));
-  // Ours alone: what is in it was made by the pod's own containers, so the root's group tells about all of it.
+  // Ours alone: what is in it was made by the pod's own containers, so the root's group tells about all of
+  // it.
   if (spec.fs_group >= 0) return ApplyFsGroup(spec.path, spec.fs_group, /*on_root_mismatch=*/true);
   return absl::OkStatus();
 }
@@ -127,14 +133,16 @@ absl::Status SetUpPayloadDir(Mounter& mounter, const std::string& path, bool mem
 }
 
 absl::Status CheckHostPath(const std::string& path, const std::string& type) {
-  if (path.empty() || path.front() != '/') return absl::InvalidArgumentError(StrCat("path \"", path, "\" must be absolute"));
+  if (path.empty() || path.front() != '/')
+    return absl::InvalidArgumentError(StrCat("path \"", path, "\" must be absolute"));
   if (type.empty()) return absl::OkStatus();
   struct stat st;
   bool there = ::stat(path.c_str(), &st) == 0;
   if (!there && errno != ENOENT && errno != ENOTDIR) return ErrnoStatus(errno, StrCat("stat ", path));
   auto check = [&](bool is, std::string_view what) {
     return there && is ? absl::OkStatus()
-                       : absl::FailedPreconditionError(StrCat("hostPath type check failed: ", path, " is not ", what));
+                       : absl::FailedPreconditionError(
+                             StrCat("hostPath type check failed: ", path, " is not ", what));
   };
   if (type == "DirectoryOrCreate") {
     if (!there) RETURN_IF_ERROR(MakeDirs(path, 0755));
@@ -190,7 +198,8 @@ absl::Status TearDownVolumes(Mounter& mounter, const std::string& dir) {
   struct stat st;
   if (::lstat(dir.c_str(), &st) != 0 && errno == ENOENT) return absl::OkStatus();
   ASSIGN_OR_RETURN(std::vector<std::string> mounts, mounter.MountsBelow(dir));
-  for (auto mount = mounts.rbegin(); mount != mounts.rend(); ++mount) RETURN_IF_ERROR(mounter.Unmount(*mount));
+  for (auto mount = mounts.rbegin(); mount != mounts.rend(); ++mount)
+    RETURN_IF_ERROR(mounter.Unmount(*mount));
   ASSIGN_OR_RETURN(mounts, mounter.MountsBelow(dir));
   if (!mounts.empty()) {
     return absl::FailedPreconditionError(StrCat("remove ", dir, ": ", mounts.back(), " is still mounted"));

@@ -82,11 +82,20 @@ TEST_F(LocalVolumes, HostPathTypes) {
     const char* type;
     bool ok;
   } cases[] = {
-      {"/nope", "", true},           {"/file", "File", true},        {"/file", "Directory", false},
-      {"/nope", "File", false},      {"/nope", "Directory", false},  {"", "Directory", true},
-      {"/made/deep", "DirectoryOrCreate", true}, {"/made/deep", "Directory", true}, {"/made/f", "FileOrCreate", true},
-      {"/made/f", "File", true},     {"/made/f", "DirectoryOrCreate", false}, {"/file", "Socket", false},
-      {"/file", "BlockDevice", false}, {"/file", "Strange", false},
+      {"/nope", "", true},
+      {"/file", "File", true},
+      {"/file", "Directory", false},
+      {"/nope", "File", false},
+      {"/nope", "Directory", false},
+      {"", "Directory", true},
+      {"/made/deep", "DirectoryOrCreate", true},
+      {"/made/deep", "Directory", true},
+      {"/made/f", "FileOrCreate", true},
+      {"/made/f", "File", true},
+      {"/made/f", "DirectoryOrCreate", false},
+      {"/file", "Socket", false},
+      {"/file", "BlockDevice", false},
+      {"/file", "Strange", false},
   };
   for (const Case& c : cases) {
     absl::Status status = CheckHostPath(dir_ + c.path, c.type);
@@ -131,7 +140,8 @@ TEST_F(LocalVolumes, TearDownUnmountsFirstAndStopsWhereItCannot) {
   ASSERT_TRUE(SetUpEmptyDir(mounter_, spec).ok());
   ASSERT_TRUE(WriteFileAtomic(spec.path + "/x", "x", 0600, false).ok());
   mounter_.stuck = spec.path;
-  EXPECT_THAT(std::string(TearDownVolumes(mounter_, dir_ + "/volumes").message()), HasSubstr("still mounted"));
+  EXPECT_THAT(std::string(TearDownVolumes(mounter_, dir_ + "/volumes").message()),
+              HasSubstr("still mounted"));
   EXPECT_TRUE(Exists(spec.path + "/x"));
   mounter_.stuck.clear();
   EXPECT_TRUE(TearDownVolumes(mounter_, dir_ + "/volumes").ok());

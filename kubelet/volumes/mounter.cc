@@ -21,7 +21,8 @@ std::string Unescape(absl::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '\\' && i + 3 < text.size()) {
-      out.push_back(static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0')));
+      out.push_back(
+          static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0')));
       i += 3;
     } else {
       out.push_back(text[i]);
@@ -35,19 +36,22 @@ class HostMounter : public Mounter {
   absl::Status MountTmpfs(const std::string& target, int64_t size_bytes, uint32_t mode) override {
     std::string data = absl::StrFormat("mode=%04o", mode);
     if (size_bytes > 0) absl::StrAppend(&data, ",size=", size_bytes);
-    if (::mount("tmpfs", target.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, data.c_str()) == 0) return absl::OkStatus();
+    if (::mount("tmpfs", target.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, data.c_str()) == 0)
+      return absl::OkStatus();
     return ErrnoStatus(errno, StrCat("mount tmpfs on ", target));
   }
 
   absl::Status BindFd(int source_fd, const std::string& target) override {
     std::string source = StrCat("/proc/self/fd/", source_fd);
-    if (::mount(source.c_str(), target.c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0) return absl::OkStatus();
+    if (::mount(source.c_str(), target.c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0)
+      return absl::OkStatus();
     return ErrnoStatus(errno, StrCat("bind mount on ", target));
   }
 
   absl::Status Unmount(const std::string& target) override {
     if (::umount2(target.c_str(), UMOUNT_NOFOLLOW) == 0) return absl::OkStatus();
-    if (errno == EBUSY && ::umount2(target.c_str(), UMOUNT_NOFOLLOW | MNT_DETACH) == 0) return absl::OkStatus();
+    if (errno == EBUSY && ::umount2(target.c_str(), UMOUNT_NOFOLLOW | MNT_DETACH) == 0)
+      return absl::OkStatus();
     if (errno == EINVAL || errno == ENOENT) return absl::OkStatus();  // no mount point
     return ErrnoStatus(errno, StrCat("unmount ", target));
   }
@@ -72,7 +76,8 @@ std::vector<std::string> ParseMountPoints(std::string_view mountinfo) {
   std::vector<std::string> points;
   for (absl::string_view line : absl::StrSplit(Av(mountinfo), '\n', absl::SkipEmpty())) {
     std::vector<absl::string_view> fields = absl::StrSplit(line, ' ');
-    if (fields.size() > kMountPointField && !fields[kMountPointField].empty() && fields[kMountPointField][0] == '/') {
+    if (fields.size() > kMountPointField && !fields[kMountPointField].empty() &&
+        fields[kMountPointField][0] == '/') {
       points.push_back(Unescape(fields[kMountPointField]));
     }
   }

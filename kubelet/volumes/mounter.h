@@ -1,4 +1,5 @@
-// Mounter: the mount(2) calls volumes need, behind a seam. Called in the blocking pool: stateless and thread-safe.
+// Mounter: the mount(2) calls volumes need, behind a seam. Called in the blocking pool: stateless and
+// thread-safe.
 #pragma once
 
 #include <absl/status/status.h>
@@ -27,7 +28,8 @@ class Mounter {
 
 std::unique_ptr<Mounter> NewHostMounter();
 
-// Mount points of a /proc/self/mountinfo text, octal escapes undone, in file order. Lines that do not parse are left out.
+// Mount points of a /proc/self/mountinfo text, octal escapes undone, in file order. Lines that do not parse
+// are left out.
 std::vector<std::string> ParseMountPoints(std::string_view mountinfo);
 
 }  // namespace keelson::kubelet

@@ -42,14 +42,17 @@ absl::Status AddItems(const KeyItems& items, bool optional, const PayloadDefault
 }  // namespace
 
 absl::Status CheckPayloadPath(std::string_view path) {
-  auto bad = [&](std::string_view why) { return absl::InvalidArgumentError(StrCat("path \"", path, "\" ", why)); };
+  auto bad = [&](std::string_view why) {
+    return absl::InvalidArgumentError(StrCat("path \"", path, "\" ", why));
+  };
   if (path.empty()) return bad("must not be empty");
   if (path.front() == '/') return bad("must be relative");
   if (path.size() > kMaxPayloadPathBytes) return bad("is too long");
   bool first = true;
   for (absl::string_view part : absl::StrSplit(Av(path), '/')) {
     if (part == "..") return bad("must not contain \"..\"");
-    if (part == "." || part.find('\0') != absl::string_view::npos) return bad("has a component that names no file");
+    if (part == "." || part.find('\0') != absl::string_view::npos)
+      return bad("has a component that names no file");
     if (first && part.substr(0, 2) == "..") return bad("must not start with \"..\"");
     if (part.size() > kMaxPayloadNameBytes) return bad("has a component that is too long");
     first = false;
@@ -95,8 +98,9 @@ absl::Status AddSecret(const corev1::Secret* object, const KeyItems& items, bool
   return absl::OkStatus();
 }
 
-absl::Status AddDownwardApi(const corev1::Pod& pod, const DownwardItems& items, const PayloadDefaults& defaults,
-                            const ResourceList& allocatable, Payload* payload) {
+absl::Status AddDownwardApi(const corev1::Pod& pod, const DownwardItems& items,
+                            const PayloadDefaults& defaults, const ResourceList& allocatable,
+                            Payload* payload) {
   for (const corev1::DownwardAPIVolumeFile& item : items) {
     PayloadFile file;
     file.mode = item.has_mode() ? static_cast<uint32_t>(item.mode()) : defaults.mode;
@@ -106,8 +110,8 @@ absl::Status AddDownwardApi(const corev1::Pod& pod, const DownwardItems& items, 
     } else if (item.has_resource_field_ref()) {
       const corev1::Container* container = FindContainer(pod, item.resource_field_ref().container_name());
       if (container == nullptr) {
-        return absl::InvalidArgumentError(
-            StrCat(item.path(), ": container \"", item.resource_field_ref().container_name(), "\" not found"));
+        return absl::InvalidArgumentError(StrCat(item.path(), ": container \"",
+                                                 item.resource_field_ref().container_name(), "\" not found"));
       }
       ASSIGN_OR_RETURN(file.data, ExtractResource(pod, *container, item.resource_field_ref(), allocatable));
     }

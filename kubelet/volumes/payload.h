@@ -29,7 +29,8 @@ struct PayloadFile {
 // Relative path -> file.
 using Payload = std::map<std::string, PayloadFile>;
 
-// InvalidArgument for an absolute path, "..", a first component starting with "..", or lengths over the bounds.
+// InvalidArgument for an absolute path, "..", a first component starting with "..", or lengths over the
+// bounds.
 absl::Status CheckPayloadPath(std::string_view path);
 
 struct PayloadDefaults {
@@ -38,14 +39,15 @@ struct PayloadDefaults {
 };
 using KeyItems = google::protobuf::RepeatedPtrField<corev1::KeyToPath>;
 
-// Every key, or `items` only. An item whose key is missing is NotFound ("references non-existent config key: k")
-// unless `optional`. A null object (optional and absent) gives nothing.
+// Every key, or `items` only. An item whose key is missing is NotFound ("references non-existent config key:
+// k") unless `optional`. A null object (optional and absent) gives nothing.
 absl::Status AddConfigMap(const corev1::ConfigMap* object, const KeyItems& items, bool optional,
                           const PayloadDefaults& defaults, Payload* payload);
 absl::Status AddSecret(const corev1::Secret* object, const KeyItems& items, bool optional,
                        const PayloadDefaults& defaults, Payload* payload);
 using DownwardItems = google::protobuf::RepeatedPtrField<corev1::DownwardAPIVolumeFile>;
-absl::Status AddDownwardApi(const corev1::Pod& pod, const DownwardItems& items, const PayloadDefaults& defaults,
-                            const ResourceList& allocatable, Payload* payload);
+absl::Status AddDownwardApi(const corev1::Pod& pod, const DownwardItems& items,
+                            const PayloadDefaults& defaults, const ResourceList& allocatable,
+                            Payload* payload);
 
 }  // namespace keelson::kubelet

@@ -11,7 +11,8 @@ namespace {
 using ::testing::HasSubstr;
 
 TEST(CheckPayloadPath, OnlyWhatStaysInside) {
-  for (const char* good : {"a", "a/b", "a..b", ".hidden", "a/..b", "a//b"}) EXPECT_TRUE(CheckPayloadPath(good).ok()) << good;
+  for (const char* good : {"a", "a/b", "a..b", ".hidden", "a/..b", "a//b"})
+    EXPECT_TRUE(CheckPayloadPath(good).ok()) << good;
   for (const char* bad : {"", "/a", "..", "../a", "a/../b", "..data", "..x/y", "a/", "./a", "a/."}) {
     EXPECT_FALSE(CheckPayloadPath(bad).ok()) << bad;
   }
@@ -51,7 +52,8 @@ TEST(SecretPayload, MissingObjectGivesNothing) {
 }
 
 TEST(DownwardApiPayload, FieldsAndResources) {
-  auto pod = api::DecodeJsonAs<corev1::Pod>(R"({"metadata":{"name":"p","namespace":"n","labels":{"b":"2","a":"1"}},
+  auto pod =
+      api::DecodeJsonAs<corev1::Pod>(R"({"metadata":{"name":"p","namespace":"n","labels":{"b":"2","a":"1"}},
       "spec":{"containers":[{"name":"c","resources":{"limits":{"memory":"64Mi"}}}]}})");
   ASSERT_TRUE(pod.ok());
   auto source = api::DecodeJsonAs<corev1::DownwardAPIVolumeSource>(R"({"items":[

@@ -102,10 +102,14 @@ int64_t MemoryVolumeSize(const corev1::Pod& pod, const corev1::EmptyDirVolumeSou
 
 VolumeManagerImpl::VolumeManagerImpl(Env& env, CachedObjects* objects, std::shared_ptr<Mounter> mounter,
                                      VolumeManagerOptions options)
-    : env_(env), objects_(objects), mounter_(std::move(mounter)), options_(std::move(options)), scope_(env.executor()) {
+    : env_(env),
+      objects_(objects),
+      mounter_(std::move(mounter)),
+      options_(std::move(options)),
+      scope_(env.executor()) {
   if (objects_ != nullptr) {
-    objects_->set_change_listener(
-        [this](const std::string& kind, const std::string& ns, const std::string& name) { OnObjectChange(kind, ns, name); });
+    objects_->set_change_listener([this](const std::string& kind, const std::string& ns,
+                                         const std::string& name) { OnObjectChange(kind, ns, name); });
   }
 }
 
@@ -136,7 +140,8 @@ Task<absl::StatusOr<PodVolumes>> VolumeManagerImpl::Mount(PodPtr pod) {
     const std::string& name = pod->spec().volumes(i).name();
     Task<absl::StatusOr<MountedVolume>> mount = MountOne(pod, i);
     absl::StatusOr<MountedVolume> mounted = co_await std::move(mount);
-    if (!mounted.ok()) co_return Annotate(mounted.status(), StrCat("MountVolume.SetUp failed for volume \"", name, "\""));
+    if (!mounted.ok())
+      co_return Annotate(mounted.status(), StrCat("MountVolume.SetUp failed for volume \"", name, "\""));
     volumes.by_name[name] = *std::move(mounted);
   }
   state->mounted = volumes.by_name;
@@ -154,7 +159,8 @@ Task<absl::StatusOr<MountedVolume>> VolumeManagerImpl::MountOne(PodPtr pod, int 
   if (source.has_host_path()) {
     mounted.host_path = StrCat(options_.host_root, source.host_path().path());
     std::string type = source.host_path().type(), path = mounted.host_path;
-    Task<absl::Status> check = env_.Blocking<absl::Status>([path, type] { return CheckHostPath(path, type); });
+    Task<absl::Status> check =
+        env_.Blocking<absl::Status>([path, type] { return CheckHostPath(path, type); });
     absl::Status status = co_await std::move(check);
     if (!status.ok()) co_return status;
     co_return mounted;
@@ -164,7 +170,8 @@ Task<absl::StatusOr<MountedVolume>> VolumeManagerImpl::MountOne(PodPtr pod, int 
     spec.path = VolumePath(options_, uid, "empty-dir", volume.name());
     const std::string& medium = source.empty_dir().medium();
     if (!medium.empty() && medium != "Memory") {
-      co_return absl::UnimplementedError(StrCat("spec.volumes[", index, "].emptyDir.medium: \"", medium, "\" is not implemented"));
+      co_return absl::UnimplementedError(
+          StrCat("spec.volumes[", index, "].emptyDir.medium: \"", medium, "\" is not implemented"));
     }
     spec.memory = medium == "Memory";
     if (spec.memory) spec.size_bytes = MemoryVolumeSize(*pod, source.empty_dir(), Allocatable());
@@ -180,16 +187,18 @@ Task<absl::StatusOr<MountedVolume>> VolumeManagerImpl::MountOne(PodPtr pod, int 
   }
   std::string type = PayloadType(source);
   if (type.empty()) {
-    co_return absl::UnimplementedError(StrCat("spec.volumes[", index, "].", kind, ": volumes of this type are not implemented"));
+    co_return absl::UnimplementedError(
+        StrCat("spec.volumes[", index, "].", kind, ": volumes of this type are not implemented"));
   }
   CO_ASSIGN_OR_RETURN(Payload payload, GatherPayload(pod, volume));
   std::string path = VolumePath(options_, uid, type, volume.name());
   bool memory = type != "configmap";  // secrets and what may hold them never touch a disk
   int64_t fs_group = FsGroup(*pod);
   absl::Time now = env_.clock().Now();
-  Task<absl::Status> set_up = env_.Blocking<absl::Status>([mounter, path, memory, payload = std::move(payload), fs_group, now] {
-    return SetUpPayloadDir(*mounter, path, memory, payload, fs_group, now);
-  });
+  Task<absl::Status> set_up =
+      env_.Blocking<absl::Status>([mounter, path, memory, payload = std::move(payload), fs_group, now] {
+        return SetUpPayloadDir(*mounter, path, memory, payload, fs_group, now);
+      });
   absl::Status status = co_await std::move(set_up);
   if (!status.ok()) co_return status;
   mounted.host_path = path;
@@ -198,8 +207,9 @@ Task<absl::StatusOr<MountedVolume>> VolumeManagerImpl::MountOne(PodPtr pod, int 
   co_return mounted;
 }
 
-Task<absl::Status> VolumeManagerImpl::AddConfigMapSource(PodPtr pod, std::string name, bool optional, KeyItems items,
-                                                         PayloadDefaults defaults, Payload* payload) {
+Task<absl::Status> VolumeManagerImpl::AddConfigMapSource(PodPtr pod, std::string name, bool optional,
+                                                         KeyItems items, PayloadDefaults defaults,
+                                                         Payload* payload) {
   if (objects_ == nullptr) co_return absl::FailedPreconditionError("ConfigMaps need an API server");
   Task<absl::StatusOr<std::shared_ptr<const corev1::ConfigMap>>> get =
       objects_->GetConfigMap(pod->metadata().namespace_(), name);
@@ -210,8 +220,9 @@ Task<absl::Status> VolumeManagerImpl::AddConfigMapSource(PodPtr pod, std::string
   co_return added.ok() ? added : Annotate(added, StrCat("configmap ", name));
 }
 
-Task<absl::Status> VolumeManagerImpl::AddSecretSource(PodPtr pod, std::string name, bool optional, KeyItems items,
-                                                      PayloadDefaults defaults, Payload* payload) {
+Task<absl::Status> VolumeManagerImpl::AddSecretSource(PodPtr pod, std::string name, bool optional,
+                                                      KeyItems items, PayloadDefaults defaults,
+                                                      Payload* payload) {
   if (objects_ == nullptr) co_return absl::FailedPreconditionError("Secrets need an API server");
   Task<absl::StatusOr<std::shared_ptr<const corev1::Secret>>> get =
       objects_->GetSecret(pod->metadata().namespace_(), name);
@@ -222,12 +233,13 @@ Task<absl::Status> VolumeManagerImpl::AddSecretSource(PodPtr pod, std::string na
   co_return added.ok() ? added : Annotate(added, StrCat("secret ", name));
 }
 
-Task<absl::Status> VolumeManagerImpl::AddProjection(PodPtr pod, corev1::VolumeProjection source, std::string field,
-                                                    PayloadDefaults defaults, Payload* payload) {
+Task<absl::Status> VolumeManagerImpl::AddProjection(PodPtr pod, corev1::VolumeProjection source,
+                                                    std::string field, PayloadDefaults defaults,
+                                                    Payload* payload) {
   if (source.has_config_map()) {
     const auto& map = source.config_map();
-    Task<absl::Status> add = AddConfigMapSource(pod, map.local_object_reference().name(), map.optional(), map.items(),
-                                                defaults, payload);
+    Task<absl::Status> add = AddConfigMapSource(pod, map.local_object_reference().name(), map.optional(),
+                                                map.items(), defaults, payload);
     co_return co_await std::move(add);
   }
   if (source.has_secret()) {
@@ -248,16 +260,17 @@ Task<absl::StatusOr<Payload>> VolumeManagerImpl::GatherPayload(PodPtr pod, corev
   absl::Status status;
   if (source.has_config_map()) {
     const auto& map = source.config_map();
-    Task<absl::Status> add = AddConfigMapSource(pod, map.local_object_reference().name(), map.optional(), map.items(),
-                                                Defaults(map), &payload);
+    Task<absl::Status> add = AddConfigMapSource(pod, map.local_object_reference().name(), map.optional(),
+                                                map.items(), Defaults(map), &payload);
     status = co_await std::move(add);
   } else if (source.has_secret()) {
     const auto& secret = source.secret();
-    Task<absl::Status> add =
-        AddSecretSource(pod, secret.secret_name(), secret.optional(), secret.items(), Defaults(secret), &payload);
+    Task<absl::Status> add = AddSecretSource(pod, secret.secret_name(), secret.optional(), secret.items(),
+                                             Defaults(secret), &payload);
     status = co_await std::move(add);
   } else if (source.has_downward_api()) {
-    status = AddDownwardApi(*pod, source.downward_api().items(), Defaults(source.downward_api()), Allocatable(), &payload);
+    status = AddDownwardApi(*pod, source.downward_api().items(), Defaults(source.downward_api()),
+                            Allocatable(), &payload);
   } else {
     PayloadDefaults defaults = Defaults(source.projected());
     for (int i = 0; status.ok() && i < source.projected().sources_size(); ++i) {
@@ -275,7 +288,8 @@ Task<absl::StatusOr<std::string>> VolumeManagerImpl::PrepareSubPath(PodPtr pod, 
                                                                     std::string sub_path) {
   const std::string uid = PodUid(*pod);
   auto found = pods_.find(uid);
-  if (found == pods_.end()) co_return absl::FailedPreconditionError(StrCat("volume \"", volume_name, "\" is not mounted"));
+  if (found == pods_.end())
+    co_return absl::FailedPreconditionError(StrCat("volume \"", volume_name, "\" is not mounted"));
   PodStatePtr state = found->second;
   Task<AsyncMutex::Guard> lock = state->mutex.Lock();
   AsyncMutex::Guard guard = co_await std::move(lock);
@@ -284,8 +298,10 @@ Task<absl::StatusOr<std::string>> VolumeManagerImpl::PrepareSubPath(PodPtr pod, 
     co_return absl::FailedPreconditionError(StrCat("volume \"", volume_name, "\" is not mounted"));
   }
   CO_RETURN_IF_ERROR_SYNC(CheckName("container name", container_name));
-  if (sub_path.starts_with('/')) co_return absl::InvalidArgumentError(StrCat("subPath \"", sub_path, "\" must be relative"));
-  std::string target = StrCat(PodDir(options_, uid), "/volume-subpaths/", volume_name, "/", container_name, "/", mount_index);
+  if (sub_path.starts_with('/'))
+    co_return absl::InvalidArgumentError(StrCat("subPath \"", sub_path, "\" must be relative"));
+  std::string target =
+      StrCat(PodDir(options_, uid), "/volume-subpaths/", volume_name, "/", container_name, "/", mount_index);
   std::string volume_path = volume->second.host_path;
   std::shared_ptr<Mounter> mounter = mounter_;
   Task<absl::Status> bind = env_.Blocking<absl::Status>([mounter, volume_path, sub_path, target] {
@@ -315,7 +331,8 @@ Task<absl::Status> VolumeManagerImpl::Unmount(std::string uid) {
   co_return absl::OkStatus();
 }
 
-void VolumeManagerImpl::OnObjectChange(const std::string& kind, const std::string& ns, const std::string& name) {
+void VolumeManagerImpl::OnObjectChange(const std::string& kind, const std::string& ns,
+                                       const std::string& name) {
   for (const auto& [uid, state] : pods_) {
     if (state->gone || state->pod == nullptr || state->pod->metadata().namespace_() != ns) continue;
     if (!Names(*state->pod, kind, name) || !rewriting_.insert(uid).second) continue;
@@ -334,8 +351,9 @@ Task<void> VolumeManagerImpl::Rewrite(PodStatePtr state) {
     Task<absl::StatusOr<MountedVolume>> mount = MountOne(pod, i);
     absl::StatusOr<MountedVolume> mounted = co_await std::move(mount);
     if (mounted.ok()) continue;
-    LogWarning("cannot refresh a volume, its files stay as they were",
-               {{"pod", PodName(*pod)}, {"volume", pod->spec().volumes(i).name()}, {"error", mounted.status()}});
+    LogWarning(
+        "cannot refresh a volume, its files stay as they were",
+        {{"pod", PodName(*pod)}, {"volume", pod->spec().volumes(i).name()}, {"error", mounted.status()}});
   }
 }
 

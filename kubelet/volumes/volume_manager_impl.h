@@ -1,11 +1,12 @@
-// VolumeManagerImpl: emptyDir, hostPath, configMap, secret, downwardAPI and projected volumes on this machine.
+// VolumeManagerImpl: emptyDir, hostPath, configMap, secret, downwardAPI and projected volumes on this
+// machine.
 //
 //   <kubelet_dir>/pods/<uid>/volumes/kubernetes.io~<type>/<name>
 //   <kubelet_dir>/pods/<uid>/volume-subpaths/<volume>/<container>/<mount index>
 //
-// Nothing is remembered that is not on the disk: after a restart Mount finds what is there and Unmount works on UIDs it
-// has never seen. What only gathers (API objects) runs on the loop, what touches files in the blocking pool, one step
-// at a time per pod.
+// Nothing is remembered that is not on the disk: after a restart Mount finds what is there and Unmount works
+// on UIDs it has never seen. What only gathers (API objects) runs on the loop, what touches files in the
+// blocking pool, one step at a time per pod.
 #pragma once
 
 #include <functional>
@@ -35,7 +36,8 @@ struct VolumeManagerOptions {
 class VolumeManagerImpl : public VolumeManager {
  public:
   // env and objects outlive Stop(). `objects` null: volumes of ConfigMaps and Secrets fail.
-  VolumeManagerImpl(Env& env, CachedObjects* objects, std::shared_ptr<Mounter> mounter, VolumeManagerOptions options);
+  VolumeManagerImpl(Env& env, CachedObjects* objects, std::shared_ptr<Mounter> mounter,
+                    VolumeManagerOptions options);
   ~VolumeManagerImpl() override;
 
   Task<absl::StatusOr<PodVolumes>> Mount(PodPtr pod) override;

@@ -43,8 +43,10 @@ class Volumes : public ::testing::Test {
     volumes_ = std::make_unique<VolumeManagerImpl>(env_, objects_.get(), mounter_, options);
   }
   PodPtr Pod(const std::string& volumes, const std::string& more_spec = "") {
-    auto pod = api::DecodeJsonAs<corev1::Pod>(R"({"metadata":{"name":"p","namespace":"ns","uid":"u1","labels":{"a":"b"}},
-        "spec":{"containers":[{"name":"c","resources":{"limits":{"memory":"32Mi"}}}])" + more_spec + R"(,"volumes":[)" + volumes + "]}}");
+    auto pod = api::DecodeJsonAs<corev1::Pod>(
+        R"({"metadata":{"name":"p","namespace":"ns","uid":"u1","labels":{"a":"b"}},
+        "spec":{"containers":[{"name":"c","resources":{"limits":{"memory":"32Mi"}}}])" +
+        more_spec + R"(,"volumes":[)" + volumes + "]}}");
     EXPECT_TRUE(pod.ok()) << pod.status();
     return std::make_shared<const corev1::Pod>(*pod);
   }
@@ -78,7 +80,8 @@ TEST_F(Volumes, EveryTypeWithUpstreamsPaths) {
   secret.mutable_metadata()->set_name("s");
   (*secret.mutable_data())["key"] = "hidden";
   api_.Put(secret);
-  auto mounted = Mount(Pod(R"({"name":"disk","emptyDir":{}},{"name":"mem","emptyDir":{"medium":"Memory","sizeLimit":"64Mi"}},
+  auto mounted = Mount(
+      Pod(R"({"name":"disk","emptyDir":{}},{"name":"mem","emptyDir":{"medium":"Memory","sizeLimit":"64Mi"}},
       {"name":"host","hostPath":{"path":"/data","type":"DirectoryOrCreate"}},
       {"name":"cm","configMap":{"name":"cm"}},{"name":"s","secret":{"secretName":"s","defaultMode":256}},
       {"name":"da","downwardAPI":{"items":[{"path":"l","fieldRef":{"fieldPath":"metadata.labels"}}]}},
@@ -106,7 +109,8 @@ TEST_F(Volumes, WhatIsMissingIsNamed) {
   status = Mount(Pod(R"({"name":"a","emptyDir":{}},{"name":"n","nfs":{"server":"s","path":"/"}})")).status();
   EXPECT_TRUE(absl::IsUnimplemented(status));
   EXPECT_THAT(std::string(status.message()), HasSubstr("spec.volumes[1].nfs"));
-  status = Mount(Pod(R"({"name":"t","projected":{"sources":[{"serviceAccountToken":{"path":"token"}}]}})")).status();
+  status = Mount(Pod(R"({"name":"t","projected":{"sources":[{"serviceAccountToken":{"path":"token"}}]}})"))
+               .status();
   EXPECT_THAT(std::string(status.message()), HasSubstr("serviceAccountToken"));
   status = Mount(Pod(R"({"name":"h","emptyDir":{"medium":"HugePages"}})")).status();
   EXPECT_THAT(std::string(status.message()), HasSubstr("spec.volumes[0].emptyDir.medium"));
