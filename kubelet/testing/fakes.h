@@ -54,7 +54,9 @@ class FakeProbeManager : public ProbeManager {
   void AddPod(const PodPtr& pod) override {
     if (!pods.insert(PodUid(*pod)).second) return;
     for (const auto& s : pod->status().container_statuses()) {
-      std::string id = s.container_id().substr(s.container_id().find("://") + 3);
+      const size_t type_end = s.container_id().find("://");
+      if (type_end == std::string::npos) continue;  // not created yet
+      std::string id = s.container_id().substr(type_end + 3);
       if (s.ready()) results_[{ProbeKind::kReadiness, id}] = ProbeResult::kSuccess;
       if (s.started()) results_[{ProbeKind::kStartup, id}] = ProbeResult::kSuccess;
     }
