@@ -306,7 +306,6 @@ void UnsupportedPodFields(const corev1::PodSpec& spec, const std::string& path, 
   note(!spec.resource_claims().empty(), "resourceClaims");
   note(spec.has_runtime_class_name(), "runtimeClassName");
   note(!spec.ephemeral_containers().empty(), "ephemeralContainers");
-  note(!spec.scheduling_gates().empty(), "schedulingGates");
   note(!spec.topology_spread_constraints().empty(), "topologySpreadConstraints");
   note(spec.affinity().has_pod_affinity(), "affinity.podAffinity");
   note(spec.affinity().has_pod_anti_affinity(), "affinity.podAntiAffinity");
@@ -328,8 +327,11 @@ void UnsupportedPodFields(const corev1::PodSpec& spec, const std::string& path, 
     const auto& container = spec.containers(i);
     std::string here = Index("containers", static_cast<size_t>(i));
     note(!container.volume_devices().empty(), Child(here, "volumeDevices"));
-    note(!container.restart_policy_rules().empty(), Child(here, "restartPolicyRules"));
     note(!container.resources().claims().empty(), Child(here, "resources.claims"));
+    for (int k = 0; k < container.ports_size(); ++k) {
+      note(container.ports(k).host_port() != 0 && !spec.host_network(),
+           Child(Index(Child(here, "ports"), static_cast<size_t>(k)), "hostPort"));
+    }
     for (const auto& env : container.env()) {
       note(env.value_from().has_file_key_ref(), Child(here, StrCat("env[", env.name(), "].valueFrom.fileKeyRef")));
     }
@@ -388,6 +390,9 @@ std::vector<std::string> UnsupportedFields(const google::protobuf::Message& obje
   } else if (const auto* service = As<corev1::Service>(object)) {
     if (service->spec().type() == "LoadBalancer") out.push_back("spec.type=LoadBalancer");
     if (service->spec().has_load_balancer_class()) out.push_back("spec.loadBalancerClass");
+    if (!service->spec().load_balancer_source_ranges().empty()) out.push_back("spec.loadBalancerSourceRanges");
+    if (service->spec().health_check_node_port() != 0) out.push_back("spec.healthCheckNodePort");
+    if (service->spec().has_traffic_distribution()) out.push_back("spec.trafficDistribution");
   }
   return out;
 }

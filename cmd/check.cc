@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <set>
 
 #include "base/fd.h"
 #include "base/status.h"
@@ -115,6 +116,24 @@ class Checker {
         Add(Severity::kError, what, StrCat("in use by ", (*owner)->ToString()),
             StrCat("stop it, or choose another port with ", port.flag));
       }
+    }
+    NodePorts();
+  }
+
+  // A program that listens in the NodePort range loses its port to a Service that gets the same number.
+  void NodePorts() {
+    constexpr uint16_t kFirst = 30000, kLast = 32767;
+    auto sockets = net::ListListeningSockets(options_.proc_root);
+    if (!sockets.ok()) return;
+    std::set<uint16_t> taken;
+    for (const net::ListeningSocket& socket : *sockets) {
+      if (!socket.udp && socket.port >= kFirst && socket.port <= kLast) taken.insert(socket.port);
+    }
+    for (uint16_t port : taken) {
+      auto owner = net::FindPortOwner(port, /*udp=*/false, options_.proc_root);
+      if (!owner.ok() || !owner->has_value()) continue;
+      Add(Severity::kWarning, StrCat("port ", port, " (NodePorts)"), StrCat("in use by ", (*owner)->ToString()),
+          "stop it, or do not give this number to a Service: the book's application uses 30001");
     }
   }
 

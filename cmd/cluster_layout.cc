@@ -1,11 +1,13 @@
 #include "cmd/cluster_layout.h"
 
 #include <absl/strings/ascii.h>
+#include <absl/strings/str_split.h>
 #include <unistd.h>
 
 #include <climits>
 
 #include "api/labels.h"
+#include "base/fd.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "net/address.h"
@@ -15,6 +17,7 @@ namespace keelson {
 namespace {
 
 constexpr int kNodeCidrPrefix = 24;
+constexpr size_t kMaxMarkerBytes = 64 << 10;
 
 std::string FindNodeIp() {
   auto address = net::NodeAddress();
@@ -58,6 +61,26 @@ std::string ClusterLayout::node_pod_cidr() const {
 std::string ClusterLayout::service_ip(uint64_t n) const {
   auto block = net::Cidr::Parse(options.service_cidr);
   return block->Nth(n)->ToString();  // checked by MakeClusterLayout
+}
+
+std::string RenderMarker(const ClusterOptions& options) {
+  return StrCat("pod_cidr=", options.pod_cidr, "\nservice_cidr=", options.service_cidr,
+                "\nnode_name=", options.node_name,
+                "\ncontainer_runtime_endpoint=", options.container_runtime_endpoint, "\n");
+}
+
+bool ApplyMarker(ClusterLayout* layout) {
+  auto text = ReadFile(layout->marker_file(), kMaxMarkerBytes);
+  if (!text.ok()) return false;
+  for (absl::string_view line : absl::StrSplit(*text, '\n', absl::SkipEmpty())) {
+    std::pair<std::string, std::string> field = absl::StrSplit(line, absl::MaxSplits('=', 1));
+    bool is_block = net::Cidr::ParseStrict(field.second).ok();
+    if (field.first == "pod_cidr" && is_block) layout->options.pod_cidr = field.second;
+    if (field.first == "service_cidr" && is_block) layout->options.service_cidr = field.second;
+    if (field.first == "node_name") layout->options.node_name = field.second;
+    if (field.first == "container_runtime_endpoint") layout->options.container_runtime_endpoint = field.second;
+  }
+  return true;
 }
 
 absl::StatusOr<ClusterLayout> MakeClusterLayout(ClusterOptions options) {

@@ -44,6 +44,9 @@ struct ClusterLayout {
   std::string registry_config() const { return paths.etc_dir + "/registry.yml"; }
   std::string cni_conf_dir() const { return paths.etc_dir + "/cni/net.d"; }
   std::string manifest_dir() const { return paths.etc_dir + "/manifests"; }
+  // Written by `keelson up` before anything starts: says that what lies in these folders is ours to remove, and with
+  // which options it was made.
+  std::string marker_file() const { return paths.etc_dir + "/instance"; }
   std::string lock_file() const { return paths.run_dir + "/up.lock"; }
   std::string pid_file(const std::string& component) const { return paths.run_dir + "/" + component + ".pid"; }
   std::string log_file(const std::string& component) const { return paths.log_dir + "/" + component + ".log"; }
@@ -58,6 +61,12 @@ struct ClusterLayout {
   std::string service_ip(uint64_t n) const;
   std::string dns_ip() const { return service_ip(10); }
 };
+
+// The options that TearDown needs as they were, one "name=value" a line.
+std::string RenderMarker(const ClusterOptions& options);
+// Takes them from the marker of a cluster made before, whatever the command line says. False: there is no marker, so
+// nothing on this machine is ours.
+bool ApplyMarker(ClusterLayout* layout);
 
 // Checks the options (errors name the flag), fills in what was left empty from the machine.
 absl::StatusOr<ClusterLayout> MakeClusterLayout(ClusterOptions options);

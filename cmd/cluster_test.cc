@@ -111,6 +111,17 @@ TEST_F(ClusterFilesTest, FilesHoldTheLayoutsPaths) {
   EXPECT_NE(ReadFile(layout_.kubelet_config())->find("clusterDNS: [10.96.0.10]"), std::string::npos);
 }
 
+TEST_F(ClusterFilesTest, TheMarkerKeepsTheOptionsTheClusterWasMadeWith) {
+  ClusterLayout later = layout_;
+  EXPECT_FALSE(ApplyMarker(&later));  // nothing is ours yet
+  ClusterOptions made = layout_.options;
+  made.service_cidr = "10.100.0.0/16";
+  ASSERT_TRUE(MakeDirs(layout_.paths.etc_dir).ok());
+  ASSERT_TRUE(WriteFileAtomic(layout_.marker_file(), RenderMarker(made)).ok());
+  EXPECT_TRUE(ApplyMarker(&later));
+  EXPECT_EQ(later.dns_ip(), "10.100.0.10");
+}
+
 TEST(FillTemplateTest, UnknownNamesAreErrors) {
   EXPECT_EQ(*FillTemplate("a@B@c user@host @lower@", {{"B", "1"}}), "a1c user@host @lower@");
   EXPECT_FALSE(FillTemplate("@MISSING@", {}).ok());

@@ -277,8 +277,14 @@ Task<absl::Status> AskUp(Env* env, std::shared_ptr<ChildProcess> up) {
 
 }  // namespace
 
-absl::Status RunDown(const ClusterLayout& layout, bool purge) {
+absl::Status RunDown(const ClusterLayout& given, bool purge) {
+  ClusterLayout layout = given;
   RealEnv env(layout.paths);
+  if (!ApplyMarker(&layout)) {
+    // Another kubelet's pods may lie under the same upstream paths: without our mark nothing is touched.
+    std::puts("no cluster of `keelson up` on this machine, nothing to do");
+    return absl::OkStatus();
+  }
   auto up = AdoptFromPidFile(env, layout.pid_file("up"));
   if (up.ok()) {
     std::shared_ptr<ChildProcess> shared = *std::move(up);

@@ -172,6 +172,7 @@ Task<absl::Status> Up(Env* env, ClusterLayout layout, int ready_fd) {
   scope.Spawn("signals", WatchSignals(env, &stop));
   Supervisor supervisor(*env);
   absl::Status status = EnsureClusterPki(layout, env->clock().Now());
+  if (status.ok()) status = WriteFileAtomic(layout.marker_file(), RenderMarker(layout.options));
   if (status.ok()) status = EnsureClusterFiles(layout);
   for (const ComponentSpec& spec : Components(layout)) {
     if (status.ok()) status = supervisor.Start(spec);
