@@ -1,7 +1,7 @@
 // JSON and Kubernetes protobuf for every API message, driven by tables made once from the descriptors.
 //
-// Thread-safe: tables are immutable after their first use. JSON output is deterministic and field for field what
-// upstream 1.37 writes (struct order, sorted maps, omitempty rules); there is no trailing newline.
+// Thread-safe: tables are immutable after their first use. JSON output is deterministic and field for field
+// what upstream 1.37 writes (struct order, sorted maps, omitempty rules); there is no trailing newline.
 #pragma once
 
 #include <absl/status/status.h>
@@ -19,9 +19,9 @@
 
 namespace keelson::api {
 
-inline constexpr size_t kMaxObjectBytes = 3 * 1024 * 1024;   // upstream's request limit
-inline constexpr size_t kMaxListBytes = 512 * 1024 * 1024;   // answers read by clients
-inline constexpr int kMaxJsonDepth = 256;                     // levels
+inline constexpr size_t kMaxObjectBytes = 3 * 1024 * 1024;  // upstream's request limit
+inline constexpr size_t kMaxListBytes = 512 * 1024 * 1024;  // answers read by clients
+inline constexpr int kMaxJsonDepth = 256;                   // levels
 inline constexpr size_t kMaxStrictErrors = 100;
 
 inline constexpr char kContentTypeJson[] = "application/json";
@@ -38,8 +38,9 @@ struct DecodeOptions {
 struct Decoded {
   std::unique_ptr<google::protobuf::Message> object;
   const TypeInfo* type = nullptr;
-  // `unknown field "spec.foo"`, `duplicate field "spec.x"`, at most kMaxStrictErrors. The caller's fieldValidation
-  // decides: Ignore drops them, Warn sends them as warnings, Strict refuses with StrictError().
+  // `unknown field "spec.foo"`, `duplicate field "spec.x"`, at most kMaxStrictErrors. The caller's
+  // fieldValidation decides: Ignore drops them, Warn sends them as warnings, Strict refuses with
+  // StrictError().
   std::vector<std::string> strict_errors;
 };
 
@@ -55,11 +56,13 @@ std::string PrettyJson(std::string_view json);
 // `text` as a JSON string with quotes, escaped as Go does (also <, >, &).
 void AppendJsonString(std::string_view text, std::string& out);
 
-// Reads the object its kind and apiVersion name. Errors are API statuses (BadRequest) that name field and value.
+// Reads the object its kind and apiVersion name. Errors are API statuses (BadRequest) that name field and
+// value.
 absl::StatusOr<Decoded> DecodeJson(std::string_view json, const DecodeOptions& options = {});
 // Reads into `message` (cleared first), whatever kind the text names.
 absl::Status DecodeJsonInto(std::string_view json, google::protobuf::Message& message,
-                            std::vector<std::string>* strict_errors = nullptr, const DecodeOptions& options = {});
+                            std::vector<std::string>* strict_errors = nullptr,
+                            const DecodeOptions& options = {});
 template <typename T>
 absl::StatusOr<T> DecodeJsonAs(std::string_view json, std::vector<std::string>* strict_errors = nullptr,
                                const DecodeOptions& options = {}) {

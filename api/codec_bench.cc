@@ -1,5 +1,5 @@
-// codec_bench: speed of the codec on a pod as the kubelet writes it back. Prints MB/s of JSON per operation, by
-// processor time, so that other load does not count.
+// codec_bench: speed of the codec on a pod as the kubelet writes it back. Prints MB/s of JSON per operation,
+// by processor time, so that other load does not count.
 //   ninja codec_bench && api/codec_bench [seconds per case [only operations with this in their name]]
 #include <cstdio>
 #include <cstdlib>
@@ -42,11 +42,12 @@ std::string ReadFile(const char* path) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  using namespace keelson::api;  // NOLINT: a program of one page
+  using namespace keelson::api;  // tidy: allow namespace: a program of one page
   if (argc > 2) g_only = argv[2];
   const double seconds = argc > 1 ? std::atof(argv[1]) : 1;
-  for (const char* path : {"tests/golden/manifests/pod-status.json", "tests/golden/manifests/pod-volumes.json",
-                           "tests/golden/manifests/lease.json", "tests/golden/manifests/configmap.json"}) {
+  for (const char* path :
+       {"tests/golden/manifests/pod-status.json", "tests/golden/manifests/pod-volumes.json",
+        "tests/golden/manifests/lease.json", "tests/golden/manifests/configmap.json"}) {
     auto decoded = DecodeJson(ReadFile(path));
     if (!decoded.ok()) {
       std::fprintf(stderr, "%s: run from the root of the source tree\n", path);

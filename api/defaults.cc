@@ -67,7 +67,8 @@ void RequestsFromLimits(corev1::ResourceRequirements* resources) {
 
 template <class Container>  // Container or EphemeralContainer (its common part has the same fields)
 void DefaultContainer(Container* container) {
-  SetIfEmpty(container->mutable_image_pull_policy(), IsLatest(container->image()) ? "Always" : "IfNotPresent");
+  SetIfEmpty(container->mutable_image_pull_policy(),
+             IsLatest(container->image()) ? "Always" : "IfNotPresent");
   SetIfEmpty(container->mutable_termination_message_path(), "/dev/termination-log");
   SetIfEmpty(container->mutable_termination_message_policy(), "File");
   for (auto& port : *container->mutable_ports()) SetIfEmpty(port.mutable_protocol(), "TCP");
@@ -80,8 +81,10 @@ void DefaultContainer(Container* container) {
   if (container->has_readiness_probe()) DefaultProbe(container->mutable_readiness_probe());
   if (container->has_startup_probe()) DefaultProbe(container->mutable_startup_probe());
   if (container->has_lifecycle()) {
-    if (container->lifecycle().has_post_start()) DefaultHandler(container->mutable_lifecycle()->mutable_post_start());
-    if (container->lifecycle().has_pre_stop()) DefaultHandler(container->mutable_lifecycle()->mutable_pre_stop());
+    if (container->lifecycle().has_post_start())
+      DefaultHandler(container->mutable_lifecycle()->mutable_post_start());
+    if (container->lifecycle().has_pre_stop())
+      DefaultHandler(container->mutable_lifecycle()->mutable_pre_stop());
   }
 }
 
@@ -108,14 +111,18 @@ void DefaultVolume(corev1::Volume* volume) {
   }
   if (source->has_host_path() && !source->host_path().has_type()) source->mutable_host_path()->set_type("");
   if (source->has_downward_api()) {
-    if (!source->downward_api().has_default_mode()) source->mutable_downward_api()->set_default_mode(kDefaultFileMode);
+    if (!source->downward_api().has_default_mode())
+      source->mutable_downward_api()->set_default_mode(kDefaultFileMode);
     DefaultDownwardItems(source->mutable_downward_api()->mutable_items());
   }
   if (source->has_projected()) {
-    if (!source->projected().has_default_mode()) source->mutable_projected()->set_default_mode(kDefaultFileMode);
+    if (!source->projected().has_default_mode())
+      source->mutable_projected()->set_default_mode(kDefaultFileMode);
     for (auto& projection : *source->mutable_projected()->mutable_sources()) {
-      if (projection.has_downward_api()) DefaultDownwardItems(projection.mutable_downward_api()->mutable_items());
-      if (projection.has_service_account_token() && !projection.service_account_token().has_expiration_seconds()) {
+      if (projection.has_downward_api())
+        DefaultDownwardItems(projection.mutable_downward_api()->mutable_items());
+      if (projection.has_service_account_token() &&
+          !projection.service_account_token().has_expiration_seconds()) {
         projection.mutable_service_account_token()->set_expiration_seconds(kDefaultTokenExpirationS);
       }
     }
@@ -127,7 +134,8 @@ void DefaultPodSpec(corev1::PodSpec* spec) {
   SetIfEmpty(spec->mutable_restart_policy(), "Always");
   SetIfEmpty(spec->mutable_scheduler_name(), "default-scheduler");
   spec->mutable_security_context();
-  if (!spec->has_termination_grace_period_seconds()) spec->set_termination_grace_period_seconds(kDefaultGracePeriodS);
+  if (!spec->has_termination_grace_period_seconds())
+    spec->set_termination_grace_period_seconds(kDefaultGracePeriodS);
   // The old name mirrors the new one.
   if (spec->service_account_name().empty()) spec->set_service_account_name(spec->service_account());
   spec->set_service_account(spec->service_account_name());

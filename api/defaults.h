@@ -1,5 +1,6 @@
 // Defaults of the served kinds, as upstream's API server sets them on create and update (k8s.io/kubernetes
-// pkg/apis/*/v1/defaults.go describes the facts). Static ones come from the descriptors, the rest are small functions.
+// pkg/apis/*/v1/defaults.go describes the facts). Static ones come from the descriptors, the rest are small
+// functions.
 #pragma once
 
 #include <google/protobuf/message.h>

@@ -35,10 +35,12 @@ absl::StatusOr<std::string> Unescape(std::string_view text) {
       }
       ++i;
       if (text[i] != '\\' && text[i] != ',' && text[i] != '=') {
-        return absl::InvalidArgumentError(StrCat("invalid field selector: invalid escape sequence: \\", text.substr(i, 1)));
+        return absl::InvalidArgumentError(
+            StrCat("invalid field selector: invalid escape sequence: \\", text.substr(i, 1)));
       }
     } else if (text[i] == ',' || text[i] == '=') {
-      return absl::InvalidArgumentError(StrCat("invalid field selector: unescaped ", text.substr(i, 1), " in: ", text));
+      return absl::InvalidArgumentError(
+          StrCat("invalid field selector: unescaped ", text.substr(i, 1), " in: ", text));
     }
     out += text[i];
   }
@@ -65,7 +67,8 @@ absl::StatusOr<FieldSelector> FieldSelector::Parse(std::string_view text) {
   for (std::string_view term : SplitTerms(text)) {
     const size_t equal = term.find('=');
     if (equal == std::string_view::npos || equal == 0) {
-      return absl::InvalidArgumentError(StrCat("invalid selector: '", text, "'; can't understand '", term, "'"));
+      return absl::InvalidArgumentError(
+          StrCat("invalid selector: '", text, "'; can't understand '", term, "'"));
     }
     FieldRequirement r;
     size_t name_end = equal;
@@ -81,7 +84,8 @@ absl::StatusOr<FieldSelector> FieldSelector::Parse(std::string_view text) {
     if (!value.ok()) return value.status();
     r.value = *std::move(value);
     if (r.field.empty()) {
-      return absl::InvalidArgumentError(StrCat("invalid selector: '", text, "'; can't understand '", term, "'"));
+      return absl::InvalidArgumentError(
+          StrCat("invalid selector: '", text, "'; can't understand '", term, "'"));
     }
     selector.requirements_.push_back(std::move(r));
   }

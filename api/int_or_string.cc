@@ -46,11 +46,13 @@ absl::StatusOr<int32_t> ScaledValue(const IntOrString& v, int32_t total, bool ro
   std::string_view text = v.str_val();
   int32_t percent;
   if (text.empty() || text.back() != '%') {
-    return absl::InvalidArgumentError(StrCat("invalid value for IntOrString: invalid type: string is not a percentage: \"", text, "\""));
+    return absl::InvalidArgumentError(
+        StrCat("invalid value for IntOrString: invalid type: string is not a percentage: \"", text, "\""));
   }
   text.remove_suffix(1);
   if (!ParseInt32(text, &percent)) {
-    return absl::InvalidArgumentError(StrCat("invalid value for IntOrString: invalid value \"", v.str_val(), "\""));
+    return absl::InvalidArgumentError(
+        StrCat("invalid value for IntOrString: invalid value \"", v.str_val(), "\""));
   }
   const int64_t product = static_cast<int64_t>(percent) * total;
   int64_t result = product / 100;

@@ -98,7 +98,8 @@ std::string MissingSpaceHint(const element& value) {
   start = start == std::string_view::npos ? 0 : start + 1;
   const std::string_view word = text.substr(start, kMaxShownBytes);
   const size_t colon = word.find(':');
-  if (colon == std::string_view::npos || colon == 0 || colon + 1 == word.size() || word[colon + 1] == '/') return "";
+  if (colon == std::string_view::npos || colon == 0 || colon + 1 == word.size() || word[colon + 1] == '/')
+    return "";
   for (char c : word.substr(0, colon)) {
     if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))) return "";
   }
@@ -153,8 +154,8 @@ class Decoder {
     if (where.empty()) {
       return BadRequest(StrCat("json: cannot unmarshal ", KindName(value), " into an object"));
     }
-    return BadRequest(StrCat("json: cannot unmarshal ", Shown(value), " into field ", where, " of type ", want,
-                             MissingSpaceHint(value)));
+    return BadRequest(StrCat("json: cannot unmarshal ", Shown(value), " into field ", where, " of type ",
+                             want, MissingSpaceHint(value)));
   }
 
  private:
@@ -172,8 +173,9 @@ class Decoder {
     if (plan.pointer || !reflection->HasField(*message, plan.field)) return;
     const Message& sub = reflection->GetMessage(*message, plan.field);
     std::string scratch;
-    const bool zero_quantity = plan.sub->form == Form::FORM_QUANTITY &&
-                               plan.sub->reflection->GetStringReference(sub, plan.sub->form_field, &scratch) == "0";
+    const bool zero_quantity =
+        plan.sub->form == Form::FORM_QUANTITY &&
+        plan.sub->reflection->GetStringReference(sub, plan.sub->form_field, &scratch) == "0";
     if (zero_quantity || sub.ByteSizeLong() == 0) reflection->ClearField(message, plan.field);
   }
 
@@ -198,7 +200,8 @@ class Decoder {
     return Scalar(plan, value, path, message);
   }
 
-  absl::Status Value(const TypeTable& table, const element& value, const Path& path, Message* message, bool in_map) {
+  absl::Status Value(const TypeTable& table, const element& value, const Path& path, Message* message,
+                     bool in_map) {
     const Reflection* reflection = table.reflection;
     const bool is_null = value.type() == element_type::NULL_VALUE;
     switch (table.form) {
@@ -254,10 +257,12 @@ class Decoder {
   }
 
   static absl::Status BadQuantity(std::string_view text, const Path& path, const absl::Status& why) {
-    return BadValue(path, StrCat("invalid quantity \"", text.substr(0, kMaxShownBytes), "\": ", Sv(why.message())));
+    return BadValue(path,
+                    StrCat("invalid quantity \"", text.substr(0, kMaxShownBytes), "\": ", Sv(why.message())));
   }
 
-  absl::Status IntOrStringValue(const TypeTable& table, const element& value, const Path& path, Message* message) {
+  absl::Status IntOrStringValue(const TypeTable& table, const element& value, const Path& path,
+                                Message* message) {
     const Reflection* reflection = table.reflection;
     if (value.type() == element_type::STRING) {
       reflection->SetInt64(message, table.form_field, kIntOrStringString);
@@ -314,8 +319,9 @@ class Decoder {
     if (value.type() != element_type::STRING) return Mismatch(value, path, "base64 string");
     std::string text(value.get_string().value_unsafe());
     std::erase_if(text, [](char c) { return c == '\n' || c == '\r'; });
-    const bool alphabet = text.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=") ==
-                          std::string::npos;
+    const bool alphabet =
+        text.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=") ==
+        std::string::npos;
     if (!alphabet || text.size() % 4 != 0 || !absl::Base64Unescape(text, out)) {
       return BadValue(path, "illegal base64 data");
     }
@@ -382,7 +388,8 @@ class Decoder {
     const Reflection* reflection = plan.reflection;
     reflection->ClearField(message, plan.field);  // a repeated key replaces the list, as in Go
     int index = 0;
-    const simdjson::dom::array array = value.get_array().value_unsafe();  // named: the range must outlive the loop
+    const simdjson::dom::array array =
+        value.get_array().value_unsafe();  // named: the range must outlive the loop
     for (const element item : array) {
       const Path here{&path, {}, index++};
       absl::Status status = Item(plan, item, here, message, reflection);
@@ -469,7 +476,8 @@ class Decoder {
 absl::Status SyntaxError(std::string_view text, int max_depth, simdjson::error_code code) {
   JsonTextError where;
   if (!CheckJson(text, max_depth, &where)) {
-    return BadRequest(StrCat("invalid JSON at line ", where.line, ", column ", where.column, ": ", where.message));
+    return BadRequest(
+        StrCat("invalid JSON at line ", where.line, ", column ", where.column, ": ", where.message));
   }
   return BadRequest(StrCat("invalid JSON: ", std::string(simdjson::error_message(code))));
 }
@@ -478,12 +486,14 @@ absl::Status TypeOfDocument(const element& root, std::string* api_version, std::
   if (root.type() != element_type::OBJECT) {
     return BadRequest(StrCat("json: cannot unmarshal ", KindName(root), " into an object"));
   }
-  const simdjson::dom::object object = root.get_object().value_unsafe();  // named: the range must outlive the loop
+  const simdjson::dom::object object =
+      root.get_object().value_unsafe();  // named: the range must outlive the loop
   for (const simdjson::dom::key_value_pair pair : object) {
     std::string* out = pair.key == "kind" ? kind : pair.key == "apiVersion" ? api_version : nullptr;
     if (out == nullptr || pair.value.type() == element_type::NULL_VALUE) continue;
     if (pair.value.type() != element_type::STRING) {
-      return BadRequest(StrCat("json: cannot unmarshal ", Shown(pair.value), " into field ", pair.key, " of type string"));
+      return BadRequest(
+          StrCat("json: cannot unmarshal ", Shown(pair.value), " into field ", pair.key, " of type string"));
     }
     *out = std::string(pair.value.get_string().value_unsafe());
   }
@@ -515,7 +525,8 @@ absl::StatusOr<JsonDocument> JsonDocument::Parse(std::string_view text, size_t m
       return absl::ResourceExhaustedError(simdjson::error_message(code));
     }
   }
-  const auto code = parser->parse(reinterpret_cast<const uint8_t*>(text.data()), text.size(), true).get(document.root);
+  const auto code =
+      parser->parse(reinterpret_cast<const uint8_t*>(text.data()), text.size(), true).get(document.root);
   if (code != simdjson::SUCCESS) return SyntaxError(text, max_depth, code);
   return document;
 }
@@ -554,7 +565,8 @@ absl::StatusOr<Decoded> DecodeJson(std::string_view json, const DecodeOptions& o
     if (kind.empty()) kind = options.default_type->gvk.kind;
   }
   if (kind.empty()) return BadRequest(StrCat("Object 'Kind' is missing in '", json.substr(0, 256), "'"));
-  if (api_version.empty()) return BadRequest(StrCat("Object 'apiVersion' is missing in '", json.substr(0, 256), "'"));
+  if (api_version.empty())
+    return BadRequest(StrCat("Object 'apiVersion' is missing in '", json.substr(0, 256), "'"));
   Decoded decoded;
   decoded.type = Scheme::Get().ByKind(api_version, kind);
   if (decoded.type == nullptr) {

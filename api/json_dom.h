@@ -9,8 +9,8 @@
 
 namespace keelson::api {
 
-// Owns the parser its root points into. Small documents share a parser per thread; one document at a time uses it,
-// nested ones get their own.
+// Owns the parser its root points into. Small documents share a parser per thread; one document at a time
+// uses it, nested ones get their own.
 class JsonDocument {
  public:
   // BadRequest names line and column of a syntax error; RequestEntityTooLarge beyond max_bytes.

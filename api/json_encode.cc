@@ -33,7 +33,8 @@ void AppendBase64(std::string_view bytes, std::string& out) {
   const auto at = [&](size_t k) { return static_cast<uint32_t>(static_cast<unsigned char>(bytes[k])); };
   for (; i + 3 <= bytes.size(); i += 3) {
     const uint32_t v = at(i) << 16 | at(i + 1) << 8 | at(i + 2);
-    const char group[4] = {kAlphabet[v >> 18], kAlphabet[v >> 12 & 63], kAlphabet[v >> 6 & 63], kAlphabet[v & 63]};
+    const char group[4] = {kAlphabet[v >> 18], kAlphabet[v >> 12 & 63], kAlphabet[v >> 6 & 63],
+                           kAlphabet[v & 63]};
     out.append(group, 4);
   }
   if (bytes.size() - i == 1) {
@@ -256,7 +257,8 @@ class Encoder {
       out_ += plan.rules->non_nil() ? "{}" : "null";
       return;
     }
-    std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return *a.first < *b.first; });
+    std::sort(entries.begin(), entries.end(),
+              [](const auto& a, const auto& b) { return *a.first < *b.first; });
     Key(plan);
     out_ += '{';
     bool first = true;

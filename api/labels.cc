@@ -34,7 +34,8 @@ bool LooksDnsLabel(std::string_view s) {
 std::string TooLong(size_t max) { return absl::StrCat("must be no more than ", max, " bytes"); }
 
 constexpr char kQualifiedNameRule[] =
-    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    "character "
     "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
     "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 
@@ -63,19 +64,22 @@ absl::Status CheckRequirement(const LabelRequirement& r) {
     case Op::kExists:
     case Op::kDoesNotExist:
       if (!r.values.empty()) {
-        return absl::InvalidArgumentError(absl::StrCat("values: Invalid value: [", absl::StrJoin(r.values, " "),
-                                                       "]: values set must be empty for exists and does not exist"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("values: Invalid value: [", absl::StrJoin(r.values, " "),
+                         "]: values set must be empty for exists and does not exist"));
       }
       break;
     case Op::kGreaterThan:
     case Op::kLessThan: {
       int64_t unused;
       if (r.values.size() != 1) {
-        return absl::InvalidArgumentError("values: Invalid value: for 'Gt', 'Lt' operators, exactly one value is required");
+        return absl::InvalidArgumentError(
+            "values: Invalid value: for 'Gt', 'Lt' operators, exactly one value is required");
       }
       if (!ParseInt64(r.values[0], &unused)) {
-        return absl::InvalidArgumentError(absl::StrCat("values[0]: Invalid value: \"", r.values[0],
-                                                       "\": for 'Gt', 'Lt' operators, the value must be an integer"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("values[0]: Invalid value: \"", r.values[0],
+                         "\": for 'Gt', 'Lt' operators, the value must be an integer"));
       }
       break;
     }
@@ -83,8 +87,8 @@ absl::Status CheckRequirement(const LabelRequirement& r) {
   for (size_t i = 0; i < r.values.size(); ++i) {
     const std::vector<std::string> bad = IsValidLabelValue(r.values[i]);
     if (!bad.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat("values[", i, "][", r.key, "]: Invalid value: \"", r.values[i],
-                                                     "\": ", absl::StrJoin(bad, "; ")));
+      return absl::InvalidArgumentError(absl::StrCat("values[", i, "][", r.key, "]: Invalid value: \"",
+                                                     r.values[i], "\": ", absl::StrJoin(bad, "; ")));
     }
   }
   return absl::OkStatus();
@@ -257,7 +261,8 @@ LabelSelector LabelSelector::FromMap(const LabelMap& labels) {
 
 absl::StatusOr<LabelSelector> LabelSelector::Parse(std::string_view text) {
   if (text.size() > kMaxSelectorBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("label selector is longer than ", kMaxSelectorBytes, " bytes"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("label selector is longer than ", kMaxSelectorBytes, " bytes"));
   }
   LabelSelector selector;
   Lexer lexer(text);
@@ -270,7 +275,8 @@ absl::StatusOr<LabelSelector> LabelSelector::Parse(std::string_view text) {
     }
     selector.requirements_.push_back(*std::move(r));
     if (selector.requirements_.size() > kMaxRequirements) {
-      return absl::InvalidArgumentError(absl::StrCat("label selector has more than ", kMaxRequirements, " terms"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("label selector has more than ", kMaxRequirements, " terms"));
     }
     if (lexer.AtEnd()) break;
     const std::string_view token = lexer.Next();
@@ -324,8 +330,9 @@ bool LabelSelector::Matches(const LabelMap& labels) const {
 }
 
 std::string LabelSelector::ToString() const {
-  return absl::StrJoin(requirements_, ",",
-                       [](std::string* out, const LabelRequirement& r) { absl::StrAppend(out, r.ToString()); });
+  return absl::StrJoin(requirements_, ",", [](std::string* out, const LabelRequirement& r) {
+    absl::StrAppend(out, r.ToString());
+  });
 }
 
 bool SelectsNonEmpty(const LabelMap& selector, const LabelMap& labels) {
@@ -351,7 +358,8 @@ std::vector<std::string> IsQualifiedName(std::string_view value) {
     if (prefix.empty()) {
       errors.push_back("prefix part must be non-empty");
     } else {
-      for (const std::string& e : IsDns1123Subdomain(prefix)) errors.push_back(absl::StrCat("prefix part ", e));
+      for (const std::string& e : IsDns1123Subdomain(prefix))
+        errors.push_back(absl::StrCat("prefix part ", e));
     }
   }
   if (name.empty()) {
@@ -368,7 +376,8 @@ std::vector<std::string> IsValidLabelValue(std::string_view value) {
   if (value.size() > kMaxLabelValueBytes) errors.push_back(TooLong(kMaxLabelValueBytes));
   if (!value.empty() && !LooksQualified(value)) {
     errors.push_back(
-        "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start "
+        "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and "
+        "must start "
         "and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for "
         "validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')");
   }
@@ -380,7 +389,8 @@ std::vector<std::string> IsDns1123Label(std::string_view value) {
   if (value.size() > kMaxDns1123LabelBytes) errors.push_back(TooLong(kMaxDns1123LabelBytes));
   if (!LooksDnsLabel(value)) {
     errors.push_back(
-        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
+        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must "
+        "start and end "
         "with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
         "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')");
   }
@@ -394,7 +404,8 @@ std::vector<std::string> IsDns1123Subdomain(std::string_view value) {
   for (absl::string_view part : absl::StrSplit(Av(value), '.')) good = good && LooksDnsLabel(Sv(part));
   if (!good) {
     errors.push_back(
-        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and "
+        "must "
         "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
         "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')");
   }
@@ -406,8 +417,10 @@ std::vector<std::string> IsDns1035Label(std::string_view value) {
   if (value.size() > kMaxDns1123LabelBytes) errors.push_back(TooLong(kMaxDns1123LabelBytes));
   if (!LooksDnsLabel(value) || !(value[0] >= 'a' && value[0] <= 'z')) {
     errors.push_back(
-        "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
-        "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation "
+        "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an "
+        "alphabetic "
+        "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for "
+        "validation "
         "is '[a-z]([-a-z0-9]*[a-z0-9])?')");
   }
   return errors;

@@ -54,7 +54,7 @@ class LabelSelector {
 bool SelectsNonEmpty(const LabelMap& selector, const LabelMap& labels);
 
 // Rules for names. Each gives the list of complaints, empty when valid, in upstream's words.
-std::vector<std::string> IsQualifiedName(std::string_view value);   // label and annotation keys
+std::vector<std::string> IsQualifiedName(std::string_view value);  // label and annotation keys
 std::vector<std::string> IsValidLabelValue(std::string_view value);
 std::vector<std::string> IsDns1123Label(std::string_view value);
 std::vector<std::string> IsDns1123Subdomain(std::string_view value);

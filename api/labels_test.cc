@@ -19,11 +19,29 @@ TEST(LabelSelector, ParseAndMatch) {
     const char* selector;
     bool match;
   } kCases[] = {
-      {"", true}, {"app=mysql", true}, {"app==mysql", true}, {"app=web", false}, {"app!=web", true},
-      {"other!=x", true}, {"app", true}, {"!app", false}, {"!other", true}, {"app in (mysql,web)", true},
-      {"app in (web)", false}, {"app notin (web)", true}, {"other notin (web)", true}, {"app=mysql,tier=db", true},
-      {"app=mysql,tier=web", false}, {" app = mysql , tier in ( db , x )", true}, {"rank>6", true}, {"rank>7", false},
-      {"rank<8", true}, {"empty=", true}, {"empty=,app", true}, {"app=", false}, {"empty in ()", true},
+      {"", true},
+      {"app=mysql", true},
+      {"app==mysql", true},
+      {"app=web", false},
+      {"app!=web", true},
+      {"other!=x", true},
+      {"app", true},
+      {"!app", false},
+      {"!other", true},
+      {"app in (mysql,web)", true},
+      {"app in (web)", false},
+      {"app notin (web)", true},
+      {"other notin (web)", true},
+      {"app=mysql,tier=db", true},
+      {"app=mysql,tier=web", false},
+      {" app = mysql , tier in ( db , x )", true},
+      {"rank>6", true},
+      {"rank>7", false},
+      {"rank<8", true},
+      {"empty=", true},
+      {"empty=,app", true},
+      {"app=", false},
+      {"empty in ()", true},
       {"a.b/c=d", false},
   };
   for (const auto& c : kCases) {
@@ -37,8 +55,9 @@ TEST(LabelSelector, ParseAndMatch) {
 }
 
 TEST(LabelSelector, Refuses) {
-  for (const char* bad : {"a=b c", ",", "a,", "a=b,,c=d", "a in b", "a in (b", "a in (b c)", "!", "!!a", "=b", "a===b", "a<b",
-                          "a>", "-a=b", "a=-b", "a/b/c=d", "a=b)", "a b", "UPPER.com/x=y,/y=z"}) {
+  for (const char* bad :
+       {"a=b c", ",", "a,", "a=b,,c=d", "a in b", "a in (b", "a in (b c)", "!", "!!a", "=b", "a===b", "a<b",
+        "a>", "-a=b", "a=-b", "a/b/c=d", "a=b)", "a b", "UPPER.com/x=y,/y=z"}) {
     EXPECT_FALSE(LabelSelector::Parse(bad).ok()) << bad;
   }
   EXPECT_FALSE(LabelSelector::Parse(std::string(70000, 'a')).ok());
@@ -58,7 +77,8 @@ TEST(LabelSelector, FromMessage) {
   EXPECT_TRUE(selector->Matches(Labels({{"app", "web"}})));
   EXPECT_FALSE(selector->Matches(Labels({{"app", "web"}, {"tier", "db"}})));
   e->set_operator_("Near");
-  EXPECT_EQ(LabelSelector::FromMessage(message).status().message(), "\"Near\" is not a valid label selector operator");
+  EXPECT_EQ(LabelSelector::FromMessage(message).status().message(),
+            "\"Near\" is not a valid label selector operator");
   e->set_operator_("Exists");
   EXPECT_FALSE(LabelSelector::FromMessage(message).ok());
   EXPECT_FALSE(LabelSelector::Nothing().Matches({}));
@@ -91,8 +111,13 @@ TEST(FieldSelector, ParseAndMatch) {
   const struct {
     const char* selector;
     bool match;
-  } kCases[] = {{"", true}, {"metadata.name=web", true}, {"metadata.name==web", true}, {"metadata.name!=web", false},
-                {"metadata.name=web,status.phase!=Failed", true}, {"spec.nodeName=", true}, {"x=a\\,b\\=c", true},
+  } kCases[] = {{"", true},
+                {"metadata.name=web", true},
+                {"metadata.name==web", true},
+                {"metadata.name!=web", false},
+                {"metadata.name=web,status.phase!=Failed", true},
+                {"spec.nodeName=", true},
+                {"x=a\\,b\\=c", true},
                 {",metadata.name=web,", true}};
   for (const auto& c : kCases) {
     auto selector = FieldSelector::Parse(c.selector);
@@ -102,7 +127,8 @@ TEST(FieldSelector, ParseAndMatch) {
   }
   EXPECT_EQ(*FieldSelector::Parse("spec.nodeName=n1")->RequiresExactMatch("spec.nodeName"), "n1");
   EXPECT_FALSE(FieldSelector::Parse("spec.nodeName!=n1")->RequiresExactMatch("spec.nodeName").has_value());
-  for (const char* bad : {"a", "=b", "!=b", "a=b=c", "a=\\x", "a=b\\"}) EXPECT_FALSE(FieldSelector::Parse(bad).ok()) << bad;
+  for (const char* bad : {"a", "=b", "!=b", "a=b=c", "a=\\x", "a=b\\"})
+    EXPECT_FALSE(FieldSelector::Parse(bad).ok()) << bad;
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // What every API object offers whatever its kind: metadata access, copies, names for messages.
 //
-// An object is a protobuf message of a kind known to api/scheme.h. Shared objects (informer caches, watch events)
-// are const; copy before changing.
+// An object is a protobuf message of a kind known to api/scheme.h. Shared objects (informer caches, watch
+// events) are const; copy before changing.
 #pragma once
 
 #include <google/protobuf/message.h>

@@ -1,5 +1,6 @@
-// The three client-side patch forms on JSON documents and on messages: JSON Patch (RFC 6902), JSON Merge Patch
-// (RFC 7386) and strategic merge patch (merge strategies and keys come from the descriptors' options). Pure functions.
+// The three client-side patch forms on JSON documents and on messages: JSON Patch (RFC 6902), JSON Merge
+// Patch (RFC 7386) and strategic merge patch (merge strategies and keys come from the descriptors' options).
+// Pure functions.
 #pragma once
 
 #include <absl/status/status.h>
@@ -21,14 +22,16 @@ inline constexpr size_t kMaxPatchBytes = 3 << 20;
 // A patch read once, applicable to several revisions of an object (retry on conflict).
 class Patch {
  public:
-  // InvalidArgument: not JSON, wrong shape (RFC 6902 wants a list of operations, the others an object), too large.
+  // InvalidArgument: not JSON, wrong shape (RFC 6902 wants a list of operations, the others an object), too
+  // large.
   static absl::StatusOr<Patch> Parse(PatchKind kind, std::string_view text);
   Patch(Patch&&) noexcept;
   Patch& operator=(Patch&&) noexcept;
   ~Patch();
 
   // JSON text of the patched object. `type` gives the schema for the strategic form; unused by the others.
-  // InvalidArgument: an operation that does not fit the document ("test" failed, missing path, unknown $patch).
+  // InvalidArgument: an operation that does not fit the document ("test" failed, missing path, unknown
+  // $patch).
   absl::StatusOr<std::string> Apply(std::string_view json, const google::protobuf::Descriptor& type) const;
 
  private:

@@ -31,7 +31,8 @@ TEST_P(PatchTest, Apply) {
   auto result = patch.ok() ? patch->Apply(c.object, *::k8s::core::v1::Pod::descriptor()) : patch.status();
   if (want.starts_with("error: ")) {
     ASSERT_FALSE(result.ok()) << *result;
-    EXPECT_NE(std::string(result.status().message()).find(want.substr(7)), std::string::npos) << result.status();
+    EXPECT_NE(std::string(result.status().message()).find(want.substr(7)), std::string::npos)
+        << result.status();
     return;
   }
   ASSERT_TRUE(result.ok()) << result.status();
@@ -39,23 +40,29 @@ TEST_P(PatchTest, Apply) {
 }
 
 const Case kCases[] = {
-    {"MergeSetsAndDeletes", PatchKind::kMerge, R"({"a":{"b":1,"c":2}})", R"({"a":{"b":null,"d":3}})", R"({"a":{"c":2,"d":3}})"},
+    {"MergeSetsAndDeletes", PatchKind::kMerge, R"({"a":{"b":1,"c":2}})", R"({"a":{"b":null,"d":3}})",
+     R"({"a":{"c":2,"d":3}})"},
     {"MergeReplacesLists", PatchKind::kMerge, R"({"a":[1,2]})", R"({"a":[3]})", R"({"a":[3]})"},
     {"JsonAddReplaceRemove", PatchKind::kJson, R"({"a":[1,2],"b":{"c~/":1}})",
      R"([{"op":"add","path":"/a/-","value":3},{"op":"replace","path":"/b/c~0~1","value":9},{"op":"remove","path":"/a/0"}])",
      R"({"a":[2,3],"b":{"c~/":9}})"},
-    {"JsonTestFails", PatchKind::kJson, R"({"a":1})", R"([{"op":"test","path":"/a","value":2}])", "error: unsuccessful"},
-    {"JsonMissingPath", PatchKind::kJson, R"({"a":1})", R"([{"op":"remove","path":"/b"}])", "error: not found"},
+    {"JsonTestFails", PatchKind::kJson, R"({"a":1})", R"([{"op":"test","path":"/a","value":2}])",
+     "error: unsuccessful"},
+    {"JsonMissingPath", PatchKind::kJson, R"({"a":1})", R"([{"op":"remove","path":"/b"}])",
+     "error: not found"},
     {"JsonNotAList", PatchKind::kJson, R"({})", R"({"op":"add"})", "error: must be a list"},
     {"NotJson", PatchKind::kMerge, R"({})", R"({"a":)", "error: not valid JSON"},
     {"ContainersMergeByName", PatchKind::kStrategicMerge,
      R"({"spec":{"containers":[{"name":"a","image":"x","env":[{"name":"E","value":"1"}]},{"name":"b","image":"y"}]}})",
      R"({"spec":{"containers":[{"name":"a","image":"z","env":[{"name":"F","value":"2"}]}]}})",
      R"({"spec":{"containers":[{"name":"a","image":"z","env":[{"name":"E","value":"1"},{"name":"F","value":"2"}]},{"name":"b","image":"y"}]}})"},
-    {"DeleteOneContainer", PatchKind::kStrategicMerge, R"({"spec":{"containers":[{"name":"a"},{"name":"b"}]}})",
-     R"({"spec":{"containers":[{"name":"a","$patch":"delete"}]}})", R"({"spec":{"containers":[{"name":"b"}]}})"},
+    {"DeleteOneContainer", PatchKind::kStrategicMerge,
+     R"({"spec":{"containers":[{"name":"a"},{"name":"b"}]}})",
+     R"({"spec":{"containers":[{"name":"a","$patch":"delete"}]}})",
+     R"({"spec":{"containers":[{"name":"b"}]}})"},
     {"ReplaceList", PatchKind::kStrategicMerge, R"({"spec":{"containers":[{"name":"a"},{"name":"b"}]}})",
-     R"({"spec":{"containers":[{"name":"c"},{"$patch":"replace"}]}})", R"({"spec":{"containers":[{"name":"c"}]}})"},
+     R"({"spec":{"containers":[{"name":"c"},{"$patch":"replace"}]}})",
+     R"({"spec":{"containers":[{"name":"c"}]}})"},
     {"MissingMergeKey", PatchKind::kStrategicMerge, R"({"spec":{"containers":[]}})",
      R"({"spec":{"containers":[{"image":"c"}]}})", "error: does not contain declared merge key: name"},
     {"AtomicListReplaced", PatchKind::kStrategicMerge, R"({"spec":{"tolerations":[{"key":"a"}]}})",
@@ -83,12 +90,14 @@ INSTANTIATE_TEST_SUITE_P(All, PatchTest, ::testing::ValuesIn(kCases),
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST(PatchTest, ServicePortsMergeByPort) {
-  auto patch = Patch::Parse(PatchKind::kStrategicMerge, R"({"spec":{"ports":[{"port":80,"nodePort":30001}]}})");
+  auto patch =
+      Patch::Parse(PatchKind::kStrategicMerge, R"({"spec":{"ports":[{"port":80,"nodePort":30001}]}})");
   ASSERT_TRUE(patch.ok());
   auto result = patch->Apply(R"({"spec":{"ports":[{"port":80,"protocol":"TCP"},{"port":81}]}})",
                              *::k8s::core::v1::Service::descriptor());
   ASSERT_TRUE(result.ok());
-  EXPECT_EQ(json::parse(*result), json::parse(R"({"spec":{"ports":[{"port":80,"protocol":"TCP","nodePort":30001},{"port":81}]}})"));
+  EXPECT_EQ(json::parse(*result),
+            json::parse(R"({"spec":{"ports":[{"port":80,"protocol":"TCP","nodePort":30001},{"port":81}]}})"));
 }
 
 TEST(PatchTest, DepthIsBounded) {

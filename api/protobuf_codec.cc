@@ -37,14 +37,15 @@ void AppendBytes(char tag, std::string_view bytes, std::string& out) {
   out.append(bytes);
 }
 
-// Protobuf complains on stderr about every string that is no UTF-8; a client must not fill our log that way. The
-// parse fails all the same.
+// Protobuf complains on stderr about every string that is no UTF-8; a client must not fill our log that way.
+// The parse fails all the same.
 void SilenceParserOnce() {
   static const bool done = [] {
-    google::protobuf::SetLogHandler([](google::protobuf::LogLevel level, const char* file, int line,
-                                       const std::string& message) {
-      if (level == google::protobuf::LOGLEVEL_FATAL) std::fprintf(stderr, "%s:%d: %s\n", file, line, message.c_str());
-    });
+    google::protobuf::SetLogHandler(
+        [](google::protobuf::LogLevel level, const char* file, int line, const std::string& message) {
+          if (level == google::protobuf::LOGLEVEL_FATAL)
+            std::fprintf(stderr, "%s:%d: %s\n", file, line, message.c_str());
+        });
     return true;
   }();
   (void)done;
@@ -87,7 +88,8 @@ std::string EncodeProtobuf(const google::protobuf::Message& object) {
 
 absl::StatusOr<::k8s::runtime::Unknown> UnwrapProtobuf(std::string_view bytes) {
   if (!IsProtobufEnvelope(bytes)) {
-    return BadRequest("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
+    return BadRequest(
+        "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
   }
   SilenceParserOnce();
   bytes.remove_prefix(kMagic.size());
@@ -96,7 +98,8 @@ absl::StatusOr<::k8s::runtime::Unknown> UnwrapProtobuf(std::string_view bytes) {
     return BadRequest("protobuf envelope (runtime.Unknown) cannot be parsed");
   }
   if (!unknown.content_encoding().empty()) {
-    return BadRequest(StrCat("protobuf envelope has unsupported contentEncoding \"", unknown.content_encoding(), "\""));
+    return BadRequest(
+        StrCat("protobuf envelope has unsupported contentEncoding \"", unknown.content_encoding(), "\""));
   }
   return unknown;
 }
@@ -120,8 +123,8 @@ absl::StatusOr<Decoded> DecodeProtobuf(std::string_view bytes, const DecodeOptio
   }
   decoded.object.reset(decoded.type->prototype->New());
   if (!decoded.object->ParseFromString(unknown->raw())) {
-    return BadRequest(StrCat(kind, " in version \"", decoded.type->gvk.version, "\" cannot be handled as a ", kind,
-                             ": malformed protobuf"));
+    return BadRequest(StrCat(kind, " in version \"", decoded.type->gvk.version, "\" cannot be handled as a ",
+                             kind, ": malformed protobuf"));
   }
   // Upstream drops fields it does not know; keeping them would store what nobody can see.
   decoded.object->DiscardUnknownFields();

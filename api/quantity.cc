@@ -36,10 +36,22 @@ bool ParseSuffix(std::string_view text, Suffix* out) {
     int base;
     int exponent;
   };
-  static constexpr std::array<Named, 17> kNamed = {{{"n", 10, -9}, {"u", 10, -6}, {"m", 10, -3}, {"", 10, 0},
-                                                    {"k", 10, 3}, {"M", 10, 6}, {"G", 10, 9}, {"T", 10, 12},
-                                                    {"P", 10, 15}, {"E", 10, 18}, {"Ki", 2, 10}, {"Mi", 2, 20},
-                                                    {"Gi", 2, 30}, {"Ti", 2, 40}, {"Pi", 2, 50}, {"Ei", 2, 60},
+  static constexpr std::array<Named, 17> kNamed = {{{"n", 10, -9},
+                                                    {"u", 10, -6},
+                                                    {"m", 10, -3},
+                                                    {"", 10, 0},
+                                                    {"k", 10, 3},
+                                                    {"M", 10, 6},
+                                                    {"G", 10, 9},
+                                                    {"T", 10, 12},
+                                                    {"P", 10, 15},
+                                                    {"E", 10, 18},
+                                                    {"Ki", 2, 10},
+                                                    {"Mi", 2, 20},
+                                                    {"Gi", 2, 30},
+                                                    {"Ti", 2, 40},
+                                                    {"Pi", 2, 50},
+                                                    {"Ei", 2, 60},
                                                     {"K", 0, 0}}};
   for (const Named& named : kNamed) {
     if (named.name != text) continue;
@@ -60,7 +72,7 @@ bool ParseSuffix(std::string_view text, Suffix* out) {
 
 struct Parts {
   bool negative = false;
-  std::string digits;   // integer and fraction digits without leading zeros
+  std::string digits;  // integer and fraction digits without leading zeros
   int fraction_digits = 0;
   Suffix suffix;
 };
@@ -99,7 +111,8 @@ absl::Status Split(std::string_view text, Parts* parts) {
 
 // digits * 10^exponent10 * 2^exponent2 in billionths, away from zero; capped.
 Int ToNanos(const Parts& parts) {
-  int exponent10 = (parts.suffix.base == 10 ? parts.suffix.exponent : 0) - parts.fraction_digits - kNanoExponent;
+  int exponent10 =
+      (parts.suffix.base == 10 ? parts.suffix.exponent : 0) - parts.fraction_digits - kNanoExponent;
   const int exponent2 = parts.suffix.base == 2 ? parts.suffix.exponent : 0;
   Int value = 0;
   bool sticky = false;  // something nonzero was cut off
@@ -142,7 +155,8 @@ Int ToNanos(const Parts& parts) {
 std::string Int128ToString(Int value) {
   if (value == 0) return "0";
   const bool negative = value < 0;
-  unsigned __int128 u = negative ? -static_cast<unsigned __int128>(value) : static_cast<unsigned __int128>(value);
+  unsigned __int128 u =
+      negative ? -static_cast<unsigned __int128>(value) : static_cast<unsigned __int128>(value);
   std::string out;
   while (u != 0) {
     out += static_cast<char>('0' + static_cast<int>(u % 10));
@@ -227,7 +241,8 @@ std::string Quantity::ToString() const {
   if (format == Format::kDecimalExponent) {
     return exponent == 0 ? Int128ToString(value) : absl::StrCat(Int128ToString(value), "e", exponent);
   }
-  static constexpr std::array<std::string_view, 10> kSuffixes = {"n", "u", "m", "", "k", "M", "G", "T", "P", "E"};
+  static constexpr std::array<std::string_view, 10> kSuffixes = {"n", "u", "m", "",  "k",
+                                                                 "M", "G", "T", "P", "E"};
   return StrCat(Int128ToString(value), kSuffixes[static_cast<size_t>((exponent + 9) / 3)]);
 }
 

@@ -1,7 +1,7 @@
 // Quantity: exact fixed-point arithmetic on resource amounts (api.resource.Quantity).
 //
-// Holds billionths in 128 bits: everything upstream can hold (|value| < 2^63 with nine decimals). Finer input is
-// rounded up (away from zero) to a billionth; larger input is capped at 2^63-1 as upstream does.
+// Holds billionths in 128 bits: everything upstream can hold (|value| < 2^63 with nine decimals). Finer input
+// is rounded up (away from zero) to a billionth; larger input is capped at 2^63-1 as upstream does.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -55,8 +55,8 @@ class Quantity {
   Format format_ = Format::kDecimalSI;
 };
 
-// The text to keep for a quantity that came in as `text`: upstream keeps the writer's own text where it needs no
-// rounding, and writes the canonical form otherwise.
+// The text to keep for a quantity that came in as `text`: upstream keeps the writer's own text where it needs
+// no rounding, and writes the canonical form otherwise.
 absl::StatusOr<std::string> NormalizeQuantityText(std::string_view text);
 
 }  // namespace keelson::api

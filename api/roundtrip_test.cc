@@ -84,8 +84,18 @@ class Generator {
   uint64_t Below(uint64_t n) { return random_() % n; }
 
   std::string Text() {
-    const char* const kTexts[] = {"", "a", "web-1", "true", "10", "a\"b\\c/\n\t", "<&>", "\xc3\xa9\xe2\x82\xac",
-                                  "\xf0\x9f\x98\x80", "\x7f\x01", "x: y", "- z"};
+    const char* const kTexts[] = {"",
+                                  "a",
+                                  "web-1",
+                                  "true",
+                                  "10",
+                                  "a\"b\\c/\n\t",
+                                  "<&>",
+                                  "\xc3\xa9\xe2\x82\xac",
+                                  "\xf0\x9f\x98\x80",
+                                  "\x7f\x01",
+                                  "x: y",
+                                  "- z"};
     return kTexts[Below(12)];
   }
   std::string Bytes() {
@@ -114,7 +124,10 @@ class Generator {
         Fill(*plan.sub, reflection->AddMessage(message, plan.field), depth + 1);
         return;
       case FieldDescriptor::CPPTYPE_STRING:
-        reflection->AddString(message, plan.field, plan.rules->raw_json() ? "7" : plan.is_bytes ? Bytes() : Text());
+        reflection->AddString(message, plan.field,
+                              plan.rules->raw_json() ? "7"
+                              : plan.is_bytes        ? Bytes()
+                                                     : Text());
         return;
       case FieldDescriptor::CPPTYPE_BOOL:
         reflection->AddBool(message, plan.field, Below(2) == 0);
@@ -134,7 +147,10 @@ class Generator {
     const Reflection* reflection = message->GetReflection();
     switch (plan.cpp_type) {
       case FieldDescriptor::CPPTYPE_STRING:
-        reflection->SetString(message, plan.field, plan.rules->raw_json() ? "7" : plan.is_bytes ? Bytes() : Text());
+        reflection->SetString(message, plan.field,
+                              plan.rules->raw_json() ? "7"
+                              : plan.is_bytes        ? Bytes()
+                                                     : Text());
         return;
       case FieldDescriptor::CPPTYPE_BOOL:
         reflection->SetBool(message, plan.field, Below(2) == 0);
@@ -201,7 +217,9 @@ TEST(RoundTrip, DamagedInputIsHarmless) {
         std::string damaged = text;
         damaged[random() % damaged.size()] = static_cast<char>(random());
         if (i % 4 == 0) damaged.resize(random() % damaged.size());
-        auto decoded = DecodeObject(damaged, i % 2 == 0 ? "" : IsProtobufEnvelope(text) ? kContentTypeProtobuf : kContentTypeJson);
+        auto decoded = DecodeObject(damaged, i % 2 == 0                 ? ""
+                                             : IsProtobufEnvelope(text) ? kContentTypeProtobuf
+                                                                        : kContentTypeJson);
         if (decoded.ok()) EncodeJson(*decoded->object);
       }
     }

@@ -26,13 +26,11 @@ Index& GetIndex() {
 }
 
 bool InEveryGroup(std::string_view kind) {
-  return kind == "DeleteOptions" || kind == "CreateOptions" || kind == "UpdateOptions" || kind == "PatchOptions" ||
-         kind == "ListOptions" || kind == "GetOptions" || kind == "WatchEvent";
+  return kind == "DeleteOptions" || kind == "CreateOptions" || kind == "UpdateOptions" ||
+         kind == "PatchOptions" || kind == "ListOptions" || kind == "GetOptions" || kind == "WatchEvent";
 }
 
-std::vector<std::string> SplitList(const char* text) {
-  return absl::StrSplit(text, ',', absl::SkipEmpty());
-}
+std::vector<std::string> SplitList(const char* text) { return absl::StrSplit(text, ',', absl::SkipEmpty()); }
 
 }  // namespace
 

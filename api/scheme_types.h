@@ -15,7 +15,7 @@ struct KindRow {
   const char* group;
   const char* version;
   const char* kind;
-  const char* plural;      // "" when the kind is not a resource of its own
+  const char* plural;       // "" when the kind is not a resource of its own
   const char* short_names;  // comma-separated
   const char* categories;   // comma-separated
   bool namespaced;
@@ -25,8 +25,8 @@ struct KindRow {
 
 const std::vector<KindRow>& KindRows();
 
-// Typed access to one map field (keys are strings). Protobuf's reflection would keep a second copy of the map in the
-// message. A value is a std::string, a bool or a google::protobuf::Message, behind a void pointer.
+// Typed access to one map field (keys are strings). Protobuf's reflection would keep a second copy of the map
+// in the message. A value is a std::string, a bool or a google::protobuf::Message, behind a void pointer.
 struct MapRow {
   using Entry = std::pair<const std::string*, const void*>;
   const google::protobuf::Descriptor* message;

@@ -57,7 +57,8 @@ absl::StatusCode CodeOfHttp(int http) {
 
 // Messages quote what clients sent; a protobuf string must be UTF-8.
 std::string ValidUtf8(std::string text) {
-  if (google::protobuf::internal::IsStructurallyValidUTF8(text.data(), static_cast<int>(text.size()))) return text;
+  if (google::protobuf::internal::IsStructurallyValidUTF8(text.data(), static_cast<int>(text.size())))
+    return text;
   for (char& c : text) {
     if (static_cast<unsigned char>(c) >= 0x80) c = '?';
   }
@@ -111,10 +112,11 @@ absl::Status AlreadyExists(const GroupResource& resource, std::string_view name)
 absl::Status GenerateNameConflict(const GroupResource& resource, std::string_view name, int retry_after_s) {
   ApiStatus status = ForResource(resource, name);
   status.mutable_details()->set_retry_after_seconds(retry_after_s);
-  return Make("AlreadyExists",
-              absl::StrCat(resource.ToString(), " ", Quoted(name),
-                           " already exists, the server was not able to generate a unique name for the object"),
-              std::move(status));
+  return Make(
+      "AlreadyExists",
+      absl::StrCat(resource.ToString(), " ", Quoted(name),
+                   " already exists, the server was not able to generate a unique name for the object"),
+      std::move(status));
 }
 
 absl::Status Conflict(const GroupResource& resource, std::string_view name, std::string_view why) {
@@ -206,7 +208,9 @@ absl::Status InternalError(std::string_view message) {
   return Make("InternalError", StrCat("Internal error occurred: ", message), std::move(status));
 }
 
-absl::Status ServiceUnavailable(std::string_view message) { return Make("ServiceUnavailable", std::string(message)); }
+absl::Status ServiceUnavailable(std::string_view message) {
+  return Make("ServiceUnavailable", std::string(message));
+}
 
 absl::Status TooManyRequests(std::string_view message, int retry_after_s) {
   ApiStatus status;
@@ -310,7 +314,9 @@ bool IsGone(const absl::Status& status) { return HasReason(status, "Gone") || Ha
 bool IsForbidden(const absl::Status& status) { return HasReason(status, "Forbidden"); }
 bool IsUnauthorized(const absl::Status& status) { return HasReason(status, "Unauthorized"); }
 bool IsBadRequest(const absl::Status& status) { return HasReason(status, "BadRequest"); }
-bool IsTimeout(const absl::Status& status) { return HasReason(status, "Timeout") || HasReason(status, "ServerTimeout"); }
+bool IsTimeout(const absl::Status& status) {
+  return HasReason(status, "Timeout") || HasReason(status, "ServerTimeout");
+}
 bool IsTooManyRequests(const absl::Status& status) { return HasReason(status, "TooManyRequests"); }
 bool IsServiceUnavailable(const absl::Status& status) { return HasReason(status, "ServiceUnavailable"); }
 bool IsInternalError(const absl::Status& status) { return HasReason(status, "InternalError"); }

@@ -28,7 +28,8 @@ absl::Status GenerateNameConflict(const GroupResource& resource, std::string_vie
 absl::Status Conflict(const GroupResource& resource, std::string_view name,
                       std::string_view why = kOptimisticLockMessage);
 absl::Status ApplyConflict(std::vector<StatusCause> causes, std::string_view message);
-// `kind` and `group` of the object ("Pod", ""). Causes: reason (FieldValueRequired, ...), field, message (body).
+// `kind` and `group` of the object ("Pod", ""). Causes: reason (FieldValueRequired, ...), field, message
+// (body).
 absl::Status Invalid(std::string_view group, std::string_view kind, std::string_view name,
                      std::vector<StatusCause> causes);
 absl::Status Forbidden(const GroupResource& resource, std::string_view name, std::string_view why);
@@ -63,8 +64,8 @@ int HttpCode(const absl::Status& status);
 std::string ReasonOf(const absl::Status& status);
 int RetryAfterSeconds(const absl::Status& status);
 
-// True for API statuses of that reason, and for plain absl statuses of the matching code. Write api::IsNotFound(s):
-// the bare name is ambiguous with absl's own.
+// True for API statuses of that reason, and for plain absl statuses of the matching code. Write
+// api::IsNotFound(s): the bare name is ambiguous with absl's own.
 bool IsNotFound(const absl::Status& status);
 bool IsAlreadyExists(const absl::Status& status);
 bool IsConflict(const absl::Status& status);

@@ -14,9 +14,10 @@ const GroupResource kDeployments{"apps", "deployments"};
 std::string Json(const absl::Status& status) { return EncodeJson(ToApiStatus(status)); }
 
 TEST(StatusError, NotFoundAsUpstreamWritesIt) {
-  EXPECT_EQ(Json(NotFound(kPods, "web")),
-            R"({"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"pods \"web\" not found",)"
-            R"("reason":"NotFound","details":{"name":"web","kind":"pods"},"code":404})");
+  EXPECT_EQ(
+      Json(NotFound(kPods, "web")),
+      R"({"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"pods \"web\" not found",)"
+      R"("reason":"NotFound","details":{"name":"web","kind":"pods"},"code":404})");
   EXPECT_EQ(NotFound(kDeployments, "web").message(), "deployments.apps \"web\" not found");
   EXPECT_TRUE(absl::IsNotFound(NotFound(kPods, "web")));
 }
@@ -24,13 +25,15 @@ TEST(StatusError, NotFoundAsUpstreamWritesIt) {
 TEST(StatusError, Messages) {
   EXPECT_EQ(AlreadyExists(kPods, "a").message(), "pods \"a\" already exists");
   EXPECT_EQ(Conflict(kPods, "a").message(),
-            "Operation cannot be fulfilled on pods \"a\": the object has been modified; please apply your changes to "
+            "Operation cannot be fulfilled on pods \"a\": the object has been modified; please apply your "
+            "changes to "
             "the latest version and try again");
   EXPECT_EQ(Forbidden(kPods, "a", "no").message(), "pods \"a\" is forbidden: no");
   EXPECT_EQ(Forbidden(kPods, "", "no").message(), "pods is forbidden: no");
   EXPECT_EQ(Forbidden({}, "", "no").message(), "forbidden: no");
   EXPECT_EQ(InternalError("x").message(), "Internal error occurred: x");
-  EXPECT_EQ(MethodNotSupported(kPods, "patch").message(), "patch is not supported on resources of kind \"pods\"");
+  EXPECT_EQ(MethodNotSupported(kPods, "patch").message(),
+            "patch is not supported on resources of kind \"pods\"");
   EXPECT_EQ(Timeout("slow", 1).message(), "Timeout: slow");
   EXPECT_EQ(ServerTimeout(kPods, "list", 2).message(),
             "The list operation against pods could not be completed at this time, please try again.");
@@ -43,7 +46,8 @@ TEST(StatusError, InvalidListsItsCauses) {
             "Pod \"web\" is invalid: spec.containers[0].image: Required value");
   const absl::Status two = Invalid("apps", "Deployment", "web", {a, b, a});
   EXPECT_EQ(two.message(),
-            "Deployment.apps \"web\" is invalid: [spec.containers[0].image: Required value, spec.x: Invalid value: 1: "
+            "Deployment.apps \"web\" is invalid: [spec.containers[0].image: Required value, spec.x: Invalid "
+            "value: 1: "
             "no]");
   EXPECT_EQ(ToApiStatus(two).details().causes_size(), 3);
   EXPECT_EQ(HttpCode(two), 422);
@@ -78,7 +82,8 @@ TEST(StatusError, ContextStaysOutOfWhatClientsRead) {
   EXPECT_TRUE(api::IsNotFound(outer));
   EXPECT_EQ(ToApiStatus(outer).message(), "pods \"a\" not found");
   EXPECT_TRUE(FromApiStatus(ToApiStatus(absl::OkStatus())).ok());
-  EXPECT_EQ(ToApiStatus(FromApiStatus(ToApiStatus(inner))).SerializeAsString(), ToApiStatus(inner).SerializeAsString());
+  EXPECT_EQ(ToApiStatus(FromApiStatus(ToApiStatus(inner))).SerializeAsString(),
+            ToApiStatus(inner).SerializeAsString());
 }
 
 }  // namespace

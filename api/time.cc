@@ -16,7 +16,8 @@ void CivilFromDays(int64_t days, int64_t* year, int* month, int* day) {
   days += 719468;  // to 0000-03-01
   const int64_t era = (days >= 0 ? days : days - 146096) / 146097;
   const int64_t day_of_era = days - era * 146097;
-  const int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+  const int64_t year_of_era =
+      (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
   const int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
   const int64_t shifted_month = (5 * day_of_year + 2) / 153;
   *day = static_cast<int>(day_of_year - (153 * shifted_month + 2) / 5 + 1);
@@ -109,8 +110,9 @@ absl::StatusOr<Instant> ParseInstant(std::string_view text) {
     return bad("no date");
   }
   if (!TakeChar(text, &pos, 'T')) return bad("no T after the date");
-  if (!TakeDigits(text, &pos, 2, &hour) || !TakeChar(text, &pos, ':') || !TakeDigits(text, &pos, 2, &minute) ||
-      !TakeChar(text, &pos, ':') || !TakeDigits(text, &pos, 2, &second)) {
+  if (!TakeDigits(text, &pos, 2, &hour) || !TakeChar(text, &pos, ':') ||
+      !TakeDigits(text, &pos, 2, &minute) || !TakeChar(text, &pos, ':') ||
+      !TakeDigits(text, &pos, 2, &second)) {
     return bad("no time of day");
   }
   if (month < 1 || month > 12) return bad("month out of range");
@@ -143,7 +145,8 @@ absl::StatusOr<Instant> ParseInstant(std::string_view text) {
     offset_s = sign * (offset_h * 3600 + offset_m * 60);
   }
   if (pos != text.size()) return bad("extra text");
-  out.seconds = DaysFromCivil(year, month, day) * kSecondsPerDay + hour * 3600 + minute * 60 + second - offset_s;
+  out.seconds =
+      DaysFromCivil(year, month, day) * kSecondsPerDay + hour * 3600 + minute * 60 + second - offset_s;
   return out;
 }
 
@@ -245,7 +248,8 @@ std::string FormatGoDuration(int64_t nanoseconds) {
     uint64_t rest = value % unit;
     if (rest != 0) {
       std::string digits;
-      for (uint64_t scale = unit / 10; scale != 0; scale /= 10) digits += static_cast<char>('0' + rest / scale % 10);
+      for (uint64_t scale = unit / 10; scale != 0; scale /= 10)
+        digits += static_cast<char>('0' + rest / scale % 10);
       while (digits.back() == '0') digits.pop_back();
       out += '.';
       out += digits;
@@ -299,7 +303,8 @@ absl::StatusOr<int64_t> ParseGoDuration(std::string_view text) {
     if (digits == 0) return bad("no number");
     rest.remove_prefix(i);
     size_t unit_size = 0;
-    while (unit_size < rest.size() && rest[unit_size] != '.' && (rest[unit_size] < '0' || rest[unit_size] > '9')) {
+    while (unit_size < rest.size() && rest[unit_size] != '.' &&
+           (rest[unit_size] < '0' || rest[unit_size] > '9')) {
       ++unit_size;
     }
     const std::string_view unit = rest.substr(0, unit_size);

@@ -27,9 +27,10 @@ TEST(Time, MicroTimeKeepsSixDigits) {
 }
 
 TEST(Time, Refuses) {
-  for (const char* bad : {"", "2026", "2026-11-22", "2026-11-22 20:06:49Z", "2026-13-22T20:06:49Z", "2026-02-29T20:06:49Z",
-                          "2026-11-22T24:06:49Z", "2026-11-22T20:60:49Z", "2026-11-22T20:06:60Z", "2026-11-22T20:06:49",
-                          "2026-11-22T20:06:49ZZ", "2026-11-22T20:06:49.Z", "2026-11-22T20:06:49+2:00"}) {
+  for (const char* bad :
+       {"", "2026", "2026-11-22", "2026-11-22 20:06:49Z", "2026-13-22T20:06:49Z", "2026-02-29T20:06:49Z",
+        "2026-11-22T24:06:49Z", "2026-11-22T20:60:49Z", "2026-11-22T20:06:60Z", "2026-11-22T20:06:49",
+        "2026-11-22T20:06:49ZZ", "2026-11-22T20:06:49.Z", "2026-11-22T20:06:49+2:00"}) {
     EXPECT_FALSE(ParseTime(bad).ok()) << bad;
   }
 }
@@ -46,15 +47,23 @@ TEST(Time, GoDurations) {
     const char* text;
     int64_t ns;
     const char* out;
-  } kCases[] = {{"0s", 0, "0s"}, {"0", 0, "0s"}, {"1.5s", 1500000000, "1.5s"}, {"100ms", 100000000, "100ms"},
-                {"1h30m", 5400000000000, "1h30m0s"}, {"2m0s", 120000000000, "2m0s"}, {"90s", 90000000000, "1m30s"},
-                {"-1m", -60000000000, "-1m0s"}, {"1us", 1000, "1\xc2\xb5s"}, {"1ns", 1, "1ns"}};
+  } kCases[] = {{"0s", 0, "0s"},
+                {"0", 0, "0s"},
+                {"1.5s", 1500000000, "1.5s"},
+                {"100ms", 100000000, "100ms"},
+                {"1h30m", 5400000000000, "1h30m0s"},
+                {"2m0s", 120000000000, "2m0s"},
+                {"90s", 90000000000, "1m30s"},
+                {"-1m", -60000000000, "-1m0s"},
+                {"1us", 1000, "1\xc2\xb5s"},
+                {"1ns", 1, "1ns"}};
   for (const auto& c : kCases) {
     ASSERT_TRUE(ParseGoDuration(c.text).ok()) << c.text;
     EXPECT_EQ(*ParseGoDuration(c.text), c.ns) << c.text;
     EXPECT_EQ(FormatGoDuration(c.ns), c.out);
   }
-  for (const char* bad : {"", "1", "s", "1x", "1h1", ".s", "99999999999h"}) EXPECT_FALSE(ParseGoDuration(bad).ok()) << bad;
+  for (const char* bad : {"", "1", "s", "1x", "1h1", ".s", "99999999999h"})
+    EXPECT_FALSE(ParseGoDuration(bad).ok()) << bad;
 }
 
 TEST(IntOrString, Basics) {

@@ -23,11 +23,11 @@ struct MapRow;
 struct FieldPlan {
   const google::protobuf::FieldDescriptor* field = nullptr;
   const google::protobuf::Reflection* reflection = nullptr;  // of the message the field is in
-  const keelson::options::FieldRules* rules = nullptr;  // never null
+  const keelson::options::FieldRules* rules = nullptr;       // never null
   std::string json_name;
   std::string quoted_key;  // "name": with quotes and colon
   bool is_map = false;
-  bool is_list = false;    // repeated and no map
+  bool is_list = false;     // repeated and no map
   bool is_message = false;  // of the field, the list's elements or the map's values
   bool always = false;
   bool pointer = false;
@@ -47,9 +47,10 @@ struct TypeTable {
   bool has_type_meta = false;  // carries kind and apiVersion
   std::string kind;
   std::string api_version;
-  std::string type_prefix;  // {"kind":"Pod","apiVersion":"v1" without the closing brace
+  std::string type_prefix;        // {"kind":"Pod","apiVersion":"v1" without the closing brace
   std::vector<FieldPlan> fields;  // in declaration order; inline structs included
-  absl::flat_hash_map<absl::string_view, const FieldPlan*> by_name;  // own fields, without those of inline structs
+  absl::flat_hash_map<absl::string_view, const FieldPlan*>
+      by_name;  // own fields, without those of inline structs
   std::vector<const FieldPlan*> inlines;
   const google::protobuf::FieldDescriptor* form_field = nullptr;  // `raw`, `string`, `items`, first of a time
 

@@ -39,7 +39,8 @@ constexpr size_t kMaxConfigBytes = 1 << 20;  // ConfigMap and Secret data togeth
 constexpr int32_t kMaxClientIpTimeoutS = 86400;
 
 std::vector<std::string> AnyName(std::string_view name) {
-  if (name == "." || name == ".." || name.find('/') != std::string_view::npos || name.find('%') != std::string_view::npos) {
+  if (name == "." || name == ".." || name.find('/') != std::string_view::npos ||
+      name.find('%') != std::string_view::npos) {
     return {"may not be '.', '..' or contain '/' or '%'"};
   }
   return {};
@@ -120,7 +121,8 @@ void CheckService(const corev1::Service& service, Errors& errors) {
     }
   }
   if (headless && (spec.type() == "NodePort" || spec.type() == "LoadBalancer")) {
-    errors.InvalidText("spec.clusterIPs[0]", "None", StrCat("may not be set to 'None' for ", spec.type(), " services"));
+    errors.InvalidText("spec.clusterIPs[0]", "None",
+                       StrCat("may not be set to 'None' for ", spec.type(), " services"));
   }
   absl::flat_hash_set<std::string> names, ports, node_ports;
   for (int i = 0; i < spec.ports_size(); ++i) {
@@ -160,7 +162,8 @@ void CheckServiceUpdate(const corev1::Service& service, const corev1::Service& o
   // The address may only come or go with the type.
   bool keeps = service.spec().type() != "ExternalName" && old.spec().type() != "ExternalName";
   if (keeps && !old.spec().cluster_ip().empty() && service.spec().cluster_ip() != old.spec().cluster_ip()) {
-    errors.Invalid("spec.clusterIPs[0]", StrCat("[\"", service.spec().cluster_ip(), "\"]"), "may not change once set");
+    errors.Invalid("spec.clusterIPs[0]", StrCat("[\"", service.spec().cluster_ip(), "\"]"),
+                   "may not change once set");
   }
 }
 
@@ -168,11 +171,13 @@ template <class Config, class Size>
 void CheckConfigData(const Config& object, Size total, Errors& errors) {
   auto key = [&](const std::string& field, const std::string& name) {
     bool bad = name.empty() || name.size() > 253 || name == "." || name.starts_with("..");
-    for (char c : name) bad |= !absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '-' && c != '_' && c != '.';
+    for (char c : name)
+      bad |= !absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '-' && c != '_' && c != '.';
     if (bad) {
-      errors.InvalidText(KeyOf(field, name), name,
-                         "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name', "
-                         " or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')");
+      errors.InvalidText(
+          KeyOf(field, name), name,
+          "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name', "
+          " or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')");
     }
   };
   for (const auto& [name, value] : object.data()) {
@@ -245,11 +250,13 @@ void CheckEndpointSlice(const discoveryv1::EndpointSlice& slice, Errors& errors)
   errors.OneOf("addressType", slice.address_type(), {"FQDN", "IPv4", "IPv6"});
   constexpr int kMaxEndpoints = 1000;
   if (slice.endpoints_size() > kMaxEndpoints) {
-    errors.Invalid("endpoints", StrCat(slice.endpoints_size()), StrCat("must have at most ", kMaxEndpoints, " items"));
+    errors.Invalid("endpoints", StrCat(slice.endpoints_size()),
+                   StrCat("must have at most ", kMaxEndpoints, " items"));
   }
   for (int i = 0; i < slice.endpoints_size(); ++i) {
     if (slice.endpoints(i).addresses().empty()) {
-      errors.Required(Child(Index("endpoints", static_cast<size_t>(i)), "addresses"), "must contain at least 1 address");
+      errors.Required(Child(Index("endpoints", static_cast<size_t>(i)), "addresses"),
+                      "must contain at least 1 address");
     }
   }
 }
@@ -278,7 +285,8 @@ void CheckEvent(const corev1::Event& event, Errors& errors) {
 
 void CheckLease(const ::k8s::coordination::v1::Lease& lease, Errors& errors) {
   if (lease.spec().has_lease_duration_seconds() && lease.spec().lease_duration_seconds() <= 0) {
-    errors.InvalidNumber("spec.leaseDurationSeconds", lease.spec().lease_duration_seconds(), "must be greater than 0");
+    errors.InvalidNumber("spec.leaseDurationSeconds", lease.spec().lease_duration_seconds(),
+                         "must be greater than 0");
   }
   if (lease.spec().has_lease_transitions()) {
     errors.NonNegative("spec.leaseTransitions", lease.spec().lease_transitions());
@@ -287,7 +295,8 @@ void CheckLease(const ::k8s::coordination::v1::Lease& lease, Errors& errors) {
 
 void CheckKind(const google::protobuf::Message& object, Errors& errors) {
   if (const auto* pod = As<corev1::Pod>(object)) return validation::PodSpec(pod->spec(), "spec", errors);
-  if (const auto* rc = As<corev1::ReplicationController>(object)) return CheckReplicationController(*rc, errors);
+  if (const auto* rc = As<corev1::ReplicationController>(object))
+    return CheckReplicationController(*rc, errors);
   if (const auto* service = As<corev1::Service>(object)) return CheckService(*service, errors);
   if (const auto* config = As<corev1::ConfigMap>(object)) return CheckConfigData(*config, size_t{0}, errors);
   if (const auto* secret = As<corev1::Secret>(object)) return CheckSecret(*secret, errors);
@@ -299,7 +308,8 @@ void CheckKind(const google::protobuf::Message& object, Errors& errors) {
 }
 
 // Set, and nothing of ours acts on it (docs/compatibility.md). Dotted JSON paths below a PodSpec.
-void UnsupportedPodFields(const corev1::PodSpec& spec, const std::string& path, std::vector<std::string>* out) {
+void UnsupportedPodFields(const corev1::PodSpec& spec, const std::string& path,
+                          std::vector<std::string>* out) {
   auto note = [&](bool set, const std::string& field) {
     if (set) out->push_back(Child(path, field));
   };
@@ -313,8 +323,8 @@ void UnsupportedPodFields(const corev1::PodSpec& spec, const std::string& path, 
   note(spec.has_scheduling_group(), "schedulingGroup");
   note(!spec.eviction_responders().empty(), "evictionResponders");
   note(spec.has_hostname_override(), "hostnameOverride");
-  static const absl::flat_hash_set<std::string> kVolumes = {"hostPath", "emptyDir", "secret", "configMap", "downwardAPI",
-                                                            "projected"};
+  static const absl::flat_hash_set<std::string> kVolumes = {"hostPath",  "emptyDir",    "secret",
+                                                            "configMap", "downwardAPI", "projected"};
   for (int i = 0; i < spec.volumes_size(); ++i) {
     const auto& source = spec.volumes(i).volume_source();
     for (int f = 0; f < source.GetDescriptor()->field_count(); ++f) {
@@ -333,7 +343,8 @@ void UnsupportedPodFields(const corev1::PodSpec& spec, const std::string& path, 
            Child(Index(Child(here, "ports"), static_cast<size_t>(k)), "hostPort"));
     }
     for (const auto& env : container.env()) {
-      note(env.value_from().has_file_key_ref(), Child(here, StrCat("env[", env.name(), "].valueFrom.fileKeyRef")));
+      note(env.value_from().has_file_key_ref(),
+           Child(here, StrCat("env[", env.name(), "].valueFrom.fileKeyRef")));
     }
   }
 }
@@ -390,7 +401,8 @@ std::vector<std::string> UnsupportedFields(const google::protobuf::Message& obje
   } else if (const auto* service = As<corev1::Service>(object)) {
     if (service->spec().type() == "LoadBalancer") out.push_back("spec.type=LoadBalancer");
     if (service->spec().has_load_balancer_class()) out.push_back("spec.loadBalancerClass");
-    if (!service->spec().load_balancer_source_ranges().empty()) out.push_back("spec.loadBalancerSourceRanges");
+    if (!service->spec().load_balancer_source_ranges().empty())
+      out.push_back("spec.loadBalancerSourceRanges");
     if (service->spec().health_check_node_port() != 0) out.push_back("spec.healthCheckNodePort");
     if (service->spec().has_traffic_distribution()) out.push_back("spec.trafficDistribution");
   }

@@ -1,6 +1,6 @@
-// Semantic validation of the served kinds with upstream's paths and wording ("spec.containers[0].image: Required
-// value"). Pure; run after defaulting. A field that is set and that Keelson does not implement is not an error here
-// but reported by UnsupportedFields().
+// Semantic validation of the served kinds with upstream's paths and wording ("spec.containers[0].image:
+// Required value"). Pure; run after defaulting. A field that is set and that Keelson does not implement is
+// not an error here but reported by UnsupportedFields().
 #pragma once
 
 #include <google/protobuf/message.h>
@@ -13,7 +13,16 @@ namespace keelson::api {
 
 // One cause of a 422. ToString(): "spec.replicas: Invalid value: -1: must be greater than or equal to 0".
 struct FieldError {
-  enum class Type { kNotFound, kRequired, kDuplicate, kInvalid, kNotSupported, kForbidden, kTooLong, kTooMany };
+  enum class Type {
+    kNotFound,
+    kRequired,
+    kDuplicate,
+    kInvalid,
+    kNotSupported,
+    kForbidden,
+    kTooLong,
+    kTooMany
+  };
   Type type = Type::kInvalid;
   std::string field;      // "spec.containers[0].image"
   std::string bad_value;  // as printed: numbers bare, strings in quotes; may be empty

@@ -110,15 +110,18 @@ void Errors::Forbidden(std::string field, std::string detail) {
   errors_.push_back({FieldError::Type::kForbidden, std::move(field), "", std::move(detail)});
 }
 void Errors::TooLong(std::string field, size_t max_bytes) {
-  errors_.push_back(
-      {FieldError::Type::kTooLong, std::move(field), "", StrCat("may not be more than ", max_bytes, " bytes")});
+  errors_.push_back({FieldError::Type::kTooLong, std::move(field), "",
+                     StrCat("may not be more than ", max_bytes, " bytes")});
 }
-void Errors::NotSupported(std::string field, std::string_view text, const std::vector<std::string>& supported) {
+void Errors::NotSupported(std::string field, std::string_view text,
+                          const std::vector<std::string>& supported) {
   std::string list;
   for (const std::string& value : supported) StrAppend(&list, list.empty() ? "" : ", ", Quoted(value));
-  errors_.push_back({FieldError::Type::kNotSupported, std::move(field), Quoted(text), StrCat("supported values: ", list)});
+  errors_.push_back(
+      {FieldError::Type::kNotSupported, std::move(field), Quoted(text), StrCat("supported values: ", list)});
 }
-void Errors::Messages(const std::string& field, std::string_view text, const std::vector<std::string>& messages) {
+void Errors::Messages(const std::string& field, std::string_view text,
+                      const std::vector<std::string>& messages) {
   for (const std::string& message : messages) InvalidText(field, text, message);
 }
 void Errors::NonNegative(const std::string& field, int64_t value) {
@@ -127,7 +130,8 @@ void Errors::NonNegative(const std::string& field, int64_t value) {
 void Errors::Port(const std::string& field, int64_t port) {
   if (port < 1 || port > 65535) InvalidNumber(field, port, "must be between 1 and 65535, inclusive");
 }
-void Errors::OneOf(const std::string& field, const std::string& value, const std::vector<std::string>& supported) {
+void Errors::OneOf(const std::string& field, const std::string& value,
+                   const std::vector<std::string>& supported) {
   if (value.empty()) {
     Required(field);
   } else if (std::find(supported.begin(), supported.end(), value) == supported.end()) {
@@ -187,7 +191,8 @@ void ObjectMetadata(const metav1::ObjectMeta& meta, bool namespaced, NameRule ru
   size_t annotation_bytes = 0;
   for (const auto& [key, value] : meta.annotations()) {
     std::string lower = key;
-    std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
+    std::transform(lower.begin(), lower.end(), lower.begin(),
+                   [](unsigned char c) { return std::tolower(c); });
     errors.Messages(Child(path, "annotations"), key, IsQualifiedName(lower));
     annotation_bytes += key.size() + value.size();
   }
@@ -196,23 +201,26 @@ void ObjectMetadata(const metav1::ObjectMeta& meta, bool namespaced, NameRule ru
   for (int i = 0; i < meta.owner_references_size(); ++i) {
     const auto& owner = meta.owner_references(i);
     std::string here = Index(Child(path, "ownerReferences"), static_cast<size_t>(i));
-    if (owner.api_version().empty()) errors.InvalidText(Child(here, "apiVersion"), "", "version must not be empty");
+    if (owner.api_version().empty())
+      errors.InvalidText(Child(here, "apiVersion"), "", "version must not be empty");
     if (owner.kind().empty()) errors.InvalidText(Child(here, "kind"), "", "must not be empty");
     if (owner.name().empty()) errors.InvalidText(Child(here, "name"), "", "must not be empty");
     if (owner.uid().empty()) errors.InvalidText(Child(here, "uid"), "", "must not be empty");
     controllers += owner.controller() ? 1 : 0;
   }
   if (controllers > 1) {
-    errors.Invalid(Child(path, "ownerReferences"), "[]", "Only one reference can have Controller set to true");
+    errors.Invalid(Child(path, "ownerReferences"), "[]",
+                   "Only one reference can have Controller set to true");
   }
   for (int i = 0; i < meta.finalizers_size(); ++i) {
     const std::string& finalizer = meta.finalizers(i);
-    errors.Messages(Index(Child(path, "finalizers"), static_cast<size_t>(i)), finalizer, IsQualifiedName(finalizer));
+    errors.Messages(Index(Child(path, "finalizers"), static_cast<size_t>(i)), finalizer,
+                    IsQualifiedName(finalizer));
   }
 }
 
-void ObjectMetadataUpdate(const metav1::ObjectMeta& meta, const metav1::ObjectMeta& old, const std::string& path,
-                          Errors& errors) {
+void ObjectMetadataUpdate(const metav1::ObjectMeta& meta, const metav1::ObjectMeta& old,
+                          const std::string& path, Errors& errors) {
   constexpr char kImmutable[] = "field is immutable";
   auto same = [&](std::string_view field, const std::string& now, const std::string& before) {
     if (now != before) errors.InvalidText(Child(path, field), now, kImmutable);
@@ -229,9 +237,11 @@ void ObjectMetadataUpdate(const metav1::ObjectMeta& meta, const metav1::ObjectMe
   if (old.has_deletion_timestamp()) {
     for (const std::string& finalizer : meta.finalizers()) {
       if (std::find(old.finalizers().begin(), old.finalizers().end(), finalizer) == old.finalizers().end()) {
-        errors.Forbidden(Child(path, "finalizers"),
-                         StrCat("no new finalizers can be added if the object is being deleted, found new finalizers "
-                                "[]string{\"", finalizer, "\"}"));
+        errors.Forbidden(
+            Child(path, "finalizers"),
+            StrCat("no new finalizers can be added if the object is being deleted, found new finalizers "
+                   "[]string{\"",
+                   finalizer, "\"}"));
       }
     }
   }

@@ -46,8 +46,8 @@ class Errors {
 };
 
 using NameRule = std::vector<std::string> (*)(std::string_view);
-void ObjectMetadata(const ::k8s::meta::v1::ObjectMeta& meta, bool namespaced, NameRule rule, const std::string& path,
-                    Errors& errors);
+void ObjectMetadata(const ::k8s::meta::v1::ObjectMeta& meta, bool namespaced, NameRule rule,
+                    const std::string& path, Errors& errors);
 void ObjectMetadataUpdate(const ::k8s::meta::v1::ObjectMeta& meta, const ::k8s::meta::v1::ObjectMeta& old,
                           const std::string& path, Errors& errors);
 

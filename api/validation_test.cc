@@ -15,7 +15,8 @@ std::string Check(std::string_view json) {
   if (!decoded.ok()) return std::string(decoded.status().message());
   SetDefaults(decoded->object.get());
   std::string out;
-  for (const FieldError& error : Validate(*decoded->object)) StrAppend(&out, out.empty() ? "" : "\n", error.ToString());
+  for (const FieldError& error : Validate(*decoded->object))
+    StrAppend(&out, out.empty() ? "" : "\n", error.ToString());
   return out;
 }
 
@@ -32,8 +33,9 @@ std::string CheckUpdate(std::string_view before, std::string_view after) {
 }
 
 std::string Pod(std::string_view containers, std::string_view rest = "") {
-  return StrCat(R"({"kind":"Pod","apiVersion":"v1","metadata":{"name":"p","namespace":"d","resourceVersion":"1"},"spec":{"containers":[)",
-                containers, "]", rest, "}}");
+  return StrCat(
+      R"({"kind":"Pod","apiVersion":"v1","metadata":{"name":"p","namespace":"d","resourceVersion":"1"},"spec":{"containers":[)",
+      containers, "]", rest, "}}");
 }
 
 TEST(ValidationTest, Pods) {
@@ -44,22 +46,29 @@ TEST(ValidationTest, Pods) {
   EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i"},{"name":"a","image":"i"})")),
             "spec.containers[1].name: Duplicate value: \"a\"");
   EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i","ports":[{"containerPort":70000}]})")),
-            "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive");
+            "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, "
+            "inclusive");
   EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i","volumeMounts":[{"name":"v","mountPath":"/x"}]})")),
             "spec.containers[0].volumeMounts[0].name: Not found: \"v\"");
   EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i"})", R"(,"restartPolicy":"Sometimes")")),
-            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"");
+            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", "
+            "\"OnFailure\"");
   EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i","livenessProbe":{}})")),
             "spec.containers[0].livenessProbe: Required value: must specify a handler type");
-  EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i","resources":{"requests":{"cpu":"2"},"limits":{"cpu":"1"}}})")),
-            "spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1");
+  EXPECT_EQ(
+      Check(Pod(R"({"name":"a","image":"i","resources":{"requests":{"cpu":"2"},"limits":{"cpu":"1"}}})")),
+      "spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit "
+      "of 1");
 }
 
 TEST(ValidationTest, NamesAndLabels) {
   EXPECT_EQ(Check(R"({"kind":"ConfigMap","apiVersion":"v1","metadata":{"namespace":"d"}})"),
             "metadata.name: Required value: name or generateName is required");
-  std::string upper = Check(R"({"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"UPPER","namespace":"d"}})");
-  EXPECT_EQ(upper.find("metadata.name: Invalid value: \"UPPER\": a lowercase RFC 1123 subdomain must consist of"), 0u)
+  std::string upper =
+      Check(R"({"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"UPPER","namespace":"d"}})");
+  EXPECT_EQ(
+      upper.find("metadata.name: Invalid value: \"UPPER\": a lowercase RFC 1123 subdomain must consist of"),
+      0u)
       << upper;
   std::string label = Check(
       R"({"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a","namespace":"d","labels":{"a":"b c"}}})");
@@ -68,19 +77,28 @@ TEST(ValidationTest, NamesAndLabels) {
 
 TEST(ValidationTest, ReplicationControllers) {
   auto controller = [](std::string_view spec) {
-    return StrCat(R"({"kind":"ReplicationController","apiVersion":"v1","metadata":{"name":"r","namespace":"d"},"spec":)",
-                  spec, "}");
+    return StrCat(
+        R"({"kind":"ReplicationController","apiVersion":"v1","metadata":{"name":"r","namespace":"d"},"spec":)",
+        spec, "}");
   };
-  EXPECT_EQ(Check(controller(R"({"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"a","image":"i"}]}}})")), "");
-  EXPECT_EQ(Check(controller(R"({"replicas":-1,"selector":{"a":"c"},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"a","image":"i"}]}}})")),
-            "spec.replicas: Invalid value: -1: must be greater than or equal to 0\n"
-            "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`");
+  EXPECT_EQ(
+      Check(controller(
+          R"({"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"a","image":"i"}]}}})")),
+      "");
+  EXPECT_EQ(
+      Check(controller(
+          R"({"replicas":-1,"selector":{"a":"c"},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"a","image":"i"}]}}})")),
+      "spec.replicas: Invalid value: -1: must be greater than or equal to 0\n"
+      "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template "
+      "`labels`");
   EXPECT_EQ(Check(controller(R"({"selector":{"a":"b"}})")), "spec.template: Required value");
 }
 
 TEST(ValidationTest, Services) {
   auto service = [](std::string_view spec) {
-    return StrCat(R"({"kind":"Service","apiVersion":"v1","metadata":{"name":"s","namespace":"d","resourceVersion":"1"},"spec":)", spec, "}");
+    return StrCat(
+        R"({"kind":"Service","apiVersion":"v1","metadata":{"name":"s","namespace":"d","resourceVersion":"1"},"spec":)",
+        spec, "}");
   };
   EXPECT_EQ(Check(service(R"({"type":"NodePort","ports":[{"port":8080,"nodePort":30001}]})")), "");
   EXPECT_EQ(Check(service(R"({})")), "spec.ports: Required value");
@@ -90,8 +108,10 @@ TEST(ValidationTest, Services) {
             "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'");
   EXPECT_EQ(Check(service(R"({"ports":[{"port":80},{"port":81}]})")),
             "spec.ports[0].name: Required value\nspec.ports[1].name: Required value");
-  EXPECT_NE(Check(service(R"({"ports":[{"port":"8080 nodePort:30001"}]})")).find("spec.ports[0].port"), std::string::npos);
-  EXPECT_NE(Check(service(R"({"ports":[{"port":"8080 nodePort:30001"}]})")).find("8080 nodePort:30001"), std::string::npos);
+  EXPECT_NE(Check(service(R"({"ports":[{"port":"8080 nodePort:30001"}]})")).find("spec.ports[0].port"),
+            std::string::npos);
+  EXPECT_NE(Check(service(R"({"ports":[{"port":"8080 nodePort:30001"}]})")).find("8080 nodePort:30001"),
+            std::string::npos);
   EXPECT_EQ(CheckUpdate(service(R"({"clusterIP":"10.96.0.5","ports":[{"port":80}]})"),
                         service(R"({"clusterIP":"10.96.0.6","ports":[{"port":80}]})")),
             "spec.clusterIPs[0]: Invalid value: [\"10.96.0.6\"]: may not change once set");
@@ -106,23 +126,28 @@ TEST(ValidationTest, PodUpdates) {
 
 TEST(ValidationTest, ImmutableConfig) {
   auto config = [](std::string_view rest) {
-    return StrCat(R"({"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"c","namespace":"d","resourceVersion":"1"},)", rest, "}");
+    return StrCat(
+        R"({"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"c","namespace":"d","resourceVersion":"1"},)",
+        rest, "}");
   };
-  EXPECT_EQ(CheckUpdate(config(R"("immutable":true,"data":{"a":"1"})"), config(R"("immutable":true,"data":{"a":"2"})")),
+  EXPECT_EQ(CheckUpdate(config(R"("immutable":true,"data":{"a":"1"})"),
+                        config(R"("immutable":true,"data":{"a":"2"})")),
             "data: Forbidden: field is immutable when `immutable` is set");
   EXPECT_EQ(CheckUpdate(config(R"("data":{"a":"1"})"), config(R"("data":{"a":"2"})")), "");
 }
 
 TEST(DefaultsTest, AreIdempotentAndAsUpstream) {
-  auto decoded = DecodeJson(Pod(R"({"name":"a","image":"nginx:latest","ports":[{"containerPort":80}],"resources":{"limits":{"cpu":"1"}}})"));
+  auto decoded = DecodeJson(Pod(
+      R"({"name":"a","image":"nginx:latest","ports":[{"containerPort":80}],"resources":{"limits":{"cpu":"1"}}})"));
   ASSERT_TRUE(decoded.ok());
   SetDefaults(decoded->object.get());
   std::string once = EncodeJson(*decoded->object);
   SetDefaults(decoded->object.get());
   EXPECT_EQ(EncodeJson(*decoded->object), once);
-  for (const char* part : {R"("imagePullPolicy":"Always")", R"("dnsPolicy":"ClusterFirst")", R"("restartPolicy":"Always")",
-                           R"("terminationGracePeriodSeconds":30)", R"("protocol":"TCP")", R"("requests":{"cpu":"1"})",
-                           R"("enableServiceLinks":true)", R"("schedulerName":"default-scheduler")"}) {
+  for (const char* part :
+       {R"("imagePullPolicy":"Always")", R"("dnsPolicy":"ClusterFirst")", R"("restartPolicy":"Always")",
+        R"("terminationGracePeriodSeconds":30)", R"("protocol":"TCP")", R"("requests":{"cpu":"1"})",
+        R"("enableServiceLinks":true)", R"("schedulerName":"default-scheduler")"}) {
     EXPECT_NE(once.find(part), std::string::npos) << part << " in " << once;
   }
 }

@@ -119,20 +119,21 @@ bool ResolvePlain(std::string_view text, std::string* json) {
 
 // --- the missing space ---
 
-// `nodePort:30001` in this line: a word, a colon and at once something else. Addresses (http://) and quoted text are
-// left alone.
+// `nodePort:30001` in this line: a word, a colon and at once something else. Addresses (http://) and quoted
+// text are left alone.
 std::string_view MissingSpaceIn(std::string_view line) {
   size_t pos = line.find_first_not_of(" \t");
   if (pos == std::string_view::npos) return {};
   if (line.substr(pos, 2) == "- ") pos = line.find_first_not_of(" \t", pos + 2);
   if (pos == std::string_view::npos) return {};
   const size_t start = pos;
-  while (pos < line.size() && (absl::ascii_isalnum(static_cast<unsigned char>(line[pos])) || line[pos] == '-' ||
-                               line[pos] == '_' || line[pos] == '.' || line[pos] == '/')) {
+  while (pos < line.size() &&
+         (absl::ascii_isalnum(static_cast<unsigned char>(line[pos])) || line[pos] == '-' ||
+          line[pos] == '_' || line[pos] == '.' || line[pos] == '/')) {
     ++pos;
   }
-  if (pos == start || !absl::ascii_isalpha(static_cast<unsigned char>(line[start])) || pos + 1 >= line.size() ||
-      line[pos] != ':') {
+  if (pos == start || !absl::ascii_isalpha(static_cast<unsigned char>(line[start])) ||
+      pos + 1 >= line.size() || line[pos] != ':') {
     return {};
   }
   const char next = line[pos + 1];
@@ -150,7 +151,8 @@ std::string MissingSpaceHint(std::string_view text, int first, int last) {
     if (number >= first) {
       const std::string_view word = MissingSpaceIn(text.substr(start, end - start));
       if (!word.empty()) {
-        return StrCat("; line ", number, ": is a space missing after the colon in \"", word.substr(0, 80), "\"?");
+        return StrCat("; line ", number, ": is a space missing after the colon in \"", word.substr(0, 80),
+                      "\"?");
       }
     }
     start = end + 1;
@@ -165,10 +167,10 @@ struct Node {
   enum class Kind { kScalar, kList, kMap };
   Kind kind = Kind::kScalar;
   int line = 0;
-  bool open = false;       // still being read
-  bool merge = false;      // the plain scalar <<
-  std::string json;        // of a scalar
-  std::string key;         // a scalar's text as a map key
+  bool open = false;   // still being read
+  bool merge = false;  // the plain scalar <<
+  std::string json;    // of a scalar
+  std::string key;     // a scalar's text as a map key
   std::vector<Node*> items;
   std::vector<std::pair<std::string, Node*>> members;
   std::vector<Node*> merged;  // values of <<: maps, or lists of maps; the earlier wins
@@ -242,8 +244,8 @@ class Builder : public YAML::EventHandler {
     absl::flat_hash_set<std::string> keys;
   };
 
-  // yaml-cpp takes the last line of a block map for a key even without a colon after it; kubectl's reader does not.
-  // Called for a null value.
+  // yaml-cpp takes the last line of a block map for a key even without a colon after it; kubectl's reader
+  // does not. Called for a null value.
   void CheckColon() {
     if (frames_.empty() || !frames_.back().block || !frames_.back().has_key) return;
     const Place key = std::exchange(frames_.back().plain_key, {});
@@ -274,7 +276,8 @@ class Builder : public YAML::EventHandler {
       std::string bytes;
       std::string text = value;
       std::erase_if(text, [](char c) { return c == '\n' || c == ' ' || c == '\r'; });
-      if (!absl::Base64Unescape(text, &bytes)) throw YamlError{mark.line + 1, "!!binary value contains invalid base64 data"};
+      if (!absl::Base64Unescape(text, &bytes))
+        throw YamlError{mark.line + 1, "!!binary value contains invalid base64 data"};
       AppendJsonString(bytes, node->json);
       node->key = bytes;
       return;
@@ -282,7 +285,8 @@ class Builder : public YAML::EventHandler {
     if (tag == StrCat(kCore, "int") || tag == StrCat(kCore, "float") || tag == StrCat(kCore, "bool") ||
         tag == StrCat(kCore, "null")) {
       if (!ResolvePlain(value, &node->json) || node->json[0] == '"') {
-        throw YamlError{mark.line + 1, StrCat("cannot decode \"", value, "\" as !!", tag.substr(kCore.size()))};
+        throw YamlError{mark.line + 1,
+                        StrCat("cannot decode \"", value, "\" as !!", tag.substr(kCore.size()))};
       }
       return;
     }
@@ -365,7 +369,8 @@ class Writer {
   void Write(const Node& node, int depth) {
     if (depth > 2 * kMaxYamlDepth) throw YamlError{node.line, "aliases nest too deeply"};
     if (out_.size() > limit_) {
-      throw YamlError{node.line, absl::StrCat("document grows beyond ", limit_, " bytes when aliases are expanded")};
+      throw YamlError{node.line,
+                      absl::StrCat("document grows beyond ", limit_, " bytes when aliases are expanded")};
     }
     switch (node.kind) {
       case Node::Kind::kScalar:
@@ -432,10 +437,12 @@ bool PlainSafe(std::string_view text) {
   if (text.empty() || text.size() > 256) return false;
   std::string resolved;
   if (!ResolvePlain(text, &resolved) || resolved[0] != '"') return false;
-  if (!absl::ascii_isalnum(static_cast<unsigned char>(text[0])) && text[0] != '/' && text[0] != '_') return false;
+  if (!absl::ascii_isalnum(static_cast<unsigned char>(text[0])) && text[0] != '/' && text[0] != '_')
+    return false;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
-    if (absl::ascii_isalnum(static_cast<unsigned char>(c)) || std::string_view("-_./+=@$%^(){}~,;").find(c) != std::string_view::npos) {
+    if (absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+        std::string_view("-_./+=@$%^(){}~,;").find(c) != std::string_view::npos) {
       continue;
     }
     if (c == ':' && i + 1 < text.size() && text[i + 1] != ' ') continue;
@@ -524,17 +531,21 @@ absl::StatusOr<std::vector<YamlDocument>> YamlToJson(std::string_view yaml) {
       Builder builder(lines);
       if (!parser.HandleNextDocument(builder)) break;
       // A stray comma is an empty document to yaml-cpp, again and again.
-      if (builder.start() == previous_start) return ErrorAt(yaml, builder.start_line() + 1, "unexpected text");
+      if (builder.start() == previous_start)
+        return ErrorAt(yaml, builder.start_line() + 1, "unexpected text");
       previous_start = builder.start();
-      if (builder.root() == nullptr || (builder.root()->kind == Node::Kind::kScalar && builder.root()->json == "null")) {
+      if (builder.root() == nullptr ||
+          (builder.root()->kind == Node::Kind::kScalar && builder.root()->json == "null")) {
         continue;
       }
       if (documents.size() == kMaxYamlDocuments) {
-        return ErrorAt(yaml, builder.root()->line, absl::StrCat("more than ", kMaxYamlDocuments, " documents"));
+        return ErrorAt(yaml, builder.root()->line,
+                       absl::StrCat("more than ", kMaxYamlDocuments, " documents"));
       }
       YamlDocument document;
       document.line = builder.root()->line;
-      Writer(document.json, kMaxYamlOutputBytes - std::min(total, kMaxYamlOutputBytes)).Write(*builder.root(), 0);
+      Writer(document.json, kMaxYamlOutputBytes - std::min(total, kMaxYamlOutputBytes))
+          .Write(*builder.root(), 0);
       total += document.json.size();
       documents.push_back(std::move(document));
     }
@@ -551,7 +562,8 @@ absl::StatusOr<std::string> YamlDocumentToJson(std::string_view yaml) {
   if (!documents.ok()) return documents.status();
   if (documents->empty()) return absl::InvalidArgumentError("yaml: no document");
   if (documents->size() > 1) {
-    return absl::InvalidArgumentError(absl::StrCat("yaml: line ", (*documents)[1].line, ": only one document expected"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("yaml: line ", (*documents)[1].line, ": only one document expected"));
   }
   return std::move((*documents)[0].json);
 }

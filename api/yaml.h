@@ -1,7 +1,7 @@
 // YAML to JSON as kubectl reads it: YAML 1.1 scalars, anchors, merge keys, several documents.
 //
-// Duplicate keys are refused. Alias expansion, depth and size are bounded. Errors are InvalidArgument and name the
-// line; where a line looks like `nodePort:30001` they say that a space is missing after the colon.
+// Duplicate keys are refused. Alias expansion, depth and size are bounded. Errors are InvalidArgument and
+// name the line; where a line looks like `nodePort:30001` they say that a space is missing after the colon.
 #pragma once
 
 #include <absl/status/status.h>
@@ -17,9 +17,9 @@
 
 namespace keelson::api {
 
-inline constexpr size_t kMaxYamlBytes = 3 * 1024 * 1024;          // text read
-inline constexpr size_t kMaxYamlOutputBytes = 16 * 1024 * 1024;   // JSON made of it, aliases expanded
-inline constexpr int kMaxYamlDepth = 128;                          // levels
+inline constexpr size_t kMaxYamlBytes = 3 * 1024 * 1024;         // text read
+inline constexpr size_t kMaxYamlOutputBytes = 16 * 1024 * 1024;  // JSON made of it, aliases expanded
+inline constexpr int kMaxYamlDepth = 128;                        // levels
 inline constexpr size_t kMaxYamlDocuments = 10000;
 
 struct YamlDocument {

@@ -77,7 +77,12 @@ class SystemRandom : public Random {
 
 struct RealEnv::Impl {
   explicit Impl(Paths p, int threads)
-      : paths(std::move(p)), pool_threads(threads), io(1), guard(io.get_executor()), clock(io), subprocess(io, clock) {}
+      : paths(std::move(p)),
+        pool_threads(threads),
+        io(1),
+        guard(io.get_executor()),
+        clock(io),
+        subprocess(io, clock) {}
 
   Paths paths;
   int pool_threads;
@@ -89,7 +94,8 @@ struct RealEnv::Impl {
   std::optional<asio::thread_pool> pool;  // started by the first use
 };
 
-RealEnv::RealEnv(Paths paths, int pool_threads) : impl_(std::make_unique<Impl>(std::move(paths), pool_threads)) {}
+RealEnv::RealEnv(Paths paths, int pool_threads)
+    : impl_(std::make_unique<Impl>(std::move(paths), pool_threads)) {}
 
 RealEnv::~RealEnv() {
   if (impl_->pool.has_value()) impl_->pool->join();

@@ -1,5 +1,5 @@
-// Env: the only door to time, randomness, timers, processes, the blocking pool and root paths (DESIGN.md 4.1).
-// Product code takes an Env&; tests and the simulation pass FakeEnv (base/fake_env.h).
+// Env: the only door to time, randomness, timers, processes, the blocking pool and root paths
+// (DESIGN.md 4.1). Product code takes an Env&; tests and the simulation pass FakeEnv (base/fake_env.h).
 #pragma once
 
 #include <absl/functional/any_invocable.h>
@@ -57,13 +57,13 @@ struct SubprocessOptions {
   std::vector<std::string> env;   // KEY=VALUE; empty: inherit
   std::string cwd;
   std::string stdin_data;
-  size_t max_output_bytes = 1 << 20;              // each of stdout and stderr; the rest is read and dropped
-  absl::Duration timeout = absl::Seconds(60);     // then SIGKILL to the process group, DeadlineExceeded
+  size_t max_output_bytes = 1 << 20;           // each of stdout and stderr; the rest is read and dropped
+  absl::Duration timeout = absl::Seconds(60);  // then SIGKILL to the process group, DeadlineExceeded
 };
 
 struct SubprocessResult {
-  int exit_code = -1;    // valid when term_signal == 0
-  int term_signal = 0;   // signal that ended it
+  int exit_code = -1;   // valid when term_signal == 0
+  int term_signal = 0;  // signal that ended it
   std::string stdout_data, stderr_data;
   bool ok() const { return term_signal == 0 && exit_code == 0; }
 };
@@ -93,12 +93,13 @@ struct SpawnOptions {
 class Subprocess {
  public:
   virtual ~Subprocess() = default;
-  // Runs to the end. A program that cannot be started is NotFound/PermissionDenied; a non-zero exit is a result.
+  // Runs to the end. A program that cannot be started is NotFound/PermissionDenied; a non-zero exit is a
+  // result.
   virtual Task<absl::StatusOr<SubprocessResult>> Run(SubprocessOptions options) = 0;
   // Starts and returns. The child outlives the returned object unless signalled.
   virtual absl::StatusOr<std::unique_ptr<ChildProcess>> Spawn(const SpawnOptions& options) = 0;
-  // A process that somebody else started. Its wait status reads as 0. NotFound when there is none; that the pid is
-  // still the one meant (start time) is the caller's to check, after this call.
+  // A process that somebody else started. Its wait status reads as 0. NotFound when there is none; that the
+  // pid is still the one meant (start time) is the caller's to check, after this call.
   virtual absl::StatusOr<std::unique_ptr<ChildProcess>> Adopt(int pid) = 0;
 };
 
@@ -129,7 +130,12 @@ Task<R> Env::Blocking(absl::AnyInvocable<R()> work) {
   };
   auto job = std::make_shared<Job>();
   job->work = std::move(work);
-  RunInPool([job] { job->result.emplace(job->work()); job->work = nullptr; }, [job] { job->done.Set(); });
+  RunInPool(
+      [job] {
+        job->result.emplace(job->work());
+        job->work = nullptr;
+      },
+      [job] { job->done.Set(); });
   Task<void> wait = job->done.Wait();
   co_await std::move(wait);
   co_return std::move(*job->result);

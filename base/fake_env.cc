@@ -45,7 +45,8 @@ class SeededRandom : public Random {
 class FakeSubprocess : public Subprocess {
  public:
   Task<absl::StatusOr<SubprocessResult>> Run(SubprocessOptions options) override {
-    if (!handler) co_return absl::NotFoundError(StrCat("start ", options.argv.empty() ? "" : options.argv[0]));
+    if (!handler)
+      co_return absl::NotFoundError(StrCat("start ", options.argv.empty() ? "" : options.argv[0]));
     co_return handler(options);
   }
   absl::StatusOr<std::unique_ptr<ChildProcess>> Spawn(const SpawnOptions&) override {

@@ -1,5 +1,6 @@
-// FakeEnv: a deterministic Env. One io_context polled by hand, a clock that moves only in Advance/RunFor, seeded
-// randomness, subprocesses answered by a function, blocking work run inline. Also the engine of tests/sim.
+// FakeEnv: a deterministic Env. One io_context polled by hand, a clock that moves only in Advance/RunFor,
+// seeded randomness, subprocesses answered by a function, blocking work run inline. Also the engine of
+// tests/sim.
 #pragma once
 
 #include <memory>

@@ -1,6 +1,5 @@
 #include "base/fd.h"
 
-#include "base/strings.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -13,6 +12,7 @@
 #include <memory>
 
 #include "base/status.h"
+#include "base/strings.h"
 
 namespace keelson {
 
@@ -157,7 +157,8 @@ absl::Status WriteFileAtomic(const std::string& path, std::string_view data, uns
 absl::Status MakeDirs(const std::string& path, unsigned mode) {
   for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
     std::string part = path.substr(0, slash);
-    if (::mkdir(part.c_str(), mode) != 0 && errno != EEXIST) return ErrnoStatus(errno, StrCat("mkdir ", part));
+    if (::mkdir(part.c_str(), mode) != 0 && errno != EEXIST)
+      return ErrnoStatus(errno, StrCat("mkdir ", part));
     if (slash == std::string::npos) break;
   }
   struct stat st;

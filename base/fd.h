@@ -44,8 +44,10 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes =
 absl::StatusOr<std::string> ReadFd(int fd, size_t max_bytes);
 // write(2) until all is written.
 absl::Status WriteAll(int fd, std::string_view data);
-// Temporary file in the same folder, fsync when `durable`, rename over `path`, fsync of the folder when `durable`.
-absl::Status WriteFileAtomic(const std::string& path, std::string_view data, unsigned mode = 0644, bool durable = true);
+// Temporary file in the same folder, fsync when `durable`, rename over `path`, fsync of the folder when
+// `durable`.
+absl::Status WriteFileAtomic(const std::string& path, std::string_view data, unsigned mode = 0644,
+                             bool durable = true);
 // mkdir -p; existing is success.
 absl::Status MakeDirs(const std::string& path, unsigned mode = 0755);
 // rm -rf by directory fds, never across a mount point or through a symlink. Missing is success.

@@ -43,7 +43,8 @@ TEST_F(FdTest, OpenBeneathStaysInside) {
   ASSERT_TRUE(in.ok());
   EXPECT_TRUE(OpenBeneath(in->get(), "deep/ok", O_RDONLY).ok());
   for (const char* bad : {"../secret", "up", "abs", "deep/../../secret"}) {
-    EXPECT_EQ(OpenBeneath(in->get(), bad, O_RDONLY).status().code(), absl::StatusCode::kPermissionDenied) << bad;
+    EXPECT_EQ(OpenBeneath(in->get(), bad, O_RDONLY).status().code(), absl::StatusCode::kPermissionDenied)
+        << bad;
   }
   // In-root resolution treats the folder as "/": the absolute link points nowhere inside it.
   EXPECT_EQ(OpenInRoot(in->get(), "abs", O_RDONLY).status().code(), absl::StatusCode::kNotFound);

@@ -90,7 +90,8 @@ void Log(LogLevel level, std::string_view message, LogFields fields) {
 }
 
 void CheckFailed(const char* file, int line, const char* condition, const std::string& message) {
-  Log(LogLevel::kError, "CHECK failed", {{"at", StrCat(file, ":", line)}, {"check", condition}, {"detail", message}});
+  Log(LogLevel::kError, "CHECK failed",
+      {{"at", StrCat(file, ":", line)}, {"check", condition}, {"detail", message}});
   std::fflush(nullptr);
   std::abort();
 }

@@ -1,16 +1,17 @@
-// Structured log lines: time, level, component, message, key=value pairs (STYLE.md rule 13). logfmt on stderr or in
-// a size-bounded, rotated file. Thread-safe.
+// Structured log lines: time, level, component, message, key=value pairs (STYLE.md rule 13). logfmt on stderr
+// or in a size-bounded, rotated file. Thread-safe.
 //   LogInfo("pod started", {{"pod", "default/web"}, {"attempt", 2}});
 #pragma once
 
 #include <absl/status/status.h>
-#include "base/strings.h"
 
 #include <cstdint>
 #include <initializer_list>
 #include <string>
 #include <string_view>
 #include <type_traits>
+
+#include "base/strings.h"
 
 namespace keelson {
 
@@ -30,10 +31,10 @@ struct LogField {
 using LogFields = std::initializer_list<LogField>;
 
 struct LogOptions {
-  std::string component;                    // "master", "kubelet", ...
+  std::string component;  // "master", "kubelet", ...
   LogLevel level = LogLevel::kInfo;
-  std::string file;                         // "" : stderr
-  size_t max_file_bytes = 8 << 20;          // then rotated
+  std::string file;                 // "" : stderr
+  size_t max_file_bytes = 8 << 20;  // then rotated
   int max_files = 3;
 };
 void InitLog(const LogOptions& options);
@@ -43,16 +44,22 @@ void Log(LogLevel level, std::string_view message, LogFields fields);
 inline void LogDebug(std::string_view message, LogFields fields = {}) {
   if (LogEnabled(LogLevel::kDebug)) Log(LogLevel::kDebug, message, fields);
 }
-inline void LogInfo(std::string_view message, LogFields fields = {}) { Log(LogLevel::kInfo, message, fields); }
-inline void LogWarning(std::string_view message, LogFields fields = {}) { Log(LogLevel::kWarning, message, fields); }
-inline void LogError(std::string_view message, LogFields fields = {}) { Log(LogLevel::kError, message, fields); }
+inline void LogInfo(std::string_view message, LogFields fields = {}) {
+  Log(LogLevel::kInfo, message, fields);
+}
+inline void LogWarning(std::string_view message, LogFields fields = {}) {
+  Log(LogLevel::kWarning, message, fields);
+}
+inline void LogError(std::string_view message, LogFields fields = {}) {
+  Log(LogLevel::kError, message, fields);
+}
 
 // Logs and aborts; for what only a bug can break (STYLE.md rule 14).
 [[noreturn]] void CheckFailed(const char* file, int line, const char* condition, const std::string& message);
-#define KEELSON_CHECK(condition, ...)                                                                     \
-  do {                                                                                                    \
-    if (!(condition)) [[unlikely]]                                                                        \
-      ::keelson::CheckFailed(__FILE__, __LINE__, #condition, ::keelson::StrCat(__VA_ARGS__));                \
+#define KEELSON_CHECK(condition, ...)                                                         \
+  do {                                                                                        \
+    if (!(condition)) [[unlikely]]                                                            \
+      ::keelson::CheckFailed(__FILE__, __LINE__, #condition, ::keelson::StrCat(__VA_ARGS__)); \
   } while (false)
 
 }  // namespace keelson

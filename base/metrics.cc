@@ -1,8 +1,7 @@
 #include "base/metrics.h"
 
-#include "base/strings.h"
-
 #include "base/log.h"
+#include "base/strings.h"
 
 namespace keelson {
 namespace {
@@ -22,7 +21,8 @@ std::string EscapeLabel(std::string_view value) {
 
 std::string RenderLabels(const MetricLabels& labels) {
   std::string out;
-  for (const auto& [key, value] : labels) StrAppend(&out, out.empty() ? "" : ",", key, "=\"", EscapeLabel(value), "\"");
+  for (const auto& [key, value] : labels)
+    StrAppend(&out, out.empty() ? "" : ",", key, "=\"", EscapeLabel(value), "\"");
   return out;
 }
 
@@ -53,22 +53,24 @@ MetricsRegistry::Family& MetricsRegistry::FamilyFor(const std::string& name, con
   return family;
 }
 
-Counter& MetricsRegistry::GetCounter(const std::string& name, const std::string& help, const MetricLabels& labels) {
+Counter& MetricsRegistry::GetCounter(const std::string& name, const std::string& help,
+                                     const MetricLabels& labels) {
   std::lock_guard lock(mutex_);
   auto& slot = FamilyFor(name, "counter", help).counters[RenderLabels(labels)];
   if (slot == nullptr) slot = std::make_unique<Counter>();
   return *slot;
 }
 
-Gauge& MetricsRegistry::GetGauge(const std::string& name, const std::string& help, const MetricLabels& labels) {
+Gauge& MetricsRegistry::GetGauge(const std::string& name, const std::string& help,
+                                 const MetricLabels& labels) {
   std::lock_guard lock(mutex_);
   auto& slot = FamilyFor(name, "gauge", help).gauges[RenderLabels(labels)];
   if (slot == nullptr) slot = std::make_unique<Gauge>();
   return *slot;
 }
 
-Histogram& MetricsRegistry::GetHistogram(const std::string& name, const std::string& help, std::vector<double> bounds,
-                                         const MetricLabels& labels) {
+Histogram& MetricsRegistry::GetHistogram(const std::string& name, const std::string& help,
+                                         std::vector<double> bounds, const MetricLabels& labels) {
   std::lock_guard lock(mutex_);
   auto& slot = FamilyFor(name, "histogram", help).histograms[RenderLabels(labels)];
   if (slot == nullptr) slot = std::make_unique<Histogram>(std::move(bounds));

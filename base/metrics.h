@@ -1,4 +1,5 @@
-// Process metrics in Prometheus text exposition format 0.0.4. Registration and updates are thread-safe and cheap.
+// Process metrics in Prometheus text exposition format 0.0.4. Registration and updates are thread-safe and
+// cheap.
 #pragma once
 
 #include <atomic>

@@ -14,12 +14,13 @@ TEST(MetricsTest, RendersPrometheusText) {
   latency.Observe(0.05);
   latency.Observe(0.1);
   latency.Observe(5);
-  EXPECT_EQ(registry.Render(),
-            "# HELP latency_seconds Latency.\n# TYPE latency_seconds histogram\n"
-            "latency_seconds_bucket{le=\"0.1\"} 2\nlatency_seconds_bucket{le=\"1\"} 2\n"
-            "latency_seconds_bucket{le=\"+Inf\"} 3\nlatency_seconds_sum 5.15\nlatency_seconds_count 3\n"
-            "# HELP pods Pods.\n# TYPE pods gauge\npods 6\n"
-            "# HELP requests_total Requests.\n# TYPE requests_total counter\nrequests_total{code=\"200\"} 3\n");
+  EXPECT_EQ(
+      registry.Render(),
+      "# HELP latency_seconds Latency.\n# TYPE latency_seconds histogram\n"
+      "latency_seconds_bucket{le=\"0.1\"} 2\nlatency_seconds_bucket{le=\"1\"} 2\n"
+      "latency_seconds_bucket{le=\"+Inf\"} 3\nlatency_seconds_sum 5.15\nlatency_seconds_count 3\n"
+      "# HELP pods Pods.\n# TYPE pods gauge\npods 6\n"
+      "# HELP requests_total Requests.\n# TYPE requests_total counter\nrequests_total{code=\"200\"} 3\n");
 }
 
 }  // namespace

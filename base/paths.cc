@@ -1,7 +1,8 @@
 #include "base/paths.h"
 
-#include "base/strings.h"
 #include <absl/strings/strip.h>
+
+#include "base/strings.h"
 
 namespace keelson {
 
@@ -12,8 +13,8 @@ Paths Paths::WithRoot(const std::string& root) {
   }
   if (trimmed.empty()) return paths;
   paths.root = std::string(trimmed);
-  for (std::string* dir : {&paths.state_dir, &paths.run_dir, &paths.etc_dir, &paths.log_dir, &paths.kubelet_dir,
-                           &paths.pod_logs_dir, &paths.container_logs_dir}) {
+  for (std::string* dir : {&paths.state_dir, &paths.run_dir, &paths.etc_dir, &paths.log_dir,
+                           &paths.kubelet_dir, &paths.pod_logs_dir, &paths.container_logs_dir}) {
     *dir = StrCat(paths.root, *dir);
   }
   size_t slash = paths.root.rfind('/');

@@ -4,10 +4,11 @@
 
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
-#include "base/strings.h"
 
 #include <string_view>
 #include <utility>
+
+#include "base/strings.h"
 
 namespace keelson {
 
@@ -23,9 +24,9 @@ Status ErrnoStatus(int error_number, std::string_view context);
 #define KEELSON_CONCAT_INNER_(a, b) a##b
 #define KEELSON_CONCAT_(a, b) KEELSON_CONCAT_INNER_(a, b)
 
-#define RETURN_IF_ERROR(expr)                       \
-  do {                                              \
-    ::absl::Status keelson_status_ = (expr);        \
+#define RETURN_IF_ERROR(expr)                          \
+  do {                                                 \
+    ::absl::Status keelson_status_ = (expr);           \
     if (!keelson_status_.ok()) return keelson_status_; \
   } while (false)
 
@@ -37,11 +38,11 @@ Status ErrnoStatus(int error_number, std::string_view context);
   ASSIGN_OR_RETURN_IMPL_(KEELSON_CONCAT_(keelson_result_, __LINE__), lhs, expr)
 
 // `expr` is a Task<Status>.
-#define CO_RETURN_IF_ERROR(expr)                                                 \
-  do {                                                                           \
-    auto keelson_task_ = (expr);                                                 \
-    ::absl::Status keelson_status_ = co_await std::move(keelson_task_);          \
-    if (!keelson_status_.ok()) co_return keelson_status_;                        \
+#define CO_RETURN_IF_ERROR(expr)                                        \
+  do {                                                                  \
+    auto keelson_task_ = (expr);                                        \
+    ::absl::Status keelson_status_ = co_await std::move(keelson_task_); \
+    if (!keelson_status_.ok()) co_return keelson_status_;               \
   } while (false)
 
 // `expr` is a plain Status, used in a coroutine.
@@ -57,8 +58,8 @@ Status ErrnoStatus(int error_number, std::string_view context);
   if (!result.ok()) co_return result.status();             \
   lhs = *std::move(result)
 // `expr` is a Task<StatusOr<T>>.
-#define CO_ASSIGN_OR_RETURN(lhs, expr)                                   \
-  CO_ASSIGN_OR_RETURN_IMPL_(KEELSON_CONCAT_(keelson_task_, __LINE__),    \
+#define CO_ASSIGN_OR_RETURN(lhs, expr)                                \
+  CO_ASSIGN_OR_RETURN_IMPL_(KEELSON_CONCAT_(keelson_task_, __LINE__), \
                             KEELSON_CONCAT_(keelson_result_, __LINE__), lhs, expr)
 
 #define CO_ASSIGN_OR_RETURN_SYNC_IMPL_(result, lhs, expr) \

@@ -1,5 +1,5 @@
-// Debian's abseil has a string_view of its own, not std::string_view. StrCat and StrAppend here take both; Av() turns
-// a std::string_view into abseil's where an absl function wants one.
+// Debian's abseil has a string_view of its own, not std::string_view. StrCat and StrAppend here take both;
+// Av() turns a std::string_view into abseil's where an absl function wants one.
 #pragma once
 
 #include <absl/strings/str_cat.h>

@@ -32,19 +32,21 @@ struct Reaper : std::enable_shared_from_this<Reaper> {
   Reaper(asio::io_context& io, int child_pid, int pidfd) : pid(child_pid), descriptor(io, pidfd) {}
 
   void Start() {
-    descriptor.async_wait(asio::posix::descriptor_base::wait_read, [self = shared_from_this()](error_code error) {
-      if (error) return;
-      pollfd poll_fd{self->descriptor.native_handle(), POLLIN, 0};
-      if (::poll(&poll_fd, 1, 0) == 0) return self->Start();  // a spurious wake-up: the process still runs
-      int status = 0;
-      pid_t got;
-      do {
-        got = ::waitpid(self->pid, &status, WNOHANG);
-      } while (got < 0 && errno == EINTR);
-      self->status = got == self->pid ? status : 0;  // an adopted process is another's to reap
-      self->exited.Set();
-      if (self->on_exit) std::exchange(self->on_exit, nullptr)();
-    });
+    descriptor.async_wait(
+        asio::posix::descriptor_base::wait_read, [self = shared_from_this()](error_code error) {
+          if (error) return;
+          pollfd poll_fd{self->descriptor.native_handle(), POLLIN, 0};
+          if (::poll(&poll_fd, 1, 0) == 0)
+            return self->Start();  // a spurious wake-up: the process still runs
+          int status = 0;
+          pid_t got;
+          do {
+            got = ::waitpid(self->pid, &status, WNOHANG);
+          } while (got < 0 && errno == EINTR);
+          self->status = got == self->pid ? status : 0;  // an adopted process is another's to reap
+          self->exited.Set();
+          if (self->on_exit) std::exchange(self->on_exit, nullptr)();
+        });
   }
 
   int pid;
@@ -65,7 +67,8 @@ class RealChild : public ChildProcess {
   absl::Status Signal(int signal) override {
     if (reaper_->exited.is_set()) return absl::NotFoundError("the process has ended");
     if (::pidfd_send_signal(reaper_->descriptor.native_handle(), signal, nullptr, 0) != 0) {
-      return errno == ESRCH ? absl::NotFoundError("the process has ended") : ErrnoStatus(errno, "pidfd_send_signal");
+      return errno == ESRCH ? absl::NotFoundError("the process has ended")
+                            : ErrnoStatus(errno, "pidfd_send_signal");
     }
     return absl::OkStatus();
   }
@@ -101,7 +104,8 @@ struct SpawnActions {
   }
   absl::Status Map(int fd, int target) {
     constexpr int kAboveTargets = 64;
-    Fd source(fd >= 0 ? ::fcntl(fd, F_DUPFD_CLOEXEC, kAboveTargets) : ::open("/dev/null", O_RDWR | O_CLOEXEC));
+    Fd source(fd >= 0 ? ::fcntl(fd, F_DUPFD_CLOEXEC, kAboveTargets)
+                      : ::open("/dev/null", O_RDWR | O_CLOEXEC));
     if (!source.valid()) return ErrnoStatus(errno, "duplicate descriptor");
     if (fd < 0) {
       int high = ::fcntl(source.get(), F_DUPFD_CLOEXEC, kAboveTargets);
@@ -147,8 +151,8 @@ absl::StatusOr<std::shared_ptr<Reaper>> StartChild(asio::io_context& io, const S
   return reaper;
 }
 
-// One Run(): reads both pipes until the child has exited and they are drained or at EOF. A grandchild that keeps a
-// pipe open does not hold the result back.
+// One Run(): reads both pipes until the child has exited and they are drained or at EOF. A grandchild that
+// keeps a pipe open does not hold the result back.
 struct RunState : std::enable_shared_from_this<RunState> {
   explicit RunState(asio::io_context& io) : out(io), err(io), in(io) {}
 
@@ -212,7 +216,8 @@ absl::StatusOr<Pipe> MakePipe() {
 
 absl::Status SetNonBlocking(int fd) {
   int flags = ::fcntl(fd, F_GETFL);
-  if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) return ErrnoStatus(errno, "fcntl O_NONBLOCK");
+  if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+    return ErrnoStatus(errno, "fcntl O_NONBLOCK");
   return absl::OkStatus();
 }
 

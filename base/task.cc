@@ -1,8 +1,5 @@
 #include "base/task.h"
 
-#include <cstdlib>
-#include <exception>
-
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -10,6 +7,8 @@
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/system/system_error.hpp>
+#include <cstdlib>
+#include <exception>
 
 #include "base/log.h"
 
@@ -46,14 +45,15 @@ struct StartWait {
     };
     state->waiters.push_back(waiter);
     if (slot.is_connected()) {
-      slot.assign([weak = std::weak_ptr(state), weak_waiter = std::weak_ptr(waiter)](asio::cancellation_type) {
-        auto list = weak.lock();
-        auto entry = weak_waiter.lock();
-        if (list == nullptr || entry == nullptr) return;
-        list->waiters.remove(entry);
-        auto complete = std::move(entry->complete);
-        complete(asio::error::operation_aborted);
-      });
+      slot.assign(
+          [weak = std::weak_ptr(state), weak_waiter = std::weak_ptr(waiter)](asio::cancellation_type) {
+            auto list = weak.lock();
+            auto entry = weak_waiter.lock();
+            if (list == nullptr || entry == nullptr) return;
+            list->waiters.remove(entry);
+            auto complete = std::move(entry->complete);
+            complete(asio::error::operation_aborted);
+          });
     }
   }
 };
@@ -71,7 +71,8 @@ WaitList::~WaitList() {
 }
 
 Task<void> WaitList::Wait() {
-  return asio::async_initiate<const asio::use_awaitable_t<>, void(error_code)>(StartWait{state_}, asio::use_awaitable);
+  return asio::async_initiate<const asio::use_awaitable_t<>, void(error_code)>(StartWait{state_},
+                                                                               asio::use_awaitable);
 }
 
 size_t WaitList::NotifyOne() {
@@ -132,12 +133,14 @@ struct Scope::State {
   WaitList drained;
 };
 
-Scope::Scope(Executor executor) : state_(std::make_shared<State>()) { state_->executor = std::move(executor); }
+Scope::Scope(Executor executor) : state_(std::make_shared<State>()) {
+  state_->executor = std::move(executor);
+}
 
 Scope::~Scope() {
   if (!state_->entries.empty()) {
-    KEELSON_CHECK(false, "Scope destroyed with ", state_->entries.size(), " live tasks, first: ",
-                  state_->entries.front().name);
+    KEELSON_CHECK(false, "Scope destroyed with ", state_->entries.size(),
+                  " live tasks, first: ", state_->entries.front().name);
   }
 }
 
@@ -156,8 +159,8 @@ void Scope::Spawn(std::string_view name, Task<void> task) {
         KEELSON_CHECK(false, "task ", entry->name, ": ", e.what());
       }
     }
-    // A Cancel() from outside the loop (a fake clock's timer, a test) has only posted its emission, which points into
-    // the entry's signal: the entry goes after whatever is posted by now.
+    // A Cancel() from outside the loop (a fake clock's timer, a test) has only posted its emission, which
+    // points into the entry's signal: the entry goes after whatever is posted by now.
     auto ended = std::make_shared<std::list<State::Entry>>();
     ended->splice(ended->end(), state->entries, entry);
     asio::post(state->executor, [ended] {});

@@ -1,13 +1,14 @@
-// Task<T>, and the few primitives coroutines of one loop share: Scope, WaitList, AsyncEvent, Semaphore, Channel.
+// Task<T>, and the few primitives coroutines of one loop share: Scope, WaitList, AsyncEvent, Semaphore,
+// Channel.
 //
 // Everything here belongs to one loop thread (Env::executor()); nothing locks. Completions are always posted,
 // never run inside the call that causes them, so the order of events is the order of posts: the property the
 // simulation's replay rests on.
 //
 // Cancellation: Scope::Close() cancels; the innermost wait of a cancelled task throws
-// boost::system::system_error(operation_aborted), and so does every later co_await of that task. It is the only
-// exception that crosses our code and is swallowed at the Scope. Clean-up that must itself wait is spawned into
-// another scope.
+// boost::system::system_error(operation_aborted), and so does every later co_await of that task. It is the
+// only exception that crosses our code and is swallowed at the Scope. Clean-up that must itself wait is
+// spawned into another scope.
 #pragma once
 
 #include <absl/functional/any_invocable.h>

@@ -59,7 +59,8 @@ class V1Manager : public Manager {
       RETURN_IF_ERROR(RemoveSubtree(dir, std::string(path), options_.fake_tree));
     }
     // OCI runtimes make the same path in a hybrid host's cgroup2 hierarchy, and leave its parents behind.
-    if (unified_.has_value()) RETURN_IF_ERROR(RemoveSubtree(*unified_, std::string(path), options_.fake_tree));
+    if (unified_.has_value())
+      RETURN_IF_ERROR(RemoveSubtree(*unified_, std::string(path), options_.fake_tree));
     return absl::OkStatus();
   }
 

@@ -1,8 +1,10 @@
-// ApiClient: the Kubernetes API as a C++ interface. HttpApiClient (client/http_api_client.h) speaks to any API server,
-// the master's LocalClient runs the same pipeline in process, FakeApiClient (client/testing) serves unit tests.
+// ApiClient: the Kubernetes API as a C++ interface. HttpApiClient (client/http_api_client.h) speaks to any
+// API server, the master's LocalClient runs the same pipeline in process, FakeApiClient (client/testing)
+// serves unit tests.
 //
-// Objects are shared immutable messages (api/object.h). Errors carry meta.v1.Status (api/status_error.h: IsNotFound,
-// IsConflict, IsGone, ...); a server that cannot be reached is Unavailable. One loop; cancelling the task ends the call.
+// Objects are shared immutable messages (api/object.h). Errors carry meta.v1.Status (api/status_error.h:
+// IsNotFound, IsConflict, IsGone, ...); a server that cannot be reached is Unavailable. One loop; cancelling
+// the task ends the call.
 #pragma once
 
 #include <absl/status/status.h>
@@ -60,8 +62,8 @@ struct WatchOptions {
 class Watcher {
  public:
   virtual ~Watcher() = default;
-  // Next event. nullopt: the server ended the stream in the ordinary way (watch again from the last resourceVersion).
-  // IsGone: the resourceVersion is too old, list again. Unavailable: connection lost.
+  // Next event. nullopt: the server ended the stream in the ordinary way (watch again from the last
+  // resourceVersion). IsGone: the resourceVersion is too old, list again. Unavailable: connection lost.
   virtual Task<absl::StatusOr<std::optional<WatchEvent>>> Next() = 0;
 };
 
@@ -78,21 +80,25 @@ class ApiClient {
  public:
   virtual ~ApiClient() = default;
 
-  // `ns` is "" for cluster-scoped resources, and in List/Watch for all namespaces. `subresource` is "" or "status",
-  // "scale", "binding", ... Objects passed in need no apiVersion/kind: the message type says it.
-  virtual Task<absl::StatusOr<ObjectPtr>> Get(api::GroupVersionResource gvr, std::string ns, std::string name) = 0;
-  virtual Task<absl::StatusOr<ObjectList>> List(api::GroupVersionResource gvr, std::string ns, ListOptions options) = 0;
+  // `ns` is "" for cluster-scoped resources, and in List/Watch for all namespaces. `subresource` is "" or
+  // "status", "scale", "binding", ... Objects passed in need no apiVersion/kind: the message type says it.
+  virtual Task<absl::StatusOr<ObjectPtr>> Get(api::GroupVersionResource gvr, std::string ns,
+                                              std::string name) = 0;
+  virtual Task<absl::StatusOr<ObjectList>> List(api::GroupVersionResource gvr, std::string ns,
+                                                ListOptions options) = 0;
   virtual Task<absl::StatusOr<std::unique_ptr<Watcher>>> Watch(api::GroupVersionResource gvr, std::string ns,
                                                                WatchOptions options) = 0;
   // `name` is used with a subresource only (pods/NAME/binding). Result: what the server stored.
-  virtual Task<absl::StatusOr<ObjectPtr>> Create(api::GroupVersionResource gvr, std::string ns, ObjectPtr object,
-                                                 std::string name = "", std::string subresource = "") = 0;
-  // Conflict when metadata.resourceVersion is set and not the current one.
-  virtual Task<absl::StatusOr<ObjectPtr>> Update(api::GroupVersionResource gvr, std::string ns, ObjectPtr object,
+  virtual Task<absl::StatusOr<ObjectPtr>> Create(api::GroupVersionResource gvr, std::string ns,
+                                                 ObjectPtr object, std::string name = "",
                                                  std::string subresource = "") = 0;
+  // Conflict when metadata.resourceVersion is set and not the current one.
+  virtual Task<absl::StatusOr<ObjectPtr>> Update(api::GroupVersionResource gvr, std::string ns,
+                                                 ObjectPtr object, std::string subresource = "") = 0;
   // `patch` is the JSON document.
-  virtual Task<absl::StatusOr<ObjectPtr>> Patch(api::GroupVersionResource gvr, std::string ns, std::string name,
-                                                PatchType type, std::string patch, std::string subresource = "") = 0;
+  virtual Task<absl::StatusOr<ObjectPtr>> Patch(api::GroupVersionResource gvr, std::string ns,
+                                                std::string name, PatchType type, std::string patch,
+                                                std::string subresource = "") = 0;
   virtual Task<absl::Status> Delete(api::GroupVersionResource gvr, std::string ns, std::string name,
                                     DeleteOptions options) = 0;
 
@@ -111,14 +117,14 @@ class ApiClient {
   Task<absl::StatusOr<std::shared_ptr<const T>>> Update(T object, std::string subresource = "") {
     std::string ns = object.metadata().namespace_();
     api::GroupVersionResource gvr = api::TypeOf(object).gvr();
-    return Cast<T>(
-        Update(std::move(gvr), std::move(ns), std::make_shared<const T>(std::move(object)), std::move(subresource)));
+    return Cast<T>(Update(std::move(gvr), std::move(ns), std::make_shared<const T>(std::move(object)),
+                          std::move(subresource)));
   }
   template <class T>
   Task<absl::StatusOr<std::shared_ptr<const T>>> Patch(std::string ns, std::string name, PatchType type,
                                                        std::string patch, std::string subresource = "") {
-    return Cast<T>(Patch(api::Scheme::Get().Of(T::default_instance()).gvr(), std::move(ns), std::move(name), type,
-                         std::move(patch), std::move(subresource)));
+    return Cast<T>(Patch(api::Scheme::Get().Of(T::default_instance()).gvr(), std::move(ns), std::move(name),
+                         type, std::move(patch), std::move(subresource)));
   }
   template <class T>
   Task<absl::Status> Delete(std::string ns, std::string name, DeleteOptions options = {}) {

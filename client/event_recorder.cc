@@ -16,8 +16,8 @@ namespace corev1 = ::k8s::core::v1;
 namespace {
 
 constexpr size_t kMaxQueuedEvents = 1000;
-constexpr size_t kMaxKnownEvents = 4096;      // upstream's LRU size
-constexpr double kBurstPerObject = 25;        // upstream's spam filter
+constexpr size_t kMaxKnownEvents = 4096;  // upstream's LRU size
+constexpr double kBurstPerObject = 25;    // upstream's spam filter
 constexpr double kRefillPerSecond = 1.0 / 300;
 constexpr size_t kMaxMessageBytes = 1024;
 constexpr absl::Duration kAggregationWindow = absl::Minutes(10);
@@ -76,7 +76,8 @@ void EventRecorder::Event(const Message& object, const std::string& type, const 
   event.mutable_metadata()->set_namespace_(meta.namespace_().empty() ? "default" : meta.namespace_());
   event.set_type(type);
   event.set_reason(reason);
-  event.set_message(message.size() <= kMaxMessageBytes ? message : message.substr(0, kMaxMessageBytes - 3) + "...");
+  event.set_message(message.size() <= kMaxMessageBytes ? message
+                                                       : message.substr(0, kMaxMessageBytes - 3) + "...");
   event.mutable_source()->set_component(component_);
   event.mutable_source()->set_host(host_);
   event.set_reporting_component(component_);

@@ -1,5 +1,5 @@
-// EventRecorder: core/v1 Events about objects, best effort: repeats are counted up on one Event (as upstream's
-// correlator), floods about one object are dropped, and nobody ever waits for it.
+// EventRecorder: core/v1 Events about objects, best effort: repeats are counted up on one Event (as
+// upstream's correlator), floods about one object are dropped, and nobody ever waits for it.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -21,8 +21,8 @@ class EventRecorder {
   ~EventRecorder();
 
   // type "Normal" or "Warning". `field_path` as in "spec.containers{web}".
-  void Event(const Message& object, const std::string& type, const std::string& reason, const std::string& message,
-             const std::string& field_path = "");
+  void Event(const Message& object, const std::string& type, const std::string& reason,
+             const std::string& message, const std::string& field_path = "");
   Task<void> Stop();
 
  private:
@@ -44,7 +44,7 @@ class EventRecorder {
   Scope scope_;
   uint64_t last_name_ = 0;
   Channel<::k8s::core::v1::Event> queue_;
-  absl::flat_hash_map<std::string, Known> known_;  // bounded
+  absl::flat_hash_map<std::string, Known> known_;     // bounded
   absl::flat_hash_map<std::string, Bucket> buckets_;  // bounded
 };
 

@@ -44,7 +44,8 @@ std::string_view PatchContentType(PatchType type) {
 
 std::string ResourcePath(const api::GroupVersionResource& gvr, const std::string& ns, const std::string& name,
                          const std::string& subresource) {
-  std::string path = gvr.group.empty() ? StrCat("/api/", gvr.version) : StrCat("/apis/", gvr.group, "/", gvr.version);
+  std::string path =
+      gvr.group.empty() ? StrCat("/api/", gvr.version) : StrCat("/apis/", gvr.group, "/", gvr.version);
   if (!ns.empty()) StrAppend(&path, "/namespaces/", net::PercentEncode(ns));
   StrAppend(&path, "/", gvr.resource);
   if (!name.empty()) StrAppend(&path, "/", net::PercentEncode(name));
@@ -108,7 +109,8 @@ class WatchDecoder {
     if (protobuf_) {
       if (rest.size() < 4) return std::nullopt;
       uint32_t size = 0;
-      for (int i = 0; i < 4; ++i) size = (size << 8) | static_cast<unsigned char>(rest[static_cast<size_t>(i)]);
+      for (int i = 0; i < 4; ++i)
+        size = (size << 8) | static_cast<unsigned char>(rest[static_cast<size_t>(i)]);
       if (size > kMaxWatchFrameBytes) return absl::ResourceExhaustedError("watch event too large");
       if (rest.size() < 4 + static_cast<size_t>(size)) return std::nullopt;
       frame = rest.substr(4, size);
@@ -143,8 +145,9 @@ class WatchDecoder {
       RETURN_IF_ERROR(api::DecodeJsonInto(frame, raw));
     }
     const std::string& body = raw.object().raw();
-    ASSIGN_OR_RETURN(ObjectPtr object,
-                     DecodeOne(body, api::IsProtobufEnvelope(body) ? api::kContentTypeProtobuf : api::kContentTypeJson));
+    ASSIGN_OR_RETURN(
+        ObjectPtr object,
+        DecodeOne(body, api::IsProtobufEnvelope(body) ? api::kContentTypeProtobuf : api::kContentTypeJson));
     WatchEvent event;
     if (raw.type() == "ERROR") {
       if (const auto* status = api::As<::k8s::meta::v1::Status>(*object)) {
@@ -202,16 +205,22 @@ class HttpWatcher : public Watcher {
 class HttpApiClient : public ApiClient {
  public:
   HttpApiClient(Env& env, net::HttpEndpoint endpoint, const KubeConfig& config, HttpApiClientOptions options)
-      : env_(env), endpoint_(std::move(endpoint)), token_(config.token), token_file_(config.token_file),
-        options_(std::move(options)), http_(&env, HttpOptions(options_)) {}
+      : env_(env),
+        endpoint_(std::move(endpoint)),
+        token_(config.token),
+        token_file_(config.token_file),
+        options_(std::move(options)),
+        http_(&env, HttpOptions(options_)) {}
 
-  Task<absl::StatusOr<ObjectPtr>> Get(api::GroupVersionResource gvr, std::string ns, std::string name) override {
+  Task<absl::StatusOr<ObjectPtr>> Get(api::GroupVersionResource gvr, std::string ns,
+                                      std::string name) override {
     net::HttpClientRequest request;
     request.target = ResourcePath(gvr, ns, name, "");
     return One(std::move(request));
   }
 
-  Task<absl::StatusOr<ObjectList>> List(api::GroupVersionResource gvr, std::string ns, ListOptions options) override {
+  Task<absl::StatusOr<ObjectList>> List(api::GroupVersionResource gvr, std::string ns,
+                                        ListOptions options) override {
     ObjectList result;
     std::string token = options.continue_token;
     constexpr int64_t kPage = 5000;
@@ -219,7 +228,8 @@ class HttpApiClient : public ApiClient {
       net::QueryParams query;
       if (!options.label_selector.empty()) query.Add("labelSelector", options.label_selector);
       if (!options.field_selector.empty()) query.Add("fieldSelector", options.field_selector);
-      if (!options.resource_version.empty() && token.empty()) query.Add("resourceVersion", options.resource_version);
+      if (!options.resource_version.empty() && token.empty())
+        query.Add("resourceVersion", options.resource_version);
       query.Add("limit", StrCat(options.limit > 0 ? options.limit : kPage));
       if (!token.empty()) query.Add("continue", token);
       net::HttpClientRequest request;
@@ -227,10 +237,12 @@ class HttpApiClient : public ApiClient {
       CO_ASSIGN_OR_RETURN(net::HttpClientResponse response, Call(std::move(request), kAccept));
       api::DecodeOptions decode;
       decode.max_bytes = api::kMaxListBytes;
-      CO_ASSIGN_OR_RETURN_SYNC(api::Decoded decoded,
-                               api::DecodeObject(response.body, response.headers.Get("Content-Type"), decode));
+      CO_ASSIGN_OR_RETURN_SYNC(
+          api::Decoded decoded,
+          api::DecodeObject(response.body, response.headers.Get("Content-Type"), decode));
       if (decoded.type == nullptr || decoded.type->item == nullptr) {
-        co_return absl::InternalError(StrCat("list ", gvr.resource, ": the server did not answer with a list"));
+        co_return absl::InternalError(
+            StrCat("list ", gvr.resource, ": the server did not answer with a list"));
       }
       const auto& meta = api::MetaOfList(*decoded.object);
       result.resource_version = meta.resource_version();
@@ -259,7 +271,8 @@ class HttpApiClient : public ApiClient {
     request.timeout = kDefaultCallTimeout;
     request.headers.Set("Accept", kAcceptWatch);
     CO_RETURN_IF_ERROR_SYNC(Authorize(request));
-    CO_ASSIGN_OR_RETURN(std::unique_ptr<net::HttpResponseStream> stream, http_.Open(endpoint_, std::move(request)));
+    CO_ASSIGN_OR_RETURN(std::unique_ptr<net::HttpResponseStream> stream,
+                        http_.Open(endpoint_, std::move(request)));
     std::string content_type(stream->headers().Get("Content-Type"));
     if (stream->status() != 200) {
       Task<absl::StatusOr<std::string>> read = stream->ReadAll(api::kMaxObjectBytes, kDefaultCallTimeout);

@@ -12,7 +12,8 @@ namespace keelson::client {
 struct HttpApiClientOptions {
   std::string user_agent = "keelson";
   absl::Duration watch_timeout = absl::Minutes(7);  // asked of the server per watch, jittered by a fifth
-  absl::Duration watch_idle = absl::Minutes(3);     // no event nor bookmark for so long: the stream is taken for dead
+  absl::Duration watch_idle =
+      absl::Minutes(3);  // no event nor bookmark for so long: the stream is taken for dead
 };
 
 // env outlives the client; the client outlives its calls. InvalidArgument when the kubeconfig's server or

@@ -15,7 +15,8 @@ namespace {
 
 namespace corev1 = ::k8s::core::v1;
 
-constexpr char kPod[] = R"({"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","namespace":"d","resourceVersion":"5"}})";
+constexpr char kPod[] =
+    R"({"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","namespace":"d","resourceVersion":"5"}})";
 
 // A server with canned answers that records what it was asked.
 class CannedServer : public net::HttpHandler {
@@ -23,7 +24,8 @@ class CannedServer : public net::HttpHandler {
   Task<void> Handle(net::HttpRequest request, net::ResponseWriter& writer) override {
     calls.push_back(StrCat(request.method, " ", request.target.path, "?", request.target.raw_query));
     if (request.target.query.Has("watch")) {
-      Task<absl::Status> start = writer.StartStream(200, net::HttpHeaders({{"Content-Type", "application/json"}}));
+      Task<absl::Status> start =
+          writer.StartStream(200, net::HttpHeaders({{"Content-Type", "application/json"}}));
       co_await std::move(start);
       for (const std::string& piece : watch_pieces) {
         Task<absl::Status> write = writer.Write(net::MakeSharedBytes(piece));
@@ -61,18 +63,23 @@ Task<absl::Status> Exercise(RealEnv* env, CannedServer* canned, net::HttpServer*
   EXPECT_EQ(list.resource_version, "9");
   EXPECT_EQ(list.items.size(), 2u);
   EXPECT_EQ(api::Meta(*list.items[1]).name(), "b");
-  EXPECT_NE(canned->calls.back().find("fieldSelector=spec.nodeName%3Dn1"), std::string::npos) << canned->calls.back();
+  EXPECT_NE(canned->calls.back().find("fieldSelector=spec.nodeName%3Dn1"), std::string::npos)
+      << canned->calls.back();
 
   canned->status = 404;
-  canned->body = R"({"kind":"Status","apiVersion":"v1","status":"Failure","message":"pods \"x\" not found","reason":"NotFound","code":404})";
+  canned->body =
+      R"({"kind":"Status","apiVersion":"v1","status":"Failure","message":"pods \"x\" not found","reason":"NotFound","code":404})";
   Task<absl::StatusOr<std::shared_ptr<const corev1::Pod>>> missing = client->Get<corev1::Pod>("d", "x");
   absl::StatusOr<std::shared_ptr<const corev1::Pod>> none = co_await std::move(missing);
   EXPECT_TRUE(api::IsNotFound(none.status())) << none.status();
 
   // Events cut in odd places, a bookmark, then 410 in the stream.
-  std::string stream = StrCat(R"({"type":"ADDED","object":)", kPod, "}\n",
-                              R"({"type":"BOOKMARK","object":{"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"8"}}})", "\n",
-                              R"({"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","code":410}})", "\n");
+  std::string stream = StrCat(
+      R"({"type":"ADDED","object":)", kPod, "}\n",
+      R"({"type":"BOOKMARK","object":{"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"8"}}})",
+      "\n",
+      R"({"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","code":410}})",
+      "\n");
   canned->watch_pieces = {stream.substr(0, 10), stream.substr(10, 130), stream.substr(140)};
   WatchOptions watch;
   watch.resource_version = "4";

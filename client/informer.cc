@@ -11,7 +11,11 @@
 namespace keelson::client {
 
 Informer::Informer(Env& env, ApiClient& client, api::GroupVersionResource gvr, InformerOptions options)
-    : env_(env), client_(client), gvr_(std::move(gvr)), options_(std::move(options)), scope_(env.executor()) {}
+    : env_(env),
+      client_(client),
+      gvr_(std::move(gvr)),
+      options_(std::move(options)),
+      scope_(env.executor()) {}
 
 Informer::~Informer() = default;
 
@@ -92,7 +96,8 @@ void Informer::Replace(std::vector<ObjectPtr> items) {
     ObjectPtr before = GetByKey(key);
     if (before != nullptr && api::Meta(*before).uid() != api::Meta(*object).uid()) {
       Erase(key);  // deleted and made again while we were not looking: two changes
-    } else if (before != nullptr && api::Meta(*before).resource_version() == api::Meta(*object).resource_version()) {
+    } else if (before != nullptr &&
+               api::Meta(*before).resource_version() == api::Meta(*object).resource_version()) {
       continue;
     }
     Put(key, object);
@@ -148,7 +153,8 @@ Task<void> Informer::Run() {
       // A stream that lived for a while was healthy: start the back-off anew.
       if (env_.clock().Monotonic() - started > absl::Seconds(5)) backoff = options_.min_backoff;
       if (status.ok()) {
-        // Also the ordinary end pauses for a moment, so that a server that ends every watch at once is not hammered.
+        // Also the ordinary end pauses for a moment, so that a server that ends every watch at once is not
+        // hammered.
         Task<void> pause = env_.clock().Sleep(absl::Milliseconds(10));
         co_await std::move(pause);
         continue;

@@ -1,6 +1,6 @@
-// Informer: list-watch of one resource into an indexed, read-only cache of shared objects, with handlers called on
-// every change (DESIGN.md 4.6). Bookmarks move the resourceVersion; 410 Gone and lost streams lead to a re-list, which
-// is diffed against the cache, so handlers see each change once. One loop.
+// Informer: list-watch of one resource into an indexed, read-only cache of shared objects, with handlers
+// called on every change (DESIGN.md 4.6). Bookmarks move the resourceVersion; 410 Gone and lost streams lead
+// to a re-list, which is diffed against the cache, so handlers see each change once. One loop.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -10,8 +10,8 @@
 
 #include <functional>
 #include <map>
-#include <set>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 

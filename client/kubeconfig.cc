@@ -25,8 +25,8 @@ auto* FindNamed(const List& list, const std::string& name) {
 }
 
 // Inline data wins over a file, as upstream.
-absl::StatusOr<std::string> DataOrFile(const std::string& data, const std::string& file, const std::string& folder,
-                                       std::string_view field) {
+absl::StatusOr<std::string> DataOrFile(const std::string& data, const std::string& file,
+                                       const std::string& folder, std::string_view field) {
   if (!data.empty() || file.empty()) return data;
   auto text = ReadFile(file.starts_with('/') ? file : StrCat(folder, "/", file), kMaxPemBytes);
   if (!text.ok()) return Annotate(text.status(), StrCat("kubeconfig: ", field));
@@ -58,12 +58,14 @@ absl::StatusOr<KubeConfig> ParseKubeConfig(const std::string& yaml, const std::s
   const kubeconfigv1::Cluster& cluster = named_cluster->cluster();
   config.server = cluster.server();
   if (config.server.empty()) {
-    return absl::InvalidArgumentError(StrCat("kubeconfig: clusters[", config.cluster, "].cluster.server is empty"));
+    return absl::InvalidArgumentError(
+        StrCat("kubeconfig: clusters[", config.cluster, "].cluster.server is empty"));
   }
   config.tls_server_name = cluster.tls_server_name();
   config.insecure_skip_tls_verify = cluster.insecure_skip_tls_verify();
-  ASSIGN_OR_RETURN(config.ca_pem, DataOrFile(cluster.certificate_authority_data(), cluster.certificate_authority(),
-                                             folder, "certificate-authority"));
+  ASSIGN_OR_RETURN(config.ca_pem,
+                   DataOrFile(cluster.certificate_authority_data(), cluster.certificate_authority(), folder,
+                              "certificate-authority"));
   if (config.user.empty()) return config;
   const auto* named_user = FindNamed(file.users(), config.user);
   if (named_user == nullptr) {
@@ -71,17 +73,20 @@ absl::StatusOr<KubeConfig> ParseKubeConfig(const std::string& yaml, const std::s
   }
   const kubeconfigv1::AuthInfo& user = named_user->user();
   if (user.has_exec() || user.has_auth_provider() || !user.username().empty() || !user.as().empty()) {
-    return absl::UnimplementedError(StrCat("kubeconfig: users[", config.user,
-                                           "]: exec, auth-provider, username and as are not supported: use a client "
-                                           "certificate or a token"));
+    return absl::UnimplementedError(
+        StrCat("kubeconfig: users[", config.user,
+               "]: exec, auth-provider, username and as are not supported: use a client "
+               "certificate or a token"));
   }
-  ASSIGN_OR_RETURN(config.client_certificate_pem, DataOrFile(user.client_certificate_data(), user.client_certificate(),
-                                                             folder, "client-certificate"));
+  ASSIGN_OR_RETURN(
+      config.client_certificate_pem,
+      DataOrFile(user.client_certificate_data(), user.client_certificate(), folder, "client-certificate"));
   ASSIGN_OR_RETURN(config.client_key_pem,
                    DataOrFile(user.client_key_data(), user.client_key(), folder, "client-key"));
   config.token = user.token();
   if (!user.token_file().empty()) {
-    config.token_file = user.token_file().starts_with('/') ? user.token_file() : StrCat(folder, "/", user.token_file());
+    config.token_file =
+        user.token_file().starts_with('/') ? user.token_file() : StrCat(folder, "/", user.token_file());
   }
   return config;
 }

@@ -35,7 +35,8 @@ current-context: c
 contexts: [{name: c, context: {cluster: k, user: u, namespace: web}}]
 clusters: [{name: k, cluster: {server: "https://h:6443", certificate-authority: ca.crt}}]
 users: [{name: u, user: {token: t}}]
-)").ok());
+)")
+                  .ok());
   auto config = LoadKubeConfig(dir + "/config");
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->ca_pem, "FROM FILE");
@@ -51,7 +52,8 @@ users: [{name: u, user: {token: t}}]
 TEST(KubeConfigTest, ErrorsNameTheField) {
   auto no_context = ParseKubeConfig("current-context: nope\n", "/");
   EXPECT_NE(std::string(no_context.status().message()).find("contexts has no \"nope\""), std::string::npos);
-  auto no_cluster = ParseKubeConfig("current-context: c\ncontexts: [{name: c, context: {cluster: x}}]\n", "/");
+  auto no_cluster =
+      ParseKubeConfig("current-context: c\ncontexts: [{name: c, context: {cluster: x}}]\n", "/");
   EXPECT_NE(std::string(no_cluster.status().message()).find("clusters has no \"x\""), std::string::npos);
 }
 

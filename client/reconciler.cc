@@ -6,7 +6,11 @@
 namespace keelson::client {
 
 ReconcileLoop::ReconcileLoop(Env& env, std::string name, Reconciler& reconciler, WorkQueueOptions options)
-    : env_(env), name_(std::move(name)), reconciler_(reconciler), queue_(env, options), scope_(env.executor()) {}
+    : env_(env),
+      name_(std::move(name)),
+      reconciler_(reconciler),
+      queue_(env, options),
+      scope_(env.executor()) {}
 
 ReconcileLoop::~ReconcileLoop() = default;
 
@@ -32,7 +36,10 @@ Task<void> ReconcileLoop::Work() {
       LogLevel level = absl::IsAborted(result.status()) ? LogLevel::kDebug : LogLevel::kWarning;
       if (LogEnabled(level)) {
         Log(level, "reconcile failed, trying again",
-            {{"controller", name_}, {"key", *key}, {"failures", queue_.failures(*key)}, {"error", result.status()}});
+            {{"controller", name_},
+             {"key", *key},
+             {"failures", queue_.failures(*key)},
+             {"error", result.status()}});
       }
       queue_.AddRateLimited(*key);
       continue;

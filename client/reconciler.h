@@ -1,5 +1,5 @@
-// Reconciler and the loop that drives it from a WorkQueue (DESIGN.md 4.8). Level-driven: Reconcile(key) looks at the
-// world as it is and may be called twice for the same change.
+// Reconciler and the loop that drives it from a WorkQueue (DESIGN.md 4.8). Level-driven: Reconcile(key) looks
+// at the world as it is and may be called twice for the same change.
 #pragma once
 
 #include <absl/status/statusor.h>

@@ -1,5 +1,5 @@
-// WorkQueue: keys to reconcile. A key is queued once however often it is added, handed to one worker at a time, and
-// comes back after a failure with exponential back-off on the Env's clock (DESIGN.md 4.7).
+// WorkQueue: keys to reconcile. A key is queued once however often it is added, handed to one worker at a
+// time, and comes back after a failure with exponential back-off on the Env's clock (DESIGN.md 4.7).
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -34,8 +34,8 @@ class WorkQueue {
   void Forget(const std::string& key);
   int failures(const std::string& key) const;
 
-  // Waits for a key; nullopt after Shutdown(). The key must be given to Done() afterwards; if it was added meanwhile it
-  // is queued again then.
+  // Waits for a key; nullopt after Shutdown(). The key must be given to Done() afterwards; if it was added
+  // meanwhile it is queued again then.
   Task<std::optional<std::string>> Next();
   void Done(const std::string& key);
   void Shutdown();

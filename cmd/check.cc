@@ -65,8 +65,8 @@ class Checker {
       bool needed;
     };
     std::vector<Program> programs = {{"nft", "nftables", true},
-                                {"docker-registry", "docker-registry", false},
-                                {"kubectl", "kubernetes-client", false}};
+                                     {"docker-registry", "docker-registry", false},
+                                     {"kubectl", "kubernetes-client", false}};
     if (layout_.own_containerd()) {
       programs.push_back({"containerd", "containerd", true});
       programs.push_back({"runc", "runc", true});
@@ -76,12 +76,13 @@ class Checker {
       if (!found.empty()) {
         Add(Severity::kOk, StrCat("program ", program.name), found);
       } else {
-        Add(program.needed ? Severity::kError : Severity::kWarning, StrCat("program ", program.name), "not found in PATH",
-            StrCat("apt-get install ", program.package));
+        Add(program.needed ? Severity::kError : Severity::kWarning, StrCat("program ", program.name),
+            "not found in PATH", StrCat("apt-get install ", program.package));
       }
     }
     if (layout_.own_containerd() && ::access("/usr/lib/cni/ptp", X_OK) != 0) {
-      Add(Severity::kError, "CNI plugins", "/usr/lib/cni/ptp is missing", "apt-get install containernetworking-plugins");
+      Add(Severity::kError, "CNI plugins", "/usr/lib/cni/ptp is missing",
+          "apt-get install containernetworking-plugins");
     }
   }
 
@@ -132,7 +133,8 @@ class Checker {
     for (uint16_t port : taken) {
       auto owner = net::FindPortOwner(port, /*udp=*/false, options_.proc_root);
       if (!owner.ok() || !owner->has_value()) continue;
-      Add(Severity::kWarning, StrCat("port ", port, " (NodePorts)"), StrCat("in use by ", (*owner)->ToString()),
+      Add(Severity::kWarning, StrCat("port ", port, " (NodePorts)"),
+          StrCat("in use by ", (*owner)->ToString()),
           "stop it, or do not give this number to a Service: the book's application uses 30001");
     }
   }
@@ -144,7 +146,8 @@ class Checker {
       if (known) {
         Add(Severity::kOk, StrCat("filesystem ", name), "present");
       } else {
-        Add(Severity::kError, StrCat("filesystem ", name), "not known to the kernel", StrCat("modprobe ", name));
+        Add(Severity::kError, StrCat("filesystem ", name), "not known to the kernel",
+            StrCat("modprobe ", name));
       }
     }
     auto mounts = ReadFile(options_.proc_root + "/mounts");
@@ -159,7 +162,8 @@ class Checker {
     for (const char* firewall : {"firewalld", "ufw"}) {
       if (::access(StrCat("/run/", firewall).c_str(), F_OK) == 0) {
         Add(Severity::kWarning, "firewall", StrCat(firewall, " is running and may drop pod traffic"),
-            StrCat("allow ", layout_.options.pod_cidr, " and ", layout_.options.service_cidr, ", or stop it"));
+            StrCat("allow ", layout_.options.pod_cidr, " and ", layout_.options.service_cidr,
+                   ", or stop it"));
       }
     }
     if (::access("/var/run/docker.sock", F_OK) == 0) {

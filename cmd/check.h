@@ -1,5 +1,5 @@
-// `keelson check`: what this host lacks, has open or filters, with the fix. Also run by `keelson up` before anything
-// starts.
+// `keelson check`: what this host lacks, has open or filters, with the fix. Also run by `keelson up` before
+// anything starts.
 #pragma once
 
 #include <string>
@@ -12,15 +12,15 @@ namespace keelson {
 struct Finding {
   enum class Severity { kOk, kWarning, kError };
   Severity severity = Severity::kOk;
-  std::string what;  // "port 6443"
+  std::string what;   // "port 6443"
   std::string found;  // "in use by nginx (pid 12)"
   std::string fix;    // "stop it, or choose another with --secure-port"
 };
 
 struct CheckOptions {
   std::string proc_root = "/proc";
-  std::string path;              // "" : $PATH
-  bool ignore_own = true;        // ports held by this cluster's own components are fine
+  std::string path;        // "" : $PATH
+  bool ignore_own = true;  // ports held by this cluster's own components are fine
 };
 
 // Findings in order of the checks; kOk ones included.

@@ -21,7 +21,8 @@ constexpr size_t kMaxMarkerBytes = 64 << 10;
 
 std::string FindNodeIp() {
   auto address = net::NodeAddress();
-  return address.ok() ? address->ToString() : "127.0.0.1";  // a machine without a network is a cluster of its own
+  return address.ok() ? address->ToString()
+                      : "127.0.0.1";  // a machine without a network is a cluster of its own
 }
 
 absl::Status CheckOverlaps(const ClusterLayout& layout, const net::Cidr& pods, const net::Cidr& services) {
@@ -32,8 +33,9 @@ absl::Status CheckOverlaps(const ClusterLayout& layout, const net::Cidr& pods, c
   ASSIGN_OR_RETURN(net::IpAddress node, net::IpAddress::Parse(layout.options.node_ip));
   for (const auto& [flag, block] : {std::pair("--pod-cidr", pods), std::pair("--service-cidr", services)}) {
     if (block.Contains(node)) {
-      return absl::InvalidArgumentError(
-          StrCat(flag, " ", block.ToString(), " contains the node's own address ", node.ToString(), ": choose another block"));
+      return absl::InvalidArgumentError(StrCat(flag, " ", block.ToString(),
+                                               " contains the node's own address ", node.ToString(),
+                                               ": choose another block"));
     }
   }
   return absl::OkStatus();
@@ -78,7 +80,8 @@ bool ApplyMarker(ClusterLayout* layout) {
     if (field.first == "pod_cidr" && is_block) layout->options.pod_cidr = field.second;
     if (field.first == "service_cidr" && is_block) layout->options.service_cidr = field.second;
     if (field.first == "node_name") layout->options.node_name = field.second;
-    if (field.first == "container_runtime_endpoint") layout->options.container_runtime_endpoint = field.second;
+    if (field.first == "container_runtime_endpoint")
+      layout->options.container_runtime_endpoint = field.second;
   }
   return true;
 }
@@ -94,7 +97,8 @@ absl::StatusOr<ClusterLayout> MakeClusterLayout(ClusterOptions options) {
     if (::gethostname(name, HOST_NAME_MAX) != 0) return ErrnoStatus(errno, "gethostname");
     options.node_name = absl::AsciiStrToLower(name);
     if (!options.root.empty()) {
-      options.node_name = StrCat(options.node_name, "-", layout.paths.cgroup_root.substr(std::string("keelson-").size()));
+      options.node_name =
+          StrCat(options.node_name, "-", layout.paths.cgroup_root.substr(std::string("keelson-").size()));
     }
   }
   for (const std::string& message : api::IsDns1123Subdomain(options.node_name)) {
@@ -106,7 +110,8 @@ absl::StatusOr<ClusterLayout> MakeClusterLayout(ClusterOptions options) {
   auto services = net::Cidr::ParseStrict(options.service_cidr);
   if (!services.ok()) return Annotate(services.status(), "--service-cidr");
   if (services->size() < 32) {
-    return absl::InvalidArgumentError("--service-cidr: too small, give at least a /27 (the DNS server is its tenth address)");
+    return absl::InvalidArgumentError(
+        "--service-cidr: too small, give at least a /27 (the DNS server is its tenth address)");
   }
   char exe[PATH_MAX + 1] = {};
   ssize_t length = ::readlink("/proc/self/exe", exe, PATH_MAX);
@@ -116,7 +121,8 @@ absl::StatusOr<ClusterLayout> MakeClusterLayout(ClusterOptions options) {
   RETURN_IF_ERROR(CheckOverlaps(layout, *pods, *services));
   // Unix socket paths end at 107 bytes; say so here rather than when containerd starts.
   if (layout.containerd_socket().size() + 8 > 107) {
-    return absl::InvalidArgumentError(StrCat("--root ", layout.paths.root, ": too long, socket paths below it exceed 107 bytes"));
+    return absl::InvalidArgumentError(
+        StrCat("--root ", layout.paths.root, ": too long, socket paths below it exceed 107 bytes"));
   }
   return layout;
 }

@@ -14,13 +14,13 @@ namespace keelson {
 
 // What `keelson up` was told; defaults are a machine's first cluster.
 struct ClusterOptions {
-  std::string root;                            // --root
-  std::string node_name;                       // "" : host name
-  std::string node_ip;                         // "" : address of the default route, else 127.0.0.1
-  std::string pod_cidr = "10.244.0.0/16";      // the node takes its first /24
+  std::string root;                        // --root
+  std::string node_name;                   // "" : host name
+  std::string node_ip;                     // "" : address of the default route, else 127.0.0.1
+  std::string pod_cidr = "10.244.0.0/16";  // the node takes its first /24
   std::string service_cidr = "10.96.0.0/12";
   std::string cluster_domain = "cluster.local";
-  std::string container_runtime_endpoint;      // "" : our own containerd
+  std::string container_runtime_endpoint;  // "" : our own containerd
   uint16_t secure_port = 6443;
   uint16_t kubelet_port = 10250;
   uint16_t kubelet_healthz_port = 10248;
@@ -44,28 +44,32 @@ struct ClusterLayout {
   std::string registry_config() const { return paths.etc_dir + "/registry.yml"; }
   std::string cni_conf_dir() const { return paths.etc_dir + "/cni/net.d"; }
   std::string manifest_dir() const { return paths.etc_dir + "/manifests"; }
-  // Written by `keelson up` before anything starts: says that what lies in these folders is ours to remove, and with
-  // which options it was made.
+  // Written by `keelson up` before anything starts: says that what lies in these folders is ours to remove,
+  // and with which options it was made.
   std::string marker_file() const { return paths.etc_dir + "/instance"; }
   std::string lock_file() const { return paths.run_dir + "/up.lock"; }
-  std::string pid_file(const std::string& component) const { return paths.run_dir + "/" + component + ".pid"; }
-  std::string log_file(const std::string& component) const { return paths.log_dir + "/" + component + ".log"; }
+  std::string pid_file(const std::string& component) const {
+    return paths.run_dir + "/" + component + ".pid";
+  }
+  std::string log_file(const std::string& component) const {
+    return paths.log_dir + "/" + component + ".log";
+  }
   std::string containerd_socket() const { return paths.run_dir + "/containerd/containerd.sock"; }
   bool own_containerd() const { return options.container_runtime_endpoint.empty(); }
   std::string runtime_endpoint() const {
     return own_containerd() ? "unix://" + containerd_socket() : options.container_runtime_endpoint;
   }
-  std::string server_url() const;        // https://127.0.0.1:6443
-  std::string nft_table() const;         // "keelson", or "keelson-NAME" below a root
-  std::string node_pod_cidr() const;     // first /24 of pod_cidr
+  std::string server_url() const;     // https://127.0.0.1:6443
+  std::string nft_table() const;      // "keelson", or "keelson-NAME" below a root
+  std::string node_pod_cidr() const;  // first /24 of pod_cidr
   std::string service_ip(uint64_t n) const;
   std::string dns_ip() const { return service_ip(10); }
 };
 
 // The options that TearDown needs as they were, one "name=value" a line.
 std::string RenderMarker(const ClusterOptions& options);
-// Takes them from the marker of a cluster made before, whatever the command line says. False: there is no marker, so
-// nothing on this machine is ours.
+// Takes them from the marker of a cluster made before, whatever the command line says. False: there is no
+// marker, so nothing on this machine is ours.
 bool ApplyMarker(ClusterLayout* layout);
 
 // Checks the options (errors name the flag), fills in what was left empty from the machine.

@@ -25,8 +25,9 @@ absl::StatusOr<net::CertificateAuthority> EnsureAuthority(const ClusterLayout& l
   return made;
 }
 
-absl::StatusOr<net::KeyPair> EnsureLeaf(const ClusterLayout& layout, const net::CertificateAuthority& authority,
-                                        const std::string& name, const net::CertificateSpec& spec, absl::Time now) {
+absl::StatusOr<net::KeyPair> EnsureLeaf(const ClusterLayout& layout,
+                                        const net::CertificateAuthority& authority, const std::string& name,
+                                        const net::CertificateSpec& spec, absl::Time now) {
   std::string cert = layout.pki(name + ".crt"), key = layout.pki(name + ".key");
   auto pair = net::LoadKeyPair(cert, key);
   if (pair.ok()) {
@@ -74,14 +75,19 @@ absl::Status EnsureClusterPki(const ClusterLayout& layout, absl::Time now) {
   net::CertificateSpec apiserver;
   apiserver.common_name = "kube-apiserver";
   apiserver.server = true;
-  apiserver.dns_names = {"kubernetes", "kubernetes.default", "kubernetes.default.svc",
-                         StrCat("kubernetes.default.svc.", options.cluster_domain), "localhost", options.node_name};
+  apiserver.dns_names = {"kubernetes",
+                         "kubernetes.default",
+                         "kubernetes.default.svc",
+                         StrCat("kubernetes.default.svc.", options.cluster_domain),
+                         "localhost",
+                         options.node_name};
   apiserver.ip_addresses = {layout.service_ip(1), "127.0.0.1", "::1"};
   if (options.node_ip != "127.0.0.1") apiserver.ip_addresses.push_back(options.node_ip);
   RETURN_IF_ERROR(EnsureLeaf(layout, authority, "apiserver", apiserver, now).status());
 
   RETURN_IF_ERROR(EnsureLeaf(layout, authority, "apiserver-kubelet-client",
-                             Client("kube-apiserver-kubelet-client", {"system:masters"}), now).status());
+                             Client("kube-apiserver-kubelet-client", {"system:masters"}), now)
+                      .status());
 
   net::CertificateSpec kubelet;
   kubelet.common_name = StrCat("system:node:", options.node_name);
@@ -104,14 +110,15 @@ absl::Status EnsureClusterPki(const ClusterLayout& layout, absl::Time now) {
       {"proxy-client", "system:kube-proxy", {"system:node-proxier"}, layout.proxy_conf()},
   };
   for (const User& user : users) {
-    ASSIGN_OR_RETURN(net::KeyPair pair, EnsureLeaf(layout, authority, user.name, Client(user.user, user.groups), now));
+    ASSIGN_OR_RETURN(net::KeyPair pair,
+                     EnsureLeaf(layout, authority, user.name, Client(user.user, user.groups), now));
     RETURN_IF_ERROR(EnsureKubeconfig(layout, authority, pair, user.user, user.kubeconfig));
   }
   return absl::OkStatus();
 }
 
-absl::Status WriteUserKubeconfig(const ClusterLayout& layout, const std::string& path, const std::string& server,
-                                 unsigned uid, unsigned gid) {
+absl::Status WriteUserKubeconfig(const ClusterLayout& layout, const std::string& path,
+                                 const std::string& server, unsigned uid, unsigned gid) {
   auto config = client::LoadKubeConfig(layout.admin_conf());
   if (!config.ok()) return Annotate(config.status(), "is the cluster up? run `keelson up` first");
   if (!server.empty()) config->server = server;

@@ -107,7 +107,8 @@ TEST_F(ClusterFilesTest, FilesHoldTheLayoutsPaths) {
   std::string config = *ReadFile(layout_.containerd_config());
   EXPECT_NE(config.find(layout_.paths.run_dir + "/containerd/containerd.sock"), std::string::npos);
   EXPECT_NE(config.find("restrict_oom_score_adj = true"), std::string::npos);
-  EXPECT_NE(ReadFile(layout_.cni_conf_dir() + "/10-keelson.conflist")->find("10.244.0.0/24"), std::string::npos);
+  EXPECT_NE(ReadFile(layout_.cni_conf_dir() + "/10-keelson.conflist")->find("10.244.0.0/24"),
+            std::string::npos);
   EXPECT_NE(ReadFile(layout_.kubelet_config())->find("clusterDNS: [10.96.0.10]"), std::string::npos);
 }
 

@@ -1,9 +1,8 @@
-// The subcommands that run a component until SIGTERM. Each registers its flags on a CLI11 subcommand and sets the
-// process's exit status.
+// The subcommands that run a component until SIGTERM. Each registers its flags on a CLI11 subcommand and sets
+// the process's exit status.
 #pragma once
 
 #include <CLI/CLI.hpp>
-
 #include <string>
 
 namespace keelson {

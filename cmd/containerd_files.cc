@@ -12,7 +12,8 @@ extern const char kTemplate_hosts_local_toml_in[];
 extern const char kTemplate_10_keelson_conflist_in[];
 extern const char kTemplate_registry_yml_in[];
 
-absl::StatusOr<std::string> FillTemplate(const std::string& text, const std::map<std::string, std::string>& values) {
+absl::StatusOr<std::string> FillTemplate(const std::string& text,
+                                         const std::map<std::string, std::string>& values) {
   std::string out;
   size_t at = 0;
   while (true) {
@@ -20,7 +21,8 @@ absl::StatusOr<std::string> FillTemplate(const std::string& text, const std::map
     size_t end = start == std::string::npos ? start : text.find('@', start + 1);
     if (end == std::string::npos) break;
     std::string name = text.substr(start + 1, end - start - 1);
-    bool is_name = !name.empty() && name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789") == std::string::npos;
+    bool is_name =
+        !name.empty() && name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789") == std::string::npos;
     out.append(text, at, start - at);
     if (!is_name) {
       out.push_back('@');
@@ -28,7 +30,8 @@ absl::StatusOr<std::string> FillTemplate(const std::string& text, const std::map
       continue;
     }
     auto value = values.find(name);
-    if (value == values.end()) return absl::InvalidArgumentError(StrCat("template: no value for @", name, "@"));
+    if (value == values.end())
+      return absl::InvalidArgumentError(StrCat("template: no value for @", name, "@"));
     out.append(value->second);
     at = end + 1;
   }
@@ -51,12 +54,14 @@ absl::StatusOr<std::map<std::string, std::string>> ContainerdFiles(const Cluster
   ASSIGN_OR_RETURN(files[layout.registry_config()], FillTemplate(kTemplate_registry_yml_in, values));
   ASSIGN_OR_RETURN(files[layout.cni_conf_dir() + "/10-keelson.conflist"],
                    FillTemplate(kTemplate_10_keelson_conflist_in, values));
-  ASSIGN_OR_RETURN(files[certs + "keelson.local/hosts.toml"], FillTemplate(kTemplate_hosts_local_toml_in, values));
-  for (const auto& [name, server] : {std::pair("docker.io", "registry-1.docker.io"),
-                                     std::pair("registry.k8s.io", "registry.k8s.io")}) {
+  ASSIGN_OR_RETURN(files[certs + "keelson.local/hosts.toml"],
+                   FillTemplate(kTemplate_hosts_local_toml_in, values));
+  for (const auto& [name, server] :
+       {std::pair("docker.io", "registry-1.docker.io"), std::pair("registry.k8s.io", "registry.k8s.io")}) {
     values["REGISTRY_HOST"] = name;
     values["REGISTRY_SERVER"] = server;
-    ASSIGN_OR_RETURN(files[certs + name + "/hosts.toml"], FillTemplate(kTemplate_hosts_mirror_toml_in, values));
+    ASSIGN_OR_RETURN(files[certs + name + "/hosts.toml"],
+                     FillTemplate(kTemplate_hosts_mirror_toml_in, values));
   }
   return files;
 }
@@ -67,20 +72,38 @@ std::string KubeletConfigYaml(const ClusterLayout& layout) {
       "apiVersion: kubelet.config.k8s.io/v1beta1\n"
       "kind: KubeletConfiguration\n"
       "address: 0.0.0.0\n"
-      "port: ", options.kubelet_port, "\n"
+      "port: ",
+      options.kubelet_port,
+      "\n"
       "healthzBindAddress: 127.0.0.1\n"
-      "healthzPort: ", options.kubelet_healthz_port, "\n"
+      "healthzPort: ",
+      options.kubelet_healthz_port,
+      "\n"
       "authentication:\n"
       "  anonymous: {enabled: false}\n"
       "  webhook: {enabled: false}\n"
-      "  x509: {clientCAFile: ", layout.pki("ca.crt"), "}\n"
-      "tlsCertFile: ", layout.pki("kubelet-server.crt"), "\n"
-      "tlsPrivateKeyFile: ", layout.pki("kubelet-server.key"), "\n"
-      "clusterDNS: [", layout.dns_ip(), "]\n"
-      "clusterDomain: ", options.cluster_domain, "\n"
+      "  x509: {clientCAFile: ",
+      layout.pki("ca.crt"),
+      "}\n"
+      "tlsCertFile: ",
+      layout.pki("kubelet-server.crt"),
+      "\n"
+      "tlsPrivateKeyFile: ",
+      layout.pki("kubelet-server.key"),
+      "\n"
+      "clusterDNS: [",
+      layout.dns_ip(),
+      "]\n"
+      "clusterDomain: ",
+      options.cluster_domain,
+      "\n"
       "cgroupDriver: cgroupfs\n"
-      "staticPodPath: ", layout.manifest_dir(), "\n"
-      "containerRuntimeEndpoint: ", layout.runtime_endpoint(), "\n"
+      "staticPodPath: ",
+      layout.manifest_dir(),
+      "\n"
+      "containerRuntimeEndpoint: ",
+      layout.runtime_endpoint(),
+      "\n"
       // One machine, often with a small or full disk: upstream's percentages would evict everything at once.
       "evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}\n");
   if (!layout.paths.cgroup_root.empty()) StrAppend(&yaml, "cgroupRoot: /", layout.paths.cgroup_root, "\n");
@@ -96,9 +119,9 @@ absl::Status EnsureClusterFiles(const ClusterLayout& layout) {
     RETURN_IF_ERROR(MakeDirs(path.substr(0, path.rfind('/'))));
     RETURN_IF_ERROR(WriteFileAtomic(path, contents, 0644, /*durable=*/false));
   }
-  for (const std::string& dir : {layout.manifest_dir(), layout.paths.state_dir, layout.paths.run_dir,
-                                 layout.paths.log_dir, layout.paths.kubelet_dir, layout.paths.pod_logs_dir,
-                                 layout.paths.container_logs_dir}) {
+  for (const std::string& dir :
+       {layout.manifest_dir(), layout.paths.state_dir, layout.paths.run_dir, layout.paths.log_dir,
+        layout.paths.kubelet_dir, layout.paths.pod_logs_dir, layout.paths.container_logs_dir}) {
     RETURN_IF_ERROR(MakeDirs(dir));
   }
   return absl::OkStatus();

@@ -1,5 +1,5 @@
-// Configuration of the containerd, CNI plugins and registry that `keelson up` runs: templates of images/containerd with
-// the layout's paths put in.
+// Configuration of the containerd, CNI plugins and registry that `keelson up` runs: templates of
+// images/containerd with the layout's paths put in.
 #pragma once
 
 #include <absl/status/status.h>
@@ -13,7 +13,8 @@
 namespace keelson {
 
 // `@NAME@` replaced by values; InvalidArgument names one that has no value.
-absl::StatusOr<std::string> FillTemplate(const std::string& text, const std::map<std::string, std::string>& values);
+absl::StatusOr<std::string> FillTemplate(const std::string& text,
+                                         const std::map<std::string, std::string>& values);
 // path -> contents.
 absl::StatusOr<std::map<std::string, std::string>> ContainerdFiles(const ClusterLayout& layout);
 // KubeletConfiguration for the layout.

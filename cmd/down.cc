@@ -98,7 +98,8 @@ Task<absl::Status> RemoveAllSandboxes(Env* env, cri::RuntimeService* runtime) {
 }
 
 Task<absl::Status> RemovePods(Env* env, ClusterLayout layout) {
-  if (!layout.own_containerd()) co_return absl::OkStatus();  // somebody else's runtime: the kubelet's pods stay its own
+  if (!layout.own_containerd())
+    co_return absl::OkStatus();  // somebody else's runtime: the kubelet's pods stay its own
   auto running = AdoptFromPidFile(*env, layout.pid_file("containerd"));
   if (!running.ok() && !RuntimeHasTasks(layout)) co_return absl::OkStatus();
   Supervisor supervisor(*env);
@@ -129,8 +130,8 @@ Task<absl::Status> RemovePods(Env* env, ClusterLayout layout) {
 absl::Status UnmountAll(const ClusterLayout& layout) {
   ASSIGN_OR_RETURN(std::string mountinfo, ReadFile("/proc/self/mountinfo", kMaxMountInfoBytes));
   absl::Status result;
-  for (const std::string& mount : MountsBelow(mountinfo, {layout.paths.kubelet_dir, layout.paths.state_dir,
-                                                          layout.paths.run_dir})) {
+  for (const std::string& mount :
+       MountsBelow(mountinfo, {layout.paths.kubelet_dir, layout.paths.state_dir, layout.paths.run_dir})) {
     if (::umount2(mount.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0 && errno != EINVAL && errno != ENOENT) {
       result = ErrnoStatus(errno, StrCat("unmount ", mount));
     }
@@ -151,7 +152,8 @@ absl::Status RemoveCgroups(const ClusterLayout& layout) {
   ASSIGN_OR_RETURN(std::unique_ptr<cgroups::Manager> manager, cgroups::NewHostManager());
   std::string pods = layout.paths.cgroup_root.empty() ? "kubepods" : layout.paths.cgroup_root + "/kubepods";
   RETURN_IF_ERROR(manager->Destroy(pods));
-  // On a hybrid host runc makes every cgroup in the unified hierarchy as well, which the manager does not work on.
+  // On a hybrid host runc makes every cgroup in the unified hierarchy as well, which the manager does not
+  // work on.
   if (manager->layout().mode == cgroups::Mode::kHybrid && !manager->layout().unified_mount.empty()) {
     std::string top = layout.paths.cgroup_root.empty() ? pods : layout.paths.cgroup_root;
     RemoveDirectories(manager->layout().unified_mount + "/" + top);
@@ -170,7 +172,8 @@ class NoClient : public client::ApiClient {
   Task<absl::StatusOr<client::ObjectPtr>> Get(api::GroupVersionResource, std::string, std::string) override {
     return Refuse<client::ObjectPtr>();
   }
-  Task<absl::StatusOr<client::ObjectList>> List(api::GroupVersionResource, std::string, client::ListOptions) override {
+  Task<absl::StatusOr<client::ObjectList>> List(api::GroupVersionResource, std::string,
+                                                client::ListOptions) override {
     return Refuse<client::ObjectList>();
   }
   Task<absl::StatusOr<std::unique_ptr<client::Watcher>>> Watch(api::GroupVersionResource, std::string,
@@ -189,7 +192,8 @@ class NoClient : public client::ApiClient {
                                                 client::PatchType, std::string, std::string) override {
     return Refuse<client::ObjectPtr>();
   }
-  Task<absl::Status> Delete(api::GroupVersionResource, std::string, std::string, client::DeleteOptions) override {
+  Task<absl::Status> Delete(api::GroupVersionResource, std::string, std::string,
+                            client::DeleteOptions) override {
     co_return absl::FailedPreconditionError("no API server during clean-up");
   }
 };
@@ -228,7 +232,8 @@ std::vector<std::string> MountsBelow(const std::string& mountinfo, const std::ve
     absl::string_view raw = fields[kMountPoint];
     for (size_t i = 0; i < raw.size(); ++i) {  // \040 and friends
       if (raw[i] == '\\' && i + 3 < raw.size()) {
-        point.push_back(static_cast<char>((raw[i + 1] - '0') * 64 + (raw[i + 2] - '0') * 8 + (raw[i + 3] - '0')));
+        point.push_back(
+            static_cast<char>((raw[i + 1] - '0') * 64 + (raw[i + 2] - '0') * 8 + (raw[i + 3] - '0')));
         i += 3;
       } else {
         point.push_back(raw[i]);
@@ -294,9 +299,9 @@ absl::Status RunDown(const ClusterLayout& given, bool purge) {
   absl::Status status = env.RunUntilDone(TearDown(&env, layout));
   ::unlink(layout.pid_file("up").c_str());
   if (!purge || !status.ok()) return status;
-  for (const std::string& dir : {layout.paths.kubelet_dir, layout.paths.state_dir, layout.paths.run_dir,
-                                 layout.paths.etc_dir, layout.paths.log_dir, layout.paths.pod_logs_dir,
-                                 layout.paths.container_logs_dir}) {
+  for (const std::string& dir :
+       {layout.paths.kubelet_dir, layout.paths.state_dir, layout.paths.run_dir, layout.paths.etc_dir,
+        layout.paths.log_dir, layout.paths.pod_logs_dir, layout.paths.container_logs_dir}) {
     RETURN_IF_ERROR(RemoveTree(dir));
   }
   return absl::OkStatus();

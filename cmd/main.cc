@@ -1,10 +1,11 @@
-// The one executable. `keelson COMMAND`; called through a symlink named `kubelet` it takes upstream kubelet flags.
-#include <CLI/CLI.hpp>
+// The one executable. `keelson COMMAND`; called through a symlink named `kubelet` it takes upstream kubelet
+// flags.
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
 #include <sys/stat.h>
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -28,19 +29,25 @@ int Report(const absl::Status& status) {
 }
 
 void AddClusterFlags(CLI::App* command, ClusterOptions* o) {
-  command->add_option("--root", o->root, "Keep everything below this folder: a second cluster beside the first");
-  command->add_option("--hostname-override,--node-name", o->node_name, "Name of the node; default: the host's");
+  command->add_option("--root", o->root,
+                      "Keep everything below this folder: a second cluster beside the first");
+  command->add_option("--hostname-override,--node-name", o->node_name,
+                      "Name of the node; default: the host's");
   command->add_option("--node-ip", o->node_ip, "The node's address; default: that of the default route");
   command->add_option("--pod-cidr", o->pod_cidr, "Addresses of pods")->capture_default_str();
   command->add_option("--service-cidr", o->service_cidr, "Addresses of Services")->capture_default_str();
-  command->add_option("--cluster-domain", o->cluster_domain, "DNS domain of the cluster")->capture_default_str();
+  command->add_option("--cluster-domain", o->cluster_domain, "DNS domain of the cluster")
+      ->capture_default_str();
   command->add_option("--container-runtime-endpoint", o->container_runtime_endpoint,
                       "CRI socket of a runtime that runs already; default: a containerd of our own");
   command->add_option("--secure-port", o->secure_port, "Port of the API server")->capture_default_str();
   command->add_option("--kubelet-port", o->kubelet_port, "Port of the kubelet")->capture_default_str();
-  command->add_option("--kubelet-healthz-port", o->kubelet_healthz_port, "Its healthz")->capture_default_str();
-  command->add_option("--proxy-healthz-port", o->proxy_healthz_port, "The proxy's healthz")->capture_default_str();
-  command->add_option("--registry-port", o->registry_port, "Port of the local image registry")->capture_default_str();
+  command->add_option("--kubelet-healthz-port", o->kubelet_healthz_port, "Its healthz")
+      ->capture_default_str();
+  command->add_option("--proxy-healthz-port", o->proxy_healthz_port, "The proxy's healthz")
+      ->capture_default_str();
+  command->add_option("--registry-port", o->registry_port, "Port of the local image registry")
+      ->capture_default_str();
 }
 
 absl::Status Kubeconfig(const ClusterOptions& options, const std::string& output, const std::string& user,
@@ -72,8 +79,9 @@ absl::Status Kubeconfig(const ClusterOptions& options, const std::string& output
 
 int Main(int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);
-  CLI::App app{"Keelson: a Kubernetes node agent and a compact Kubernetes master.\n"
-               "First time here? Run `keelson check`, then `keelson up`."};
+  CLI::App app{
+      "Keelson: a Kubernetes node agent and a compact Kubernetes master.\n"
+      "First time here? Run `keelson check`, then `keelson up`."};
   int exit_status = 0;
   std::string self = argv[0];
   if (self.substr(self.rfind('/') + 1) == "kubelet") {
@@ -130,7 +138,8 @@ int Main(int argc, char** argv) {
   });
 
   std::string output, user, server;
-  CLI::App* kubeconfig = app.add_subcommand("kubeconfig", "Write the administrator's kubeconfig for a user (mode 0600)");
+  CLI::App* kubeconfig =
+      app.add_subcommand("kubeconfig", "Write the administrator's kubeconfig for a user (mode 0600)");
   AddClusterFlags(kubeconfig, &options);
   kubeconfig->add_option("--output,-o", output, "File to write; default: ~/.kube/config of --user");
   kubeconfig->add_option("--user", user, "Owner of the file");

@@ -56,7 +56,8 @@ absl::Status ParsePortRange(const std::string& text, int* min, int* max) {
   if (std::sscanf(text.c_str(), "%d-%d", min, max) == 2 && *min > 0 && *min <= *max && *max < 65536) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(StrCat("--service-node-port-range ", text, ": give FIRST-LAST, as 30000-32767"));
+  return absl::InvalidArgumentError(
+      StrCat("--service-node-port-range ", text, ": give FIRST-LAST, as 30000-32767"));
 }
 
 // Takes up a renewed certificate (or CA) within a minute, for connections from then on.
@@ -96,7 +97,8 @@ Task<absl::Status> Serve(Env* env, MasterOptions options) {
   CO_RETURN_IF_ERROR_SYNC(MakeDirs(options.data_dir, 0700));
   CO_ASSIGN_OR_RETURN_SYNC(std::unique_ptr<master::Store> store,
                            master::OpenSqliteStore(*env, options.data_dir + "/store.db"));
-  CO_ASSIGN_OR_RETURN_SYNC(std::unique_ptr<master::ApiServer> server, master::ApiServer::Create(*env, *store, api));
+  CO_ASSIGN_OR_RETURN_SYNC(std::unique_ptr<master::ApiServer> server,
+                           master::ApiServer::Create(*env, *store, api));
 
   net::HttpServerOptions http_options;
   http_options.name = "apiserver";
@@ -129,7 +131,8 @@ Task<absl::Status> Serve(Env* env, MasterOptions options) {
     status = co_await std::move(managing);
   }
   if (status.ok()) {
-    LogInfo("controllers running", {{"after_ms", absl::ToInt64Milliseconds(env->clock().Monotonic() - start)}});
+    LogInfo("controllers running",
+            {{"after_ms", absl::ToInt64Milliseconds(env->clock().Monotonic() - start)}});
     Task<void> wait = stop.Wait();
     co_await std::move(wait);
   }
@@ -168,16 +171,19 @@ int Run(MasterOptions options) {
 
 void AddMasterCommand(CLI::App& app, int* exit_status) {
   auto options = std::make_shared<MasterOptions>();
-  CLI::App* command = app.add_subcommand("master", "Kubernetes API server, controllers and scheduler in one process");
+  CLI::App* command =
+      app.add_subcommand("master", "Kubernetes API server, controllers and scheduler in one process");
   command->add_option("--root", options->root, "Keep everything below this folder");
   command->add_option("--bind-address", options->bind_address, "Address to serve on")->capture_default_str();
   command->add_option("--advertise-address", options->advertise_address, "Where nodes and pods reach it");
   command->add_option("--secure-port", options->secure_port, "Port to serve on")->capture_default_str();
-  command->add_option("--service-cluster-ip-range", options->service_cidr, "Addresses of Services")->capture_default_str();
+  command->add_option("--service-cluster-ip-range", options->service_cidr, "Addresses of Services")
+      ->capture_default_str();
   command->add_option("--cluster-cidr", options->cluster_cidr, "Addresses of pods")->capture_default_str();
   command->add_option("--service-node-port-range", options->service_node_ports, "Ports of type NodePort")
       ->capture_default_str();
-  command->add_option("--pki-dir", options->pki_dir, "ca.crt, apiserver.{crt,key}, apiserver-kubelet-client.{crt,key}");
+  command->add_option("--pki-dir", options->pki_dir,
+                      "ca.crt, apiserver.{crt,key}, apiserver-kubelet-client.{crt,key}");
   command->add_option("--data-dir", options->data_dir, "Folder of the store");
   command->callback([options, exit_status] { *exit_status = Run(*options); });
 }

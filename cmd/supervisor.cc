@@ -44,7 +44,8 @@ absl::StatusOr<ProcessIdentity> IdentifyProcess(int pid, const std::string& proc
   if (fields.size() <= kStartTime || !absl::SimpleAtoi(fields[kStartTime], &identity.start_time_ticks)) {
     return absl::InternalError(StrCat("/proc/", pid, "/stat: no start time"));
   }
-  if (fields[kState] == "Z" || fields[kState] == "X") return absl::NotFoundError(StrCat("process ", pid, " has ended"));
+  if (fields[kState] == "Z" || fields[kState] == "X")
+    return absl::NotFoundError(StrCat("process ", pid, " has ended"));
   return identity;
 }
 
@@ -60,7 +61,8 @@ absl::StatusOr<ProcessIdentity> ReadPidFile(const std::string& path) {
 }
 
 absl::Status WritePidFile(const std::string& path, const ProcessIdentity& identity) {
-  return WriteFileAtomic(path, StrCat(identity.pid, " ", identity.start_time_ticks, "\n"), 0644, /*durable=*/false);
+  return WriteFileAtomic(path, StrCat(identity.pid, " ", identity.start_time_ticks, "\n"), 0644,
+                         /*durable=*/false);
 }
 
 absl::StatusOr<std::unique_ptr<ChildProcess>> AdoptFromPidFile(Env& env, const std::string& path,
@@ -93,7 +95,9 @@ struct Supervisor::Component {
   bool stopping = false;
 };
 
-Supervisor::Supervisor(Env& env) : env_(env), scope_(env.executor()) { scope_.Spawn("trim logs", TrimLogs()); }
+Supervisor::Supervisor(Env& env) : env_(env), scope_(env.executor()) {
+  scope_.Spawn("trim logs", TrimLogs());
+}
 Supervisor::~Supervisor() = default;
 
 absl::Status Supervisor::Launch(Component& component) {
@@ -140,9 +144,10 @@ Task<void> Supervisor::Keep(std::shared_ptr<Component> component) {
       if (component->stopping) co_return;
       ++component->restarts;
       absl::Duration lived = env_.clock().Monotonic() - component->started;
-      LogWarning("component ended, starting it again",
-                 {{"name", component->spec.name}, {"how", Describe(wait_status)}, {"lived", absl::FormatDuration(lived)},
-                  {"log", component->spec.log_file}});
+      LogWarning("component ended, starting it again", {{"name", component->spec.name},
+                                                        {"how", Describe(wait_status)},
+                                                        {"lived", absl::FormatDuration(lived)},
+                                                        {"log", component->spec.log_file}});
       if (lived >= kHealthyAfter) component->backoff = kMinBackoff;
     }
     Task<void> pause = env_.clock().Sleep(component->backoff);

@@ -1,6 +1,6 @@
-// Supervisor: keeps the components of `keelson up` running. Each is a process of its own, started again with back-off
-// when it ends; a supervisor that was killed and started again adopts what still runs (pid file with start time, then
-// a pidfd), so that its own death disturbs nobody.
+// Supervisor: keeps the components of `keelson up` running. Each is a process of its own, started again with
+// back-off when it ends; a supervisor that was killed and started again adopts what still runs (pid file with
+// start time, then a pidfd), so that its own death disturbs nobody.
 #pragma once
 
 #include <absl/status/status.h>
@@ -19,10 +19,10 @@ namespace keelson {
 struct ComponentSpec {
   std::string name;
   std::vector<std::string> argv;
-  std::vector<std::string> env;      // empty: inherit
+  std::vector<std::string> env;  // empty: inherit
   std::string pid_file;
-  std::string log_file;              // stdout and stderr, appended
-  int64_t log_max_bytes = 8 << 20;   // cut when larger, the last part kept as LOG.1
+  std::string log_file;                           // stdout and stderr, appended
+  int64_t log_max_bytes = 8 << 20;                // cut when larger, the last part kept as LOG.1
   absl::Duration stop_grace = absl::Seconds(10);  // SIGTERM to SIGKILL
 };
 
@@ -46,8 +46,8 @@ class Supervisor {
   explicit Supervisor(Env& env);
   ~Supervisor();
 
-  // Adopts or starts the component and keeps it running. An executable that cannot be started at all is an error now;
-  // later failures are logged and tried again (100 ms doubling to 10 s, anew after 30 s of life).
+  // Adopts or starts the component and keeps it running. An executable that cannot be started at all is an
+  // error now; later failures are logged and tried again (100 ms doubling to 10 s, anew after 30 s of life).
   absl::Status Start(ComponentSpec spec);
   // Stops keeping it and ends it.
   Task<void> StopComponent(std::string name);

@@ -79,11 +79,12 @@ std::vector<ComponentSpec> Components(const ClusterLayout& layout) {
     }
     specs.push_back(Component(layout, "containerd", {"containerd", "--config", layout.containerd_config()}));
   }
-  ours("kubelet", {"--config", layout.kubelet_config(), "--kubeconfig", layout.kubelet_conf(), "--hostname-override",
-                   o.node_name, "--node-ip", o.node_ip});
-  ours("proxy", {"--kubeconfig", layout.proxy_conf(), "--hostname-override", o.node_name, "--cluster-cidr", o.pod_cidr,
-                 "--service-cluster-ip-range", o.service_cidr, "--cluster-domain", o.cluster_domain,
-                 "--healthz-port", StrCat(o.proxy_healthz_port), "--nft-table", layout.nft_table()});
+  ours("kubelet", {"--config", layout.kubelet_config(), "--kubeconfig", layout.kubelet_conf(),
+                   "--hostname-override", o.node_name, "--node-ip", o.node_ip});
+  ours("proxy",
+       {"--kubeconfig", layout.proxy_conf(), "--hostname-override", o.node_name, "--cluster-cidr", o.pod_cidr,
+        "--service-cluster-ip-range", o.service_cidr, "--cluster-domain", o.cluster_domain, "--healthz-port",
+        StrCat(o.proxy_healthz_port), "--nft-table", layout.nft_table()});
   return specs;
 }
 
@@ -148,7 +149,8 @@ Task<absl::Status> WaitForNode(Env* env, ClusterLayout layout, Progress* progres
   if (stop->is_set()) co_return absl::CancelledError("told to stop before the node was Ready");
   if (expired) {
     co_return absl::DeadlineExceededError(StrCat("node ", layout.options.node_name, " is not Ready after ",
-                                                 absl::FormatDuration(kReadyLimit), ": see ", layout.log_file("kubelet")));
+                                                 absl::FormatDuration(kReadyLimit), ": see ",
+                                                 layout.log_file("kubelet")));
   }
   progress->Say(StrCat("node ", layout.options.node_name, " is Ready after ", elapsed()));
   co_return absl::OkStatus();
@@ -226,7 +228,8 @@ absl::Status RunUp(const ClusterLayout& layout, int ready_fd) {
   if (!text.empty()) std::fputs(text.c_str(), stderr);
   if (HasErrors(findings)) {
     Progress(ready_fd).Finish(StrCat("failed: this host cannot run a cluster yet:\n", text));
-    return absl::FailedPreconditionError("this host cannot run a cluster yet, see above (`keelson check` shows it again)");
+    return absl::FailedPreconditionError(
+        "this host cannot run a cluster yet, see above (`keelson check` shows it again)");
   }
   auto lock = Lock(layout);
   if (!lock.ok()) {

@@ -1,6 +1,6 @@
-// `keelson up`: a one-machine cluster from nothing. Writes PKI and configuration, starts the components under a
-// Supervisor, waits until the node is Ready, stays until told to stop. Started again while it runs it only waits for
-// Ready; started again after it was killed it adopts the components.
+// `keelson up`: a one-machine cluster from nothing. Writes PKI and configuration, starts the components under
+// a Supervisor, waits until the node is Ready, stays until told to stop. Started again while it runs it only
+// waits for Ready; started again after it was killed it adopts the components.
 #pragma once
 
 #include <absl/status/status.h>
@@ -10,8 +10,8 @@
 
 namespace keelson {
 
-// Runs in the foreground until SIGTERM or SIGINT, then brings the cluster down (cmd/down.h). `ready_fd` >= 0: progress
-// lines go there as well, the last one "ready" or "failed: ...", then it is closed.
+// Runs in the foreground until SIGTERM or SIGINT, then brings the cluster down (cmd/down.h). `ready_fd` >= 0:
+// progress lines go there as well, the last one "ready" or "failed: ...", then it is closed.
 absl::Status RunUp(const ClusterLayout& layout, int ready_fd);
 
 // Starts RunUp in a session of its own and returns when the node is Ready, showing progress on stdout.

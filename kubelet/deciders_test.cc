@@ -306,6 +306,13 @@ TEST(StaticPodsTest, NameUidAndMissingSpace) {
 
 // ---- cache ----
 
+Task<absl::Status> WaitForNewer(PodCache* cache, uint64_t mark, bool* flag) {
+  Task<absl::StatusOr<RuntimePodStatusPtr>> task = cache->GetNewerThan("u", mark);
+  absl::StatusOr<RuntimePodStatusPtr> got = co_await std::move(task);
+  *flag = true;
+  co_return got.status();
+}
+
 TEST(PodCacheTest, NewerThanWaitsForTheRuntime) {
   FakeEnv env;
   PodCache cache;
@@ -315,15 +322,9 @@ TEST(PodCacheTest, NewerThanWaitsForTheRuntime) {
   cache.Set("u", RuntimePodStatusPtr(status), before);
   EXPECT_TRUE(env.Await(cache.GetNewerThan("u", before - 1)).ok());
   bool done = false;
-  auto wait = [](PodCache& c, uint64_t mark, bool& flag) -> Task<absl::Status> {
-    Task<absl::StatusOr<RuntimePodStatusPtr>> task = c.GetNewerThan("u", mark);
-    absl::StatusOr<RuntimePodStatusPtr> got = co_await std::move(task);
-    flag = true;
-    co_return got.status();
-  };
   Scope scope(env.executor());
   env.clock().Schedule(absl::Seconds(1), [&] { cache.SetGlobal(cache.Mark()); });
-  EXPECT_TRUE(env.Await(wait(cache, before, done)).ok());
+  EXPECT_TRUE(env.Await(WaitForNewer(&cache, before, &done)).ok());
   EXPECT_TRUE(done);
   cache.Delete("u", cache.Mark());
   EXPECT_TRUE((*cache.Get("u"))->sandboxes.empty());

@@ -37,7 +37,8 @@ void ReadAddresses(const nlattr* nested, Tuple* out) {
   ForEachNested(nested, [out](const nlattr* a) {
     if (mnl_attr_validate(a, MNL_TYPE_U32) < 0) return;
     if (mnl_attr_get_type(a) == CTA_IP_V4_SRC) out->source = net::IpAddress::V4(ntohl(mnl_attr_get_u32(a)));
-    if (mnl_attr_get_type(a) == CTA_IP_V4_DST) out->destination = net::IpAddress::V4(ntohl(mnl_attr_get_u32(a)));
+    if (mnl_attr_get_type(a) == CTA_IP_V4_DST)
+      out->destination = net::IpAddress::V4(ntohl(mnl_attr_get_u32(a)));
   });
 }
 
@@ -104,10 +105,11 @@ nlmsghdr* NewMessage(char* buffer, int type, uint16_t flags, uint32_t sequence) 
 }
 
 // Sends what is in `buffer` and reads to the end of the answer.
-absl::Status Exchange(mnl_socket* socket, const nlmsghdr* request, std::array<char, kBufferBytes>& buffer, mnl_cb_t each,
-                      void* data) {
+absl::Status Exchange(mnl_socket* socket, const nlmsghdr* request, std::array<char, kBufferBytes>& buffer,
+                      mnl_cb_t each, void* data) {
   uint32_t sequence = request->nlmsg_seq, port = mnl_socket_get_portid(socket);
-  if (mnl_socket_sendto(socket, request, request->nlmsg_len) < 0) return ErrnoStatus(errno, "send to conntrack");
+  if (mnl_socket_sendto(socket, request, request->nlmsg_len) < 0)
+    return ErrnoStatus(errno, "send to conntrack");
   while (true) {
     ssize_t size = mnl_socket_recvfrom(socket, buffer.data(), buffer.size());
     if (size < 0) return ErrnoStatus(errno, "receive from conntrack");
@@ -123,7 +125,8 @@ absl::StatusOr<size_t> DeleteStaleFlows(const std::vector<StaleFlow>& flows) {
   if (flows.empty()) return 0;
   Socket socket(mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC));
   if (socket == nullptr) return ErrnoStatus(errno, "open conntrack socket");
-  if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) return ErrnoStatus(errno, "bind conntrack socket");
+  if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
+    return ErrnoStatus(errno, "bind conntrack socket");
   auto buffer = std::make_unique<std::array<char, kBufferBytes>>();
   alignas(nlmsghdr) std::array<char, 1024> request;
   uint32_t sequence = 1;

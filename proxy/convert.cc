@@ -28,7 +28,8 @@ ServiceInfo ServiceInfoOf(const ::k8s::core::v1::Service& service) {
   if (out.cluster_ips.empty() && !spec.cluster_ip().empty()) out.cluster_ips.push_back(spec.cluster_ip());
   out.external_ips.assign(spec.external_ips().begin(), spec.external_ips().end());
   if (spec.load_balancer_source_ranges().empty()) {
-    // With source ranges the addresses stay unserved here: open to all would be wrong (docs/compatibility.md).
+    // With source ranges the addresses stay unserved here: open to all would be wrong
+    // (docs/compatibility.md).
     for (const auto& ingress : service.status().load_balancer().ingress()) {
       if (!ingress.ip().empty() && ingress.ip_mode() != "Proxy") out.external_ips.push_back(ingress.ip());
     }

@@ -6,8 +6,8 @@
 #include <set>
 
 #include "base/fd.h"
-#include "base/strings.h"
 #include "base/status.h"
+#include "base/strings.h"
 
 namespace keelson::proxy {
 namespace {
@@ -26,7 +26,8 @@ std::string RouteLocalnet(std::string_view link) { return StrCat("net/ipv4/conf/
 
 }  // namespace
 
-std::vector<std::string> PodLinks(const std::vector<net::Route>& routes, const std::vector<net::Cidr>& pod_cidrs) {
+std::vector<std::string> PodLinks(const std::vector<net::Route>& routes,
+                                  const std::vector<net::Cidr>& pod_cidrs) {
   std::set<std::string> links;
   for (const net::Route& route : routes) {
     if (!route.destination.has_value() || route.link_name.empty() || route.link_name == "lo") continue;

@@ -17,10 +17,15 @@ net::Route RouteTo(const char* destination, const char* link) {
 }
 
 TEST(Host, PodLinksAreThoseWithRoutesToPods) {
-  std::vector<net::Route> routes = {RouteTo("", "eth0"), RouteTo("10.244.0.7/32", "veth7"), RouteTo("10.244.0.2/32", "veth2"),
-                                    RouteTo("10.244.0.2/32", "veth2"), RouteTo("10.245.0.2/32", "other"),
-                                    RouteTo("10.0.0.0/8", "vpn"), RouteTo("10.244.0.9/32", "lo")};
-  EXPECT_EQ(PodLinks(routes, {*net::Cidr::Parse("10.244.0.0/16")}), (std::vector<std::string>{"veth2", "veth7"}));
+  std::vector<net::Route> routes = {RouteTo("", "eth0"),
+                                    RouteTo("10.244.0.7/32", "veth7"),
+                                    RouteTo("10.244.0.2/32", "veth2"),
+                                    RouteTo("10.244.0.2/32", "veth2"),
+                                    RouteTo("10.245.0.2/32", "other"),
+                                    RouteTo("10.0.0.0/8", "vpn"),
+                                    RouteTo("10.244.0.9/32", "lo")};
+  EXPECT_EQ(PodLinks(routes, {*net::Cidr::Parse("10.244.0.0/16")}),
+            (std::vector<std::string>{"veth2", "veth7"}));
 }
 
 class HostSettingsTest : public ::testing::Test {

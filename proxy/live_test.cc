@@ -1,5 +1,5 @@
-// The dataplane for real: two pods on ptp links, a node and a client outside, in network namespaces of this process'
-// own; the machine's rules, links and sysctls stay as they are. Needs root, nft and ip.
+// The dataplane for real: two pods on ptp links, a node and a client outside, in network namespaces of this
+// process' own; the machine's rules, links and sysctls stay as they are. Needs root, nft and ip.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -111,7 +111,8 @@ std::string Describe(const std::map<std::string, int>& spread) {
 // Answers TCP connections and UDP datagrams with its name and the client's address until destroyed.
 class Server {
  public:
-  Server(std::string netns, std::string name, std::string ip, int port) : name_(std::move(name)), stop_(eventfd(0, EFD_CLOEXEC)) {
+  Server(std::string netns, std::string name, std::string ip, int port)
+      : name_(std::move(name)), stop_(eventfd(0, EFD_CLOEXEC)) {
     std::promise<void> ready;
     thread_ = std::thread([this, netns, ip, port, &ready] {
       if (!netns.empty()) {
@@ -129,7 +130,8 @@ class Server {
 
  private:
   void Serve(const std::string& ip, int port, std::promise<void>* ready) {
-    Fd tcp(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), udp(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    Fd tcp(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)),
+        udp(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     int on = 1;
     setsockopt(tcp.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     sockaddr_in at = SocketAddress(ip, port);
@@ -178,7 +180,8 @@ class Server {
 }
 
 ::k8s::discovery::v1::EndpointSlice MakeSlice(const std::string& service, const std::vector<std::string>& ips,
-                                              const std::string& protocol = "TCP", const std::string& node = "node") {
+                                              const std::string& protocol = "TCP",
+                                              const std::string& node = "node") {
   ::k8s::discovery::v1::EndpointSlice s;
   s.mutable_metadata()->set_namespace_("default");
   s.mutable_metadata()->set_name(service + "-abc");
@@ -297,8 +300,12 @@ void AddPod(int number) {
   ASSERT_EQ(Sh("ip link add veth" + n + " type veth peer name eth0 netns " + ns), 0);
   // As the ptp plugin leaves it: host routes only, nothing on the same subnet.
   ASSERT_EQ(Sh("ip addr add 10.244.0.1/32 dev veth" + n + " && ip link set veth" + n + " up"), 0);
-  ASSERT_EQ(Sh("ip -n " + ns + " link set lo up && ip -n " + ns + " addr add " + ip + "/32 dev eth0 && ip -n " + ns + " link set eth0 up"), 0);
-  ASSERT_EQ(Sh("ip -n " + ns + " route add 10.244.0.1 dev eth0 && ip -n " + ns + " route add default via 10.244.0.1"), 0);
+  ASSERT_EQ(Sh("ip -n " + ns + " link set lo up && ip -n " + ns + " addr add " + ip +
+               "/32 dev eth0 && ip -n " + ns + " link set eth0 up"),
+            0);
+  ASSERT_EQ(Sh("ip -n " + ns + " route add 10.244.0.1 dev eth0 && ip -n " + ns +
+               " route add default via 10.244.0.1"),
+            0);
   ASSERT_EQ(Sh("ip route add " + ip + "/32 dev veth" + n), 0);
 }
 
@@ -316,7 +323,9 @@ class ProxyLiveTest : public ::testing::Test {
     AddPod(3);
     ASSERT_EQ(Sh("ip netns add out && ip link add up0 type veth peer name eth0 netns out"), 0);
     ASSERT_EQ(Sh(StrCat("ip addr add ", kNodeAddress, "/24 dev up0 && ip link set up0 up")), 0);
-    ASSERT_EQ(Sh("ip -n out addr add 192.168.77.2/24 dev eth0 && ip -n out link set eth0 up && ip -n out link set lo up"), 0);
+    ASSERT_EQ(Sh("ip -n out addr add 192.168.77.2/24 dev eth0 && ip -n out link set eth0 up && ip -n out "
+                 "link set lo up"),
+              0);
     ASSERT_EQ(Sh("ip route add default via 192.168.77.2"), 0);
     usable_ = true;
   }
@@ -391,7 +400,9 @@ TEST_F(ProxyLiveTest, WithoutEndpointsTheClientIsRefusedAtOnce) {
 
 TEST_F(ProxyLiveTest, EndpointsComeAndGo) {
   proxy_->Put(MakeSlice("web", {"10.244.0.3"}));
-  EXPECT_TRUE(Eventually([] { return Spread(kHost, "10.96.0.5", 80, 20) == std::map<std::string, int>{{"pod3", 20}}; }));
+  EXPECT_TRUE(Eventually([] {
+    return Spread(kHost, "10.96.0.5", 80, 20) == std::map<std::string, int>{{"pod3", 20}};
+  }));
   EXPECT_EQ(Spread("out", kNodeAddress, 30001, 8), (std::map<std::string, int>{{"pod3", 8}}));
   proxy_->Put(MakeSlice("web", {}));
   EXPECT_TRUE(Eventually([] { return Dial(kHost, "10.96.0.5", 80) == "refused"; }));
@@ -430,14 +441,17 @@ TEST_F(ProxyLiveTest, FlushedRulesAreBackWithinASecondAndOthersAreLeftAlone) {
   auto start = std::chrono::steady_clock::now();
   EXPECT_TRUE(Eventually([] { return Sh("nft list chain ip keelson nat_prerouting") == 0; }, 1000));
   auto took = std::chrono::steady_clock::now() - start;
-  RecordProperty("restore_ms", static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(took).count()));
+  RecordProperty("restore_ms",
+                 static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(took).count()));
   EXPECT_TRUE(OnlyBoth(Spread("pod2", "10.96.0.5", 80)));
   // One element taken away is noticed as well.
   ASSERT_EQ(Sh("nft delete element ip keelson vips { 10.96.0.5 . tcp . 80 }"), 0);
   EXPECT_TRUE(Eventually([] { return OnlyBoth(Spread("pod2", "10.96.0.5", 80, 20)); }, 1000));
   ASSERT_EQ(Sh("nft add table ip stranger && nft add chain ip stranger c"), 0);
   proxy_->Put(MakeSlice("web", {"10.244.0.3"}));
-  EXPECT_TRUE(Eventually([] { return Spread(kHost, "10.96.0.5", 80, 20) == std::map<std::string, int>{{"pod3", 20}}; }));
+  EXPECT_TRUE(Eventually([] {
+    return Spread(kHost, "10.96.0.5", 80, 20) == std::map<std::string, int>{{"pod3", 20}};
+  }));
   EXPECT_EQ(Sh("nft list chain ip stranger c && nft delete table ip stranger"), 0);
 }
 
@@ -502,13 +516,17 @@ TEST_F(ProxyLiveTest, PoliciesAndAffinity) {
   EXPECT_TRUE(Eventually([] { return Dial(kHost, "10.96.0.9", 80).starts_with("pod3"); }));
   EXPECT_EQ(Spread("pod2", "10.96.0.8", 80, 15).size(), 1u);
   EXPECT_TRUE(Dial(kHost, kNodeAddress, 30009).starts_with("pod3"));  // the node itself uses every endpoint
-  EXPECT_EQ(Dial("out", kNodeAddress, 30009), "timeout");              // no endpoint here: dropped
+  EXPECT_EQ(Dial("out", kNodeAddress, 30009), "timeout");             // no endpoint here: dropped
 }
 
 TEST_F(ProxyLiveTest, DnsAnswersPodsAndHostOnly) {
   auto ask = [](const std::string& netns) {
     return In<std::string>(netns, []() -> std::string {
-      std::string query("\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03web\x07" "default\x03svc\x07" "cluster\x05local\0\0\x01\0\x01", 47);
+      std::string query(
+          "\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03web\x07"
+          "default\x03svc\x07"
+          "cluster\x05local\0\0\x01\0\x01",
+          47);
       Fd fd = NewSocket(SOCK_DGRAM);
       sockaddr_in to = SocketAddress("10.96.0.10", 53);
       if (connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)) != 0) return Reason(errno);

@@ -48,8 +48,8 @@ struct Nft::Impl {
   std::function<void()> changed;
   uint64_t foreign_changes = 0;
 
-  // The kernel commits transactions one by one and announces each: what it changed, then the new generation. Commits
-  // that touched our table and are more than those we made are somebody else's.
+  // The kernel commits transactions one by one and announces each: what it changed, then the new generation.
+  // Commits that touched our table and are more than those we made are somebody else's.
   AsyncMutex one_load;
   bool applying = false, lost_events = false, touched = false;
   uint64_t commits_seen = 0, commits_made = 0;
@@ -109,7 +109,8 @@ void Nft::Impl::Judge() {
 Task<void> Nft::Impl::WatchLoop() {
   while (true) {
     auto done = asio::as_tuple(asio::use_awaitable);
-    Task<std::tuple<boost::system::error_code>> wait = events.async_wait(asio::posix::stream_descriptor::wait_read, done);
+    Task<std::tuple<boost::system::error_code>> wait =
+        events.async_wait(asio::posix::stream_descriptor::wait_read, done);
     std::tuple<boost::system::error_code> result = co_await std::move(wait);
     if (std::get<0>(result) || scope.closing()) co_return;
     Drain();
@@ -150,7 +151,8 @@ Task<absl::Status> Nft::Apply(std::string script) {
   std::string words(absl::StripAsciiWhitespace(result->stderr_data));
   if (words.size() > kMaxErrorBytes) words.resize(kMaxErrorBytes);
   std::string message = StrCat("load nft rules: nft ended with ", result->exit_code, ": ", words);
-  if (words.find("Operation not permitted") != std::string::npos) co_return absl::PermissionDeniedError(message);
+  if (words.find("Operation not permitted") != std::string::npos)
+    co_return absl::PermissionDeniedError(message);
   co_return absl::FailedPreconditionError(message);
 }
 

@@ -1,5 +1,5 @@
-// Nft: the acting end of ruleset.h. Loads scripts through a short-lived `nft -f -` (its memory, 70 MiB for 5,000
-// Services, goes with the child) and watches the kernel's table so that what others remove is put back.
+// Nft: the acting end of ruleset.h. Loads scripts through a short-lived `nft -f -` (its memory, 70 MiB for
+// 5,000 Services, goes with the child) and watches the kernel's table so that what others remove is put back.
 //
 // One loop. Touches the one table it is made for, nothing else.
 #pragma once
@@ -19,8 +19,8 @@ namespace keelson::proxy {
 struct NftOptions {
   std::string table = "keelson";
   bool v6 = false;
-  std::string nft = "nft";                         // looked up in PATH
-  absl::Duration timeout = absl::Seconds(30);      // of one load
+  std::string nft = "nft";                     // looked up in PATH
+  absl::Duration timeout = absl::Seconds(30);  // of one load
 };
 
 class Nft {
@@ -29,7 +29,8 @@ class Nft {
   ~Nft();  // after Stop()
 
   // Loads `script` as one transaction: all of it or nothing. Loads queue up.
-  // NotFound: there is no nft program. FailedPrecondition: the kernel or nft refused, with its words; PermissionDenied.
+  // NotFound: there is no nft program. FailedPrecondition: the kernel or nft refused, with its words;
+  // PermissionDenied.
   Task<absl::Status> Apply(std::string script);
 
   // Calls `changed` on the loop, soon after somebody else changed our table (or may have: events were lost).

@@ -35,20 +35,26 @@ constexpr uint64_t kDnsAddressIndex = 10;
 
 struct Metrics {
   MetricsRegistry& r = MetricsRegistry::Default();
-  Histogram& sync_s = r.GetHistogram("kubeproxy_sync_proxy_rules_duration_seconds", "Duration of one sync of the rules.",
-                                     {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30});
+  Histogram& sync_s =
+      r.GetHistogram("kubeproxy_sync_proxy_rules_duration_seconds", "Duration of one sync of the rules.",
+                     {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30});
   Gauge& last_sync_s = r.GetGauge("kubeproxy_sync_proxy_rules_last_timestamp_seconds",
                                   "When the rules were last synced, in seconds since the epoch.");
   Counter& full = r.GetCounter("keelson_proxy_loads_total", "Loads of the nft table.", {{"kind", "full"}});
-  Counter& change = r.GetCounter("keelson_proxy_loads_total", "Loads of the nft table.", {{"kind", "change"}});
+  Counter& change =
+      r.GetCounter("keelson_proxy_loads_total", "Loads of the nft table.", {{"kind", "change"}});
   Counter& failed = r.GetCounter("keelson_proxy_load_failures_total", "Loads of the nft table that failed.");
-  Counter& foreign = r.GetCounter("keelson_proxy_foreign_changes_total", "Times somebody else changed our nft table.");
-  Counter& stale_flows = r.GetCounter("keelson_proxy_stale_flows_deleted_total", "UDP conntrack entries deleted.");
+  Counter& foreign =
+      r.GetCounter("keelson_proxy_foreign_changes_total", "Times somebody else changed our nft table.");
+  Counter& stale_flows =
+      r.GetCounter("keelson_proxy_stale_flows_deleted_total", "UDP conntrack entries deleted.");
   Gauge& service_ports = r.GetGauge("keelson_proxy_service_ports", "Service ports served.");
   Gauge& endpoints = r.GetGauge("keelson_proxy_endpoint_slots", "Elements of the endpoint maps.");
-  Gauge& conflicts = r.GetGauge("keelson_proxy_address_conflicts", "Addresses claimed by more than one Service.");
+  Gauge& conflicts =
+      r.GetGauge("keelson_proxy_address_conflicts", "Addresses claimed by more than one Service.");
   Gauge& dns_queries = r.GetGauge("keelson_dns_queries", "DNS queries received since start.");
-  Gauge& dns_forwarded = r.GetGauge("keelson_dns_forwarded", "DNS queries sent to upstream resolvers since start.");
+  Gauge& dns_forwarded =
+      r.GetGauge("keelson_dns_forwarded", "DNS queries sent to upstream resolvers since start.");
   Gauge& dns_failed = r.GetGauge("keelson_dns_failed", "DNS queries answered with SERVFAIL since start.");
   Gauge& dns_dropped = r.GetGauge("keelson_dns_dropped", "DNS queries dropped since start.");
 };
@@ -96,7 +102,7 @@ struct Proxy::Impl : client::Reconciler, net::HttpHandler {
 
   // What the kernel has; nullopt: unknown, load everything.
   std::optional<Ruleset> loaded;
-  bool cleaned_up = false;  // the table is to stay away
+  bool cleaned_up = false;       // the table is to stay away
   uint64_t options_changes = 0;  // a load of old options does not count
   ServiceMap loaded_map;
   bool ever_synced = false;
@@ -112,7 +118,8 @@ Proxy::Impl::Impl(Env& e, client::ApiClient& c, ProxyOptions o)
       scope(e.executor()),
       services_informer(e, c, client::GvrOf<::k8s::core::v1::Service>()),
       slices_informer(e, c, client::GvrOf<::k8s::discovery::v1::EndpointSlice>()),
-      loop(e, "proxy", *this, client::WorkQueueOptions{.min_backoff = kMinBackoff, .max_backoff = kMaxBackoff}),
+      loop(e, "proxy", *this,
+           client::WorkQueueOptions{.min_backoff = kMinBackoff, .max_backoff = kMaxBackoff}),
       nft(e, NftOptions{.table = options.table, .nft = options.nft}) {
   services_informer.AddHandler([this](const auto& before, const auto& after) { OnService(before, after); });
   slices_informer.AddHandler([this](const auto& before, const auto& after) { OnSlice(before, after); });
@@ -173,7 +180,8 @@ void Proxy::Impl::MarkDirty() {
 }
 
 bool Proxy::Impl::InformersSynced() const {
-  return services_informer.synced() && slices_informer.synced() && (node_informer == nullptr || node_informer->synced());
+  return services_informer.synced() && slices_informer.synced() &&
+         (node_informer == nullptr || node_informer->synced());
 }
 
 void Proxy::Impl::OnService(const client::ObjectPtr& before, const client::ObjectPtr& after) {
@@ -243,7 +251,8 @@ void Proxy::Impl::PublishDns() {
   for (const auto* cidrs : {&options.service_cidrs, &options.cluster_cidrs, &options.node_pod_cidrs}) {
     zone.own_cidrs.insert(zone.own_cidrs.end(), cidrs->begin(), cidrs->end());
   }
-  auto records = std::make_shared<const dns::DnsRecords>(dns::BuildDnsRecords(services, slices, zone, ++dns_serial));
+  auto records =
+      std::make_shared<const dns::DnsRecords>(dns::BuildDnsRecords(services, slices, zone, ++dns_serial));
   dns_server->SetRecords(std::move(records));
   dns_dirty = false;
 }
@@ -257,8 +266,8 @@ Task<absl::Status> Proxy::Impl::Load(const Ruleset& next) {
   std::string script = full ? RenderFull(next, how) : *std::move(change);
   Ruleset after = full ? next : AfterChange(*loaded, next);
   if (full) last_full_at = env.clock().Monotonic();
-  // Until the load is known to have worked, the kernel's state is not known. A foreign change during the load calls
-  // OnForeignChange, whose reset must survive.
+  // Until the load is known to have worked, the kernel's state is not known. A foreign change during the load
+  // calls OnForeignChange, whose reset must survive.
   loaded.reset();
   uint64_t foreign_before = nft.foreign_changes(), options_before = options_changes;
   Task<absl::Status> apply = nft.Apply(std::move(script));
@@ -272,7 +281,8 @@ Task<absl::Status> Proxy::Impl::Load(const Ruleset& next) {
 Task<absl::StatusOr<client::Requeue>> Proxy::Impl::Reconcile(std::string key) {
   if (cleaned_up) co_return client::Requeue{};
   absl::Duration started = env.clock().Monotonic();
-  if (options.full_sync_interval > absl::ZeroDuration() && started - last_full_at >= options.full_sync_interval) {
+  if (options.full_sync_interval > absl::ZeroDuration() &&
+      started - last_full_at >= options.full_sync_interval) {
     loaded.reset();
   }
   PublishDns();
@@ -293,7 +303,8 @@ Task<absl::StatusOr<client::Requeue>> Proxy::Impl::Reconcile(std::string key) {
     co_return status;
   }
   if (!ever_synced) {
-    LogInfo("service rules loaded", {{"table", options.table}, {"ports", map.ports.size()}, {"slots", next.slots.size()}});
+    LogInfo("service rules loaded",
+            {{"table", options.table}, {"ports", map.ports.size()}, {"slots", next.slots.size()}});
   }
   ever_synced = true;
   metrics.service_ports.Set(static_cast<double>(map.ports.size()));
@@ -309,12 +320,15 @@ Task<absl::StatusOr<client::Requeue>> Proxy::Impl::Reconcile(std::string key) {
   }
   client::Requeue again;
   if (!loaded.has_value()) again.after = options.restore_interval;
-  if (loaded.has_value() && options.full_sync_interval > absl::ZeroDuration()) again.after = options.full_sync_interval;
+  if (loaded.has_value() && options.full_sync_interval > absl::ZeroDuration())
+    again.after = options.full_sync_interval;
   co_return again;
 }
 
 Task<void> Proxy::Impl::DropStaleFlows(std::vector<StaleFlow> flows) {
-  absl::AnyInvocable<absl::StatusOr<size_t>()> work = [flows = std::move(flows)] { return DeleteStaleFlows(flows); };
+  absl::AnyInvocable<absl::StatusOr<size_t>()> work = [flows = std::move(flows)] {
+    return DeleteStaleFlows(flows);
+  };
   Task<absl::StatusOr<size_t>> task = env.Blocking<absl::StatusOr<size_t>>(std::move(work));
   absl::StatusOr<size_t> deleted = co_await std::move(task);
   if (deleted.ok()) {
@@ -328,7 +342,8 @@ absl::Status Proxy::Impl::SettleHost() {
   if (!options.manage_host) return absl::OkStatus();
   ASSIGN_OR_RETURN(net::Netlink netlink, net::Netlink::Open());
   ASSIGN_OR_RETURN(std::vector<net::Route> routes, netlink.ListRoutes());
-  HostSettings settings{.proc_sys = options.proc_sys, .node_ports_on_localhost = options.node_ports_on_localhost};
+  HostSettings settings{.proc_sys = options.proc_sys,
+                        .node_ports_on_localhost = options.node_ports_on_localhost};
   const auto& pods = options.node_pod_cidrs.empty() ? options.cluster_cidrs : options.node_pod_cidrs;
   return ApplyHostSettings(settings, PodLinks(routes, pods));
 }
@@ -411,10 +426,12 @@ Task<absl::Status> Proxy::Cleanup() {
   if (!impl.options.manage_host) co_return status;
   CO_ASSIGN_OR_RETURN_SYNC(net::Netlink netlink, net::Netlink::Open());
   CO_ASSIGN_OR_RETURN_SYNC(std::vector<net::Route> routes, netlink.ListRoutes());
-  const auto& pods = impl.options.node_pod_cidrs.empty() ? impl.options.cluster_cidrs : impl.options.node_pod_cidrs;
+  const auto& pods =
+      impl.options.node_pod_cidrs.empty() ? impl.options.cluster_cidrs : impl.options.node_pod_cidrs;
   RevertHostSettings(HostSettings{.proc_sys = impl.options.proc_sys}, PodLinks(routes, pods));
   if (impl.options.dns && !impl.options.dns_address.is_unspecified()) {
-    CO_ASSIGN_OR_RETURN_SYNC(net::Cidr single, net::Cidr::Make(impl.options.dns_address, impl.options.dns_address.bits()));
+    CO_ASSIGN_OR_RETURN_SYNC(net::Cidr single,
+                             net::Cidr::Make(impl.options.dns_address, impl.options.dns_address.bits()));
     status.Update(netlink.DeleteAddress("lo", single));
   }
   co_return status;
@@ -427,7 +444,8 @@ absl::Status Proxy::Health() const {
   if (!impl.behind_since.has_value()) return absl::OkStatus();
   absl::Duration behind = impl.env.clock().Monotonic() - *impl.behind_since;
   if (behind < kUnhealthyAfter) return absl::OkStatus();
-  std::string why = impl.last_error.ok() ? "waiting for the API server" : std::string(impl.last_error.message());
+  std::string why =
+      impl.last_error.ok() ? "waiting for the API server" : std::string(impl.last_error.message());
   return absl::UnavailableError(
       StrCat("service rules are ", absl::ToInt64Seconds(behind), " s behind the API: ", why));
 }

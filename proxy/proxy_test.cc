@@ -1,4 +1,5 @@
-// The whole component on the fake API and a fake nft: what is loaded, when, and what happens when a load fails.
+// The whole component on the fake API and a fake nft: what is loaded, when, and what happens when a load
+// fails.
 #include "proxy/proxy.h"
 
 #include <gtest/gtest.h>
@@ -12,7 +13,8 @@
 namespace keelson::proxy {
 namespace {
 
-::k8s::core::v1::Service MakeService(const std::string& name, const std::string& ip, int port, int node_port = 0) {
+::k8s::core::v1::Service MakeService(const std::string& name, const std::string& ip, int port,
+                                     int node_port = 0) {
   ::k8s::core::v1::Service s;
   s.mutable_metadata()->set_namespace_("default");
   s.mutable_metadata()->set_name(name);
@@ -24,7 +26,8 @@ namespace {
   return s;
 }
 
-::k8s::discovery::v1::EndpointSlice MakeSlice(const std::string& service, int port, const std::vector<std::string>& ips) {
+::k8s::discovery::v1::EndpointSlice MakeSlice(const std::string& service, int port,
+                                              const std::vector<std::string>& ips) {
   ::k8s::discovery::v1::EndpointSlice s;
   s.mutable_metadata()->set_namespace_("default");
   s.mutable_metadata()->set_name(service + "-abc");
@@ -69,8 +72,12 @@ class ProxyTest : public ::testing::Test {
   void TearDown() override {
     if (proxy_ != nullptr) env_.AwaitVoid(proxy_->Stop());
   }
-  static bool IsFull(const std::string& script) { return script.find("delete table ip keelson") != std::string::npos; }
-  static bool Has(const std::string& script, const std::string& part) { return script.find(part) != std::string::npos; }
+  static bool IsFull(const std::string& script) {
+    return script.find("delete table ip keelson") != std::string::npos;
+  }
+  static bool Has(const std::string& script, const std::string& part) {
+    return script.find(part) != std::string::npos;
+  }
 
   FakeEnv env_;
   client::FakeApiClient api_{env_};
@@ -102,7 +109,8 @@ TEST_F(ProxyTest, BurstsAreGathered) {
   Start();
   env_.Advance(absl::Seconds(1));
   ASSERT_EQ(scripts_.size(), 1u);
-  for (int i = 1; i <= 50; ++i) api_.Put(MakeService("s" + std::to_string(i), "10.96.1." + std::to_string(i), 80));
+  for (int i = 1; i <= 50; ++i)
+    api_.Put(MakeService("s" + std::to_string(i), "10.96.1." + std::to_string(i), 80));
   env_.Advance(absl::Seconds(1));
   ASSERT_EQ(scripts_.size(), 2u);
   EXPECT_TRUE(Has(scripts_[1], "10.96.1.50 . tcp . 80"));

@@ -54,8 +54,10 @@ class Builder {
     const std::vector<Target> cluster = Family(port.cluster), local = Family(port.local);
     for (const Target& target : cluster) NoteHairpin(target);
     for (const Target& target : local) NoteHairpin(target);
-    for (const net::IpAddress& ip : port.cluster_ips) AddFront(port, ip, cluster, local, /*from_outside=*/false);
-    for (const net::IpAddress& ip : port.external_ips) AddFront(port, ip, cluster, local, /*from_outside=*/true);
+    for (const net::IpAddress& ip : port.cluster_ips)
+      AddFront(port, ip, cluster, local, /*from_outside=*/false);
+    for (const net::IpAddress& ip : port.external_ips)
+      AddFront(port, ip, cluster, local, /*from_outside=*/true);
     if (port.node_port != 0) {
       net::IpAddress any = options_.v6 ? *net::IpAddress::Parse("::") : net::IpAddress();
       AddFront(port, any, cluster, local, /*from_outside=*/true);
@@ -70,18 +72,22 @@ class Builder {
   void AddFront(const ServicePort& port, const net::IpAddress& ip, const std::vector<Target>& cluster,
                 const std::vector<Target>& local, bool from_outside) {
     if (ip.is_v6() != options_.v6) return;
-    Front front{.ip = ip, .protocol = port.protocol, .port = ip.is_unspecified() ? port.node_port : port.port};
+    Front front{
+        .ip = ip, .protocol = port.protocol, .port = ip.is_unspecified() ? port.node_port : port.port};
     if (!claimed_.insert(front).second) {
       ++out_.conflicts;
       LogWarning("service address claimed twice, the first service keeps it",
-                 {{"service", absl::StrCat(port.ns, "/", port.name)}, {"address", ip.ToString()}, {"port", front.port}});
+                 {{"service", absl::StrCat(port.ns, "/", port.name)},
+                  {"address", ip.ToString()},
+                  {"port", front.port}});
       return;
     }
     if (cluster.empty()) {
       out_.refused.push_back(front);
       return;
     }
-    bool internal_local = !from_outside && port.internal_local, outside_local = from_outside && port.external_local;
+    bool internal_local = !from_outside && port.internal_local,
+         outside_local = from_outside && port.external_local;
     uint16_t used = 0;  // numbers taken in this front's slots
     Balance everyone;
     if (!internal_local) everyone = AddSlots(port, front, cluster, &used);
@@ -96,7 +102,8 @@ class Builder {
     }
   }
 
-  Balance AddSlots(const ServicePort& port, const Front& front, const std::vector<Target>& targets, uint16_t* used) {
+  Balance AddSlots(const ServicePort& port, const Front& front, const std::vector<Target>& targets,
+                   uint16_t* used) {
     Balance balance{.offset = *used};
     if (targets.empty()) return Balance{};
     if (port.client_ip_affinity && targets.size() > 1) {
@@ -165,9 +172,9 @@ std::string Verdict(const Front& front, const Balance& b) {
   return b.count == 0 ? "drop" : StrCat("goto ", ChainName(IsNodePort(front), b));
 }
 std::string ChainRule(bool node_port, const Balance& b, const RulesetOptions& o) {
-  std::string number = b.kind == Balance::kAffinity
-                           ? StrCat("jhash ", Family(o), " saddr mod ", kAffinityBuckets, " seed ", kAffinitySeed)
-                           : StrCat("numgen random mod ", b.count);
+  std::string number = b.kind == Balance::kAffinity ? StrCat("jhash ", Family(o), " saddr mod ",
+                                                             kAffinityBuckets, " seed ", kAffinitySeed)
+                                                    : StrCat("numgen random mod ", b.count);
   if (b.offset != 0) StrAppend(&number, " offset ", b.offset);
   if (node_port) return StrCat("dnat to meta l4proto . th dport . ", number, " map @port_endpoints");
   return StrCat("dnat to ", Family(o), " daddr . meta l4proto . th dport . ", number, " map @vip_endpoints");
@@ -185,7 +192,8 @@ std::string CidrSet(const std::vector<net::Cidr>& cidrs, bool v6) {
 // Collects elements and writes them as commands of bounded size, grouped by set.
 class ElementWriter {
  public:
-  ElementWriter(std::string verb, const RulesetOptions& options) : verb_(std::move(verb)), options_(options) {}
+  ElementWriter(std::string verb, const RulesetOptions& options)
+      : verb_(std::move(verb)), options_(options) {}
   void Add(std::string_view set, std::string element) {
     if (set != set_ || pending_.size() >= kElementsPerCommand) Flush();
     set_ = set;
@@ -199,8 +207,8 @@ class ElementWriter {
  private:
   void Flush() {
     if (pending_.empty()) return;
-    StrAppend(&text_, verb_, " element ", Table(options_), " ", set_, " {\n  ", absl::StrJoin(pending_, ",\n  "),
-              "\n}\n");
+    StrAppend(&text_, verb_, " element ", Table(options_), " ", set_, " {\n  ",
+              absl::StrJoin(pending_, ",\n  "), "\n}\n");
     pending_.clear();
   }
   std::string verb_;
@@ -210,14 +218,17 @@ class ElementWriter {
   std::string text_;
 };
 
-std::string_view SlotMap(const Ruleset::Slot& s) { return IsNodePort(s.front) ? "port_endpoints" : "vip_endpoints"; }
+std::string_view SlotMap(const Ruleset::Slot& s) {
+  return IsNodePort(s.front) ? "port_endpoints" : "vip_endpoints";
+}
 std::string_view DispatchMap(const Front& f, bool outside) {
   if (outside) return IsNodePort(f) ? "ports_outside" : "vips_outside";
   return IsNodePort(f) ? "ports" : "vips";
 }
 std::string_view RefusedSet(const Front& f) { return IsNodePort(f) ? "refused_ports" : "refused_vips"; }
 
-// Walks two sorted lists; gone(a) for what only `from` has, come(b) for what only `to` has, both for a changed value.
+// Walks two sorted lists; gone(a) for what only `from` has, come(b) for what only `to` has, both for a
+// changed value.
 template <class T, class Key, class Gone, class Come>
 void Diff(const std::vector<T>& from, const std::vector<T>& to, Key key, Gone gone, Come come) {
   size_t i = 0, j = 0;
@@ -236,8 +247,8 @@ void Diff(const std::vector<T>& from, const std::vector<T>& to, Key key, Gone go
   }
 }
 
-// Deletes come before adds in one transaction; maps of verdicts before the maps they lead to does not matter, because
-// the kernel switches to the new generation as a whole.
+// Deletes come before adds in one transaction; maps of verdicts before the maps they lead to does not matter,
+// because the kernel switches to the new generation as a whole.
 std::string RenderElements(const Ruleset& from, const Ruleset& to, const RulesetOptions& o) {
   ElementWriter del("delete", o), add("add", o);
   Diff(
@@ -251,7 +262,8 @@ std::string RenderElements(const Ruleset& from, const Ruleset& to, const Ruleset
         before, after, [](const auto& d) { return d.front; },
         [&](const auto& d) { del.Add(DispatchMap(d.front, outside), FrontKey(d.front)); },
         [&](const auto& d) {
-          add.Add(DispatchMap(d.front, outside), StrCat(FrontKey(d.front), " : ", Verdict(d.front, d.balance)));
+          add.Add(DispatchMap(d.front, outside),
+                  StrCat(FrontKey(d.front), " : ", Verdict(d.front, d.balance)));
         });
   }
   Diff(
@@ -273,12 +285,14 @@ std::string RenderMaps(const RulesetOptions& o) {
     StrAppend(&out, "  ", kind, " ", name, " {\n    ", type, "\n  }\n");
   };
   std::string vip_key = StrCat("type ", address, " . inet_proto . inet_service");
-  // `th` and not `tcp`: a typeof with tcp makes nft 1.0.6 put a match on TCP before the first rule that uses the map.
+  // `th` and not `tcp`: a typeof with tcp makes nft 1.0.6 put a match on TCP before the first rule that uses
+  // the map.
   std::string_view port_key = "type inet_proto . inet_service";
   set("map", "vips", vip_key + " : verdict");
   set("map", "vips_outside", vip_key + " : verdict");
-  set("map", "vip_endpoints", StrCat("typeof ", family, " daddr . meta l4proto . th dport . numgen random mod 2 : ",
-                                     family, " daddr . th dport"));
+  set("map", "vip_endpoints",
+      StrCat("typeof ", family, " daddr . meta l4proto . th dport . numgen random mod 2 : ", family,
+             " daddr . th dport"));
   set("map", "ports", StrCat(port_key, " : verdict"));
   set("map", "ports_outside", StrCat(port_key, " : verdict"));
   set("map", "port_endpoints",
@@ -313,20 +327,23 @@ class ChainWriter {
 
 void WriteRefusal(const RulesetOptions& o, ChainWriter* w) {
   std::string f(Family(o));
-  std::vector<std::string> rules{StrCat(f, " daddr . meta l4proto . th dport @refused_vips goto refuse_now"),
-                                 "fib daddr type local meta l4proto . th dport @refused_ports goto refuse_now"};
+  std::vector<std::string> rules{
+      StrCat(f, " daddr . meta l4proto . th dport @refused_vips goto refuse_now"),
+      "fib daddr type local meta l4proto . th dport @refused_ports goto refuse_now"};
   if (std::string services = CidrSet(o.service_cidrs, o.v6); !services.empty()) {
     rules.push_back(StrCat(f, " daddr ", services, " fib daddr type != local goto refuse_now"));
   }
-  // A reset, because an ICMP error that comes back while connect() still holds the socket counts for nothing, and the
-  // client would learn only from its second SYN, a second later.
-  w->Chain("refuse_now", {"meta l4proto tcp reject with tcp reset",
-                          o.v6 ? "reject with icmpv6 port-unreachable" : "reject with icmp port-unreachable"});
+  // A reset, because an ICMP error that comes back while connect() still holds the socket counts for nothing,
+  // and the client would learn only from its second SYN, a second later.
+  w->Chain("refuse_now",
+           {"meta l4proto tcp reject with tcp reset",
+            o.v6 ? "reject with icmpv6 port-unreachable" : "reject with icmp port-unreachable"});
   w->Chain("refuse", rules);
 }
 
 void WriteNatChains(const RulesetOptions& o, ChainWriter* w) {
-  std::string f(Family(o)), node_pods = CidrSet(o.node_pod_cidrs, o.v6), all_pods = CidrSet(o.cluster_cidrs, o.v6);
+  std::string f(Family(o)), node_pods = CidrSet(o.node_pod_cidrs, o.v6),
+                            all_pods = CidrSet(o.cluster_cidrs, o.v6);
   std::string not_localhost = o.v6 || o.node_ports_on_localhost ? "" : "ip daddr != 127.0.0.0/8 ";
   w->Chain("dispatch", {StrCat(f, " daddr . meta l4proto . th dport vmap @vips"),
                         StrCat(not_localhost, "fib daddr type local meta l4proto . th dport vmap @ports")});
@@ -349,8 +366,8 @@ void WriteNatChains(const RulesetOptions& o, ChainWriter* w) {
   if (o.masquerade_pods && !node_pods.empty()) {
     std::string inside = all_pods.empty() ? node_pods : all_pods;
     std::string multicast = o.v6 ? "ff00::/8" : "224.0.0.0/4";
-    post.push_back(StrCat(f, " saddr ", node_pods, " ", f, " daddr != ", inside, " ", f, " daddr != ", multicast,
-                          " masquerade"));
+    post.push_back(StrCat(f, " saddr ", node_pods, " ", f, " daddr != ", inside, " ", f,
+                          " daddr != ", multicast, " masquerade"));
   }
   w->Chain("translated", translated);
   w->Base("nat_postrouting", "nat", kSrcNatPriority, "postrouting", post);
@@ -361,7 +378,8 @@ std::string RenderChains(const Ruleset& r, const RulesetOptions& o) {
   for (const Balance& b : r.balances_vip) w.Chain(ChainName(false, b), {ChainRule(false, b, o)});
   for (const Balance& b : r.balances_port) w.Chain(ChainName(true, b), {ChainRule(true, b, o)});
   if (!o.v6) {
-    // What arrives from a wire or a pod has no business with the host's loopback; route_localnet would let it in.
+    // What arrives from a wire or a pod has no business with the host's loopback; route_localnet would let it
+    // in.
     w.Base("guard_localhost", "filter", kRawPriority, "prerouting",
            {"iifname != \"lo\" ip daddr 127.0.0.0/8 drop", "iifname != \"lo\" ip saddr 127.0.0.0/8 drop"});
   }
@@ -369,7 +387,8 @@ std::string RenderChains(const Ruleset& r, const RulesetOptions& o) {
   WriteRefusal(o, &w);
   std::vector<std::string> forward{"ct state new jump refuse"};
   if (std::string pods = CidrSet(o.node_pod_cidrs, o.v6); !pods.empty()) {
-    // Not translated back, so it would reach the client from an address it never called and be answered with a reset.
+    // Not translated back, so it would reach the client from an address it never called and be answered with
+    // a reset.
     forward.push_back(StrCat(Family(o), " saddr ", pods, " ct state invalid drop"));
   }
   w.Base("filter_input", "filter", kFilterPriority, "input", {"ct state new jump refuse"});

@@ -1,13 +1,14 @@
 // Ruleset: ServiceMap -> nftables, as text for `nft -f`. Pure; golden files in tests/golden/nft.
 //
-// One table. There is no chain per Service: a packet's (daddr . proto . dport) is looked up in one verdict map, which
-// sends it to the chain of its *endpoint count* (vip_5); that chain's single rule draws numgen random mod 5 and looks
-// (daddr . proto . dport . number) up in the endpoint map. So 5,000 Services are map elements (hash look-ups) and a
-// handful of chains, and a change is a few elements deleted and added in one transaction.
+// One table. There is no chain per Service: a packet's (daddr . proto . dport) is looked up in one verdict
+// map, which sends it to the chain of its *endpoint count* (vip_5); that chain's single rule draws numgen
+// random mod 5 and looks (daddr . proto . dport . number) up in the endpoint map. So 5,000 Services are map
+// elements (hash look-ups) and a handful of chains, and a change is a few elements deleted and added in one
+// transaction.
 //
-// Session affinity ClientIP: kAffinityBuckets numbers by jhash of the client address instead of numgen, buckets handed
-// out by rendezvous hashing, so that a removed endpoint moves only its own clients. It has no memory and no table
-// clients can fill; the price is that affinity does not end after timeoutSeconds.
+// Session affinity ClientIP: kAffinityBuckets numbers by jhash of the client address instead of numgen,
+// buckets handed out by rendezvous hashing, so that a removed endpoint moves only its own clients. It has no
+// memory and no table clients can fill; the price is that affinity does not end after timeoutSeconds.
 #pragma once
 
 #include <compare>
@@ -27,12 +28,12 @@ inline constexpr size_t kElementsPerCommand = 2000;
 
 struct RulesetOptions {
   std::string table = "keelson";
-  bool v6 = false;                       // table ip6 instead of ip
-  std::vector<net::Cidr> node_pod_cidrs; // addresses of this node's pods
-  std::vector<net::Cidr> cluster_cidrs;  // addresses of all pods: not masqueraded towards them
-  std::vector<net::Cidr> service_cidrs;  // what is not served in here is refused
-  bool masquerade_pods = true;           // pods' traffic to the outside leaves with the node's address
-  bool node_ports_on_localhost = true;   // IPv4 only; needs route_localnet (sysctls.h)
+  bool v6 = false;                        // table ip6 instead of ip
+  std::vector<net::Cidr> node_pod_cidrs;  // addresses of this node's pods
+  std::vector<net::Cidr> cluster_cidrs;   // addresses of all pods: not masqueraded towards them
+  std::vector<net::Cidr> service_cidrs;   // what is not served in here is refused
+  bool masquerade_pods = true;            // pods' traffic to the outside leaves with the node's address
+  bool node_ports_on_localhost = true;    // IPv4 only; needs route_localnet (sysctls.h)
 };
 
 // What becomes of a new connection. count == 0: dropped (a policy is Local and no endpoint is here).
@@ -67,13 +68,14 @@ struct Ruleset {
     Balance balance;
     friend bool operator==(const Dispatch&, const Dispatch&) = default;
   };
-  std::vector<Slot> slots;                 // by front, number
-  std::vector<Dispatch> dispatch;          // by front
-  std::vector<Dispatch> dispatch_outside;  // externalTrafficPolicy Local, for clients outside the node; by front
-  std::vector<Front> refused;              // no endpoint anywhere: the client is told at once
-  std::vector<net::IpAddress> hairpin;     // endpoints of this node
+  std::vector<Slot> slots;         // by front, number
+  std::vector<Dispatch> dispatch;  // by front
+  std::vector<Dispatch>
+      dispatch_outside;                 // externalTrafficPolicy Local, for clients outside the node; by front
+  std::vector<Front> refused;           // no endpoint anywhere: the client is told at once
+  std::vector<net::IpAddress> hairpin;  // endpoints of this node
   std::vector<Balance> balances_vip, balances_port;  // chains needed, sorted
-  uint64_t conflicts = 0;                  // fronts claimed by two services; the first by name has it
+  uint64_t conflicts = 0;  // fronts claimed by two services; the first by name has it
   friend bool operator==(const Ruleset&, const Ruleset&) = default;
 };
 
@@ -81,11 +83,14 @@ Ruleset BuildRuleset(const ServiceMap& map, const RulesetOptions& options);
 
 // One transaction that replaces the whole table, whatever was there: no moment without rules.
 std::string RenderFull(const Ruleset& ruleset, const RulesetOptions& options);
-// The transaction that turns `from` into `to`: elements only; "" when they are equal. nullopt: `to` needs a chain that is
-// not there, load everything (nft 1.0.6 cannot add such a rule to a table it reads back from the kernel: "conflicting
-// protocols specified: ip vs. th"). That happens once per number of endpoints in the life of the table.
-std::optional<std::string> RenderChange(const Ruleset& from, const Ruleset& to, const RulesetOptions& options);
-// What the kernel has after that transaction: `to`, and the chains of `from`, which stay until the next full load.
+// The transaction that turns `from` into `to`: elements only; "" when they are equal. nullopt: `to` needs a
+// chain that is not there, load everything (nft 1.0.6 cannot add such a rule to a table it reads back from
+// the kernel: "conflicting protocols specified: ip vs. th"). That happens once per number of endpoints in the
+// life of the table.
+std::optional<std::string> RenderChange(const Ruleset& from, const Ruleset& to,
+                                        const RulesetOptions& options);
+// What the kernel has after that transaction: `to`, and the chains of `from`, which stay until the next full
+// load.
 Ruleset AfterChange(const Ruleset& from, Ruleset to);
 // Removes the table; succeeds when there is none.
 std::string RenderCleanup(const RulesetOptions& options);

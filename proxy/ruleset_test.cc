@@ -24,9 +24,10 @@ struct Book {
   ServiceInfos services = {Service("default", "mysql", "10.96.10.1", {{"", Protocol::kTcp, 3306}}),
                            Service("default", "myweb", "10.96.10.2", {{"", Protocol::kTcp, 8080, 30001}}),
                            Service("default", "none", "10.96.10.3", {{"", Protocol::kTcp, 80, 30002}})};
-  SliceInfos slices = {{"default/mysql-1", Slice("default", "mysql", "", 3306, {{"10.244.0.2", "node"}})},
-                       {"default/myweb-1", Slice("default", "myweb", "", 8080,
-                                                 {{"10.244.0.3", "node"}, {"10.244.0.4", "node"}, {"10.244.1.5", "b"}})}};
+  SliceInfos slices = {
+      {"default/mysql-1", Slice("default", "mysql", "", 3306, {{"10.244.0.2", "node"}})},
+      {"default/myweb-1", Slice("default", "myweb", "", 8080,
+                                {{"10.244.0.3", "node"}, {"10.244.0.4", "node"}, {"10.244.1.5", "b"}})}};
   Ruleset Build(const RulesetOptions& options) const {
     return BuildRuleset(BuildServiceMap(services, slices, "node", {}), options);
   }
@@ -93,7 +94,8 @@ TEST(RulesetGolden, IPv6) {
   o.node_pod_cidrs = {*net::Cidr::Parse("fd00:10:244::/64")};
   o.service_cidrs = {*net::Cidr::Parse("fd00:10:96::/112")};
   ServiceInfos services = {Service("default", "web", "fd00:10:96::5", {{"", Protocol::kTcp, 80, 30001}})};
-  SliceInfos slices = {{"1", Slice("default", "web", "", 8080, {{"fd00:10:244::2", "node"}, {"10.244.0.2", "node"}})}};
+  SliceInfos slices = {
+      {"1", Slice("default", "web", "", 8080, {{"fd00:10:244::2", "node"}, {"10.244.0.2", "node"}})}};
   Ruleset rules = BuildRuleset(BuildServiceMap(services, slices, "node", {}), o);
   ExpectGolden("ipv6.nft", RenderFull(rules, o));
 }
@@ -118,7 +120,8 @@ TEST(Ruleset, AffinityMovesOnlyTheClientsOfARemovedEndpoint) {
   ServiceInfos services = {Service("a", "one", "10.96.0.5", {{"", Protocol::kTcp, 80}})};
   services["a/one"].client_ip_affinity = true;
   auto build = [&](std::vector<std::pair<std::string, std::string>> endpoints) {
-    return BuildRuleset(BuildServiceMap(services, {{"1", Slice("a", "one", "", 1, endpoints)}}, "node", {}), Options());
+    return BuildRuleset(BuildServiceMap(services, {{"1", Slice("a", "one", "", 1, endpoints)}}, "node", {}),
+                        Options());
   };
   Ruleset before = build({{"10.244.0.2", "node"}, {"10.244.0.3", "node"}, {"10.244.0.4", "node"}});
   Ruleset after = build({{"10.244.0.2", "node"}, {"10.244.0.4", "node"}});
@@ -139,13 +142,16 @@ TEST(Ruleset, ElementsAreWrittenInBoundedCommands) {
   ServiceInfos services;
   SliceInfos slices;
   for (int i = 0; i < 3000; ++i) {
-    std::string name = "s" + std::to_string(i), ip = "10.96." + std::to_string(1 + i / 250) + "." + std::to_string(1 + i % 250);
+    std::string name = "s" + std::to_string(i),
+                ip = "10.96." + std::to_string(1 + i / 250) + "." + std::to_string(1 + i % 250);
     services.insert(Service("a", name, ip, {{"", Protocol::kTcp, 80}}));
     slices.emplace("a/" + name, Slice("a", name, "", 1, {{"10.244.0.2", "node"}}));
   }
-  std::string text = RenderFull(BuildRuleset(BuildServiceMap(services, slices, "node", {}), Options()), Options());
+  std::string text =
+      RenderFull(BuildRuleset(BuildServiceMap(services, slices, "node", {}), Options()), Options());
   size_t commands = 0;
-  for (size_t at = text.find("add element"); at != std::string::npos; at = text.find("add element", at + 1)) ++commands;
+  for (size_t at = text.find("add element"); at != std::string::npos; at = text.find("add element", at + 1))
+    ++commands;
   EXPECT_EQ(commands, 5u);  // 2 for the endpoints, 2 for the verdicts, 1 for hairpin
 }
 

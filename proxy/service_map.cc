@@ -34,7 +34,8 @@ Candidates CollectCandidates(const std::vector<const SliceInfo*>& slices, const 
   Candidates out;
   for (const SliceInfo* slice : slices) {
     for (const EndpointPortInfo& slice_port : slice->ports) {
-      if (slice_port.name != port.name || slice_port.protocol != port.protocol || slice_port.port == 0) continue;
+      if (slice_port.name != port.name || slice_port.protocol != port.protocol || slice_port.port == 0)
+        continue;
       for (const EndpointInfo& endpoint : slice->endpoints) {
         if (endpoint.addresses.empty()) continue;
         absl::StatusOr<net::IpAddress> ip = net::IpAddress::Parse(endpoint.addresses[0]);
@@ -66,9 +67,12 @@ std::vector<Target> Choose(const Candidates& candidates, bool local_only) {
 
 std::string_view ProtocolName(Protocol protocol) {
   switch (protocol) {
-    case Protocol::kTcp: return "tcp";
-    case Protocol::kUdp: return "udp";
-    case Protocol::kSctp: return "sctp";
+    case Protocol::kTcp:
+      return "tcp";
+    case Protocol::kUdp:
+      return "udp";
+    case Protocol::kSctp:
+      return "sctp";
   }
   return "tcp";
 }

@@ -1,8 +1,9 @@
-// ServiceMap: what the node's dataplane has to serve, as plain values. Built from Services and EndpointSlices, it
-// decides once which endpoints of a service port are used and in which order; ruleset.h only writes that down.
+// ServiceMap: what the node's dataplane has to serve, as plain values. Built from Services and
+// EndpointSlices, it decides once which endpoints of a service port are used and in which order; ruleset.h
+// only writes that down.
 //
-// Pure: no I/O, no clock. Source: Service and EndpointSlice API, KEP-1669 (serving and terminating endpoints as a
-// fallback), KEP-2086 (internalTrafficPolicy).
+// Pure: no I/O, no clock. Source: Service and EndpointSlice API, KEP-1669 (serving and terminating endpoints
+// as a fallback), KEP-2086 (internalTrafficPolicy).
 #pragma once
 
 #include <compare>
@@ -95,8 +96,8 @@ struct ServicePort {
   // Everyone's choice: the ready endpoints, local ones first; if none is ready, those that still serve while
   // terminating.
   std::vector<Target> cluster;
-  // The same choice among this node's endpoints. A prefix of `cluster`, or, when only terminating endpoints are left
-  // here and ready ones elsewhere, disjoint from it. Filled only where a policy is Local.
+  // The same choice among this node's endpoints. A prefix of `cluster`, or, when only terminating endpoints
+  // are left here and ready ones elsewhere, disjoint from it. Filled only where a policy is Local.
   std::vector<Target> local;
   friend bool operator==(const ServicePort&, const ServicePort&) = default;
 };
@@ -108,16 +109,17 @@ struct ServiceMap {
   friend bool operator==(const ServiceMap&, const ServiceMap&) = default;
 };
 
-// `node`: this node's name, which makes endpoints local. Headless and ExternalName services are DNS' business and not
-// in the map. `reserved`: addresses no rule may touch (the DNS server's own). Addresses that do not parse are left out.
+// `node`: this node's name, which makes endpoints local. Headless and ExternalName services are DNS' business
+// and not in the map. `reserved`: addresses no rule may touch (the DNS server's own). Addresses that do not
+// parse are left out.
 ServiceMap BuildServiceMap(const ServiceInfos& services, const SliceInfos& slices, std::string_view node,
                            const std::vector<net::IpAddress>& reserved);
 
 // UDP flows whose endpoint is gone keep their conntrack entry and so a dead destination; these name them.
 struct StaleFlow {
-  net::IpAddress vip;      // original destination; unspecified for a node port
-  uint16_t port = 0;       // original destination port
-  net::IpAddress endpoint; // unspecified: every flow to vip:port (it had no endpoint before)
+  net::IpAddress vip;       // original destination; unspecified for a node port
+  uint16_t port = 0;        // original destination port
+  net::IpAddress endpoint;  // unspecified: every flow to vip:port (it had no endpoint before)
   friend bool operator==(const StaleFlow&, const StaleFlow&) = default;
 };
 std::vector<StaleFlow> StaleUdpFlows(const ServiceMap& before, const ServiceMap& after);

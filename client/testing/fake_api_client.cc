@@ -24,10 +24,14 @@ namespace {
 
 std::string TableName(const api::GroupVersionResource& gvr) { return StrCat(gvr.group, "/", gvr.resource); }
 
-std::string Key(const std::string& ns, const std::string& name) { return ns.empty() ? name : StrCat(ns, "/", name); }
+std::string Key(const std::string& ns, const std::string& name) {
+  return ns.empty() ? name : StrCat(ns, "/", name);
+}
 
-std::string CallName(std::string_view verb, const api::GroupVersionResource& gvr, const std::string& subresource = "") {
-  return subresource.empty() ? StrCat(verb, " ", gvr.resource) : StrCat(verb, " ", gvr.resource, "/", subresource);
+std::string CallName(std::string_view verb, const api::GroupVersionResource& gvr,
+                     const std::string& subresource = "") {
+  return subresource.empty() ? StrCat(verb, " ", gvr.resource)
+                             : StrCat(verb, " ", gvr.resource, "/", subresource);
 }
 
 int64_t RevisionOf(const std::string& text) {
@@ -59,7 +63,8 @@ struct Selection {
   }
 };
 
-absl::StatusOr<Selection> MakeSelection(const std::string& ns, const std::string& labels, const std::string& fields) {
+absl::StatusOr<Selection> MakeSelection(const std::string& ns, const std::string& labels,
+                                        const std::string& fields) {
   Selection selection;
   selection.ns = ns;
   ASSIGN_OR_RETURN(selection.labels, api::LabelSelector::Parse(labels));
@@ -177,7 +182,8 @@ void FakeApiClient::EndWatches(bool gone) {
   }
 }
 
-Task<absl::StatusOr<ObjectPtr>> FakeApiClient::Get(api::GroupVersionResource gvr, std::string ns, std::string name) {
+Task<absl::StatusOr<ObjectPtr>> FakeApiClient::Get(api::GroupVersionResource gvr, std::string ns,
+                                                   std::string name) {
   CO_RETURN_IF_ERROR_SYNC(Begin(CallName("get", gvr)));
   ObjectPtr object = Find(gvr, Key(ns, name));
   if (object == nullptr) co_return api::NotFound(gvr.group_resource(), name);
@@ -187,7 +193,8 @@ Task<absl::StatusOr<ObjectPtr>> FakeApiClient::Get(api::GroupVersionResource gvr
 Task<absl::StatusOr<ObjectList>> FakeApiClient::List(api::GroupVersionResource gvr, std::string ns,
                                                      ListOptions options) {
   CO_RETURN_IF_ERROR_SYNC(Begin(CallName("list", gvr)));
-  CO_ASSIGN_OR_RETURN_SYNC(Selection selection, MakeSelection(ns, options.label_selector, options.field_selector));
+  CO_ASSIGN_OR_RETURN_SYNC(Selection selection,
+                           MakeSelection(ns, options.label_selector, options.field_selector));
   ObjectList list;
   for (const auto& [key, object] : Table(gvr)) {
     if (selection.Matches(*object)) list.items.push_back(object);
@@ -196,12 +203,13 @@ Task<absl::StatusOr<ObjectList>> FakeApiClient::List(api::GroupVersionResource g
   co_return list;
 }
 
-Task<absl::StatusOr<std::unique_ptr<Watcher>>> FakeApiClient::Watch(api::GroupVersionResource gvr, std::string ns,
-                                                                    WatchOptions options) {
+Task<absl::StatusOr<std::unique_ptr<Watcher>>> FakeApiClient::Watch(api::GroupVersionResource gvr,
+                                                                    std::string ns, WatchOptions options) {
   CO_RETURN_IF_ERROR_SYNC(Begin(CallName("watch", gvr)));
   auto stream = std::make_shared<Stream>();
   stream->resource = TableName(gvr);
-  CO_ASSIGN_OR_RETURN_SYNC(stream->selection, MakeSelection(ns, options.label_selector, options.field_selector));
+  CO_ASSIGN_OR_RETURN_SYNC(stream->selection,
+                           MakeSelection(ns, options.label_selector, options.field_selector));
   int64_t after = RevisionOf(options.resource_version);
   if (after != 0 && after < oldest_) co_return api::Expired("too old resource version");
   for (const Logged& logged : log_) {
@@ -214,8 +222,9 @@ Task<absl::StatusOr<std::unique_ptr<Watcher>>> FakeApiClient::Watch(api::GroupVe
   co_return std::unique_ptr<Watcher>(std::make_unique<FakeWatcher>(this, stream));
 }
 
-Task<absl::StatusOr<ObjectPtr>> FakeApiClient::Create(api::GroupVersionResource gvr, std::string ns, ObjectPtr object,
-                                                      std::string name, std::string subresource) {
+Task<absl::StatusOr<ObjectPtr>> FakeApiClient::Create(api::GroupVersionResource gvr, std::string ns,
+                                                      ObjectPtr object, std::string name,
+                                                      std::string subresource) {
   CO_RETURN_IF_ERROR_SYNC(Begin(CallName("create", gvr, subresource)));
   if (subresource == "binding") {
     ObjectPtr current = Find(gvr, Key(ns, name));
@@ -223,7 +232,8 @@ Task<absl::StatusOr<ObjectPtr>> FakeApiClient::Create(api::GroupVersionResource 
     auto copy = api::CloneMessage(*current);
     auto* pod = static_cast<corev1::Pod*>(copy.get());
     const auto* binding = api::As<corev1::Binding>(*object);
-    if (!pod->spec().node_name().empty()) co_return api::Conflict(gvr.group_resource(), name, "already assigned");
+    if (!pod->spec().node_name().empty())
+      co_return api::Conflict(gvr.group_resource(), name, "already assigned");
     pod->mutable_spec()->set_node_name(binding->target().name());
     co_return Store(std::move(copy), WatchEventType::kModified);
   }
@@ -246,8 +256,8 @@ Task<absl::StatusOr<ObjectPtr>> FakeApiClient::Create(api::GroupVersionResource 
   co_return Store(std::move(copy), WatchEventType::kAdded);
 }
 
-Task<absl::StatusOr<ObjectPtr>> FakeApiClient::Update(api::GroupVersionResource gvr, std::string ns, ObjectPtr object,
-                                                      std::string subresource) {
+Task<absl::StatusOr<ObjectPtr>> FakeApiClient::Update(api::GroupVersionResource gvr, std::string ns,
+                                                      ObjectPtr object, std::string subresource) {
   CO_RETURN_IF_ERROR_SYNC(Begin(CallName("update", gvr, subresource)));
   const auto& meta = api::Meta(*object);
   ObjectPtr current = Find(gvr, Key(ns.empty() ? meta.namespace_() : ns, meta.name()));
@@ -270,8 +280,9 @@ Task<absl::StatusOr<ObjectPtr>> FakeApiClient::Update(api::GroupVersionResource 
   co_return Store(std::move(copy), finished ? WatchEventType::kDeleted : WatchEventType::kModified);
 }
 
-Task<absl::StatusOr<ObjectPtr>> FakeApiClient::Patch(api::GroupVersionResource gvr, std::string ns, std::string name,
-                                                     PatchType type, std::string text, std::string subresource) {
+Task<absl::StatusOr<ObjectPtr>> FakeApiClient::Patch(api::GroupVersionResource gvr, std::string ns,
+                                                     std::string name, PatchType type, std::string text,
+                                                     std::string subresource) {
   CO_RETURN_IF_ERROR_SYNC(Begin(CallName("patch", gvr, subresource)));
   ObjectPtr current = Find(gvr, Key(ns, name));
   if (current == nullptr) co_return api::NotFound(gvr.group_resource(), name);
@@ -279,7 +290,8 @@ Task<absl::StatusOr<ObjectPtr>> FakeApiClient::Patch(api::GroupVersionResource g
                         : type == PatchType::kMerge ? api::PatchKind::kMerge
                                                     : api::PatchKind::kStrategicMerge;
   CO_ASSIGN_OR_RETURN_SYNC(api::Patch patch, api::Patch::Parse(kind, text));
-  CO_ASSIGN_OR_RETURN_SYNC(std::string json, patch.Apply(api::EncodeJson(*current), *current->GetDescriptor()));
+  CO_ASSIGN_OR_RETURN_SYNC(std::string json,
+                           patch.Apply(api::EncodeJson(*current), *current->GetDescriptor()));
   std::unique_ptr<Message> patched(current->New());
   CO_RETURN_IF_ERROR_SYNC(api::DecodeJsonInto(json, *patched));
   const std::string& uid = api::Meta(*patched).uid();
@@ -303,8 +315,9 @@ Task<absl::Status> FakeApiClient::Delete(api::GroupVersionResource gvr, std::str
   const auto* pod = api::As<corev1::Pod>(*current);
   int64_t grace_s = 0;
   if (pod != nullptr && !pod->spec().node_name().empty()) {
-    grace_s = options.grace_period_s.value_or(
-        pod->spec().has_termination_grace_period_seconds() ? pod->spec().termination_grace_period_seconds() : 30);
+    grace_s = options.grace_period_s.value_or(pod->spec().has_termination_grace_period_seconds()
+                                                  ? pod->spec().termination_grace_period_seconds()
+                                                  : 30);
   }
   if (grace_s > 0 || !meta.finalizers().empty()) {
     if (meta.has_deletion_timestamp()) co_return absl::OkStatus();

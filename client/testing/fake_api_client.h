@@ -1,6 +1,6 @@
-// FakeApiClient: a small stateful API server in memory for unit tests of clients: revisions, watches, conflicts,
-// finalizers and graceful pod deletion as far as clients see them, and failures on demand. It does not validate,
-// default or authorize; the master's LocalClient does.
+// FakeApiClient: a small stateful API server in memory for unit tests of clients: revisions, watches,
+// conflicts, finalizers and graceful pod deletion as far as clients see them, and failures on demand. It does
+// not validate, default or authorize; the master's LocalClient does.
 #pragma once
 
 #include <functional>
@@ -26,8 +26,10 @@ class FakeApiClient : public ApiClient {
   using ApiClient::Get;
   using ApiClient::Patch;
   using ApiClient::Update;
-  Task<absl::StatusOr<ObjectPtr>> Get(api::GroupVersionResource gvr, std::string ns, std::string name) override;
-  Task<absl::StatusOr<ObjectList>> List(api::GroupVersionResource gvr, std::string ns, ListOptions options) override;
+  Task<absl::StatusOr<ObjectPtr>> Get(api::GroupVersionResource gvr, std::string ns,
+                                      std::string name) override;
+  Task<absl::StatusOr<ObjectList>> List(api::GroupVersionResource gvr, std::string ns,
+                                        ListOptions options) override;
   Task<absl::StatusOr<std::unique_ptr<Watcher>>> Watch(api::GroupVersionResource gvr, std::string ns,
                                                        WatchOptions options) override;
   Task<absl::StatusOr<ObjectPtr>> Create(api::GroupVersionResource gvr, std::string ns, ObjectPtr object,
@@ -35,7 +37,8 @@ class FakeApiClient : public ApiClient {
   Task<absl::StatusOr<ObjectPtr>> Update(api::GroupVersionResource gvr, std::string ns, ObjectPtr object,
                                          std::string subresource = "") override;
   Task<absl::StatusOr<ObjectPtr>> Patch(api::GroupVersionResource gvr, std::string ns, std::string name,
-                                        PatchType type, std::string patch, std::string subresource = "") override;
+                                        PatchType type, std::string patch,
+                                        std::string subresource = "") override;
   Task<absl::Status> Delete(api::GroupVersionResource gvr, std::string ns, std::string name,
                             DeleteOptions options) override;
 
@@ -54,7 +57,8 @@ class FakeApiClient : public ApiClient {
     for (const auto& [key, object] : Table(GvrOf<T>())) out.push_back(api::As<T>(object));
     return out;
   }
-  // Asked before every call with "verb resource[/subresource]" ("create pods", "watch nodes"); an error is the answer.
+  // Asked before every call with "verb resource[/subresource]" ("create pods", "watch nodes"); an error is
+  // the answer.
   using Fault = std::function<absl::Status(const std::string& call)>;
   void set_fault(Fault fault) { fault_ = std::move(fault); }
   // Ends every watch: in the ordinary way, or with IsGone (and forgets history, so that clients must list).
@@ -73,7 +77,7 @@ class FakeApiClient : public ApiClient {
   Env& env_;
   Fault fault_;
   int64_t revision_ = 1;
-  int64_t oldest_ = 1;  // watches from before are gone
+  int64_t oldest_ = 1;                                              // watches from before are gone
   std::map<std::string, std::map<std::string, ObjectPtr>> tables_;  // "group/resource" -> key -> object
   struct Logged {
     std::string resource;

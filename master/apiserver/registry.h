@@ -69,7 +69,8 @@ struct ResourceInfo {
   // Strategy, as upstream's registry strategies. Defaults have been set before. Null: nothing beyond the
   // generic.
   void (*prepare_create)(api::Message& object) = nullptr;
-  // A status sent with a create is kept: a kubelet registers its Node with the status it has measured (upstream too).
+  // A status sent with a create is kept: a kubelet registers its Node with the status it has measured
+  // (upstream too).
   bool create_keeps_status = false;
   void (*prepare_update)(api::Message& object, const api::Message& old) = nullptr;
   void (*prepare_status_update)(api::Message& object, const api::Message& old) = nullptr;

@@ -28,7 +28,7 @@ struct Op {
   Bytes previous;  // result: the value before
   EventType type = EventType::kCreated;
   // kRead
-  std::vector<Revision> revisions;                // 0: skipped
+  std::vector<Revision> revisions;           // 0: skipped
   std::vector<absl::StatusOr<LogRow>> rows;  // result: one for each revision
   // kCompact
   Revision target = 0;
@@ -41,7 +41,8 @@ using OpPtr = std::shared_ptr<Op>;
 absl::Status ValidateKey(std::string_view key) {
   if (key.empty()) return absl::InvalidArgumentError("store key is empty");
   if (key.size() > kMaxKeyBytes) {
-    return absl::InvalidArgumentError(StrCat("store key has ", key.size(), " bytes, allowed are ", kMaxKeyBytes));
+    return absl::InvalidArgumentError(
+        StrCat("store key has ", key.size(), " bytes, allowed are ", kMaxKeyBytes));
   }
   return absl::OkStatus();
 }
@@ -76,8 +77,10 @@ struct LogStore::Impl {
   ~Impl();
 
   // ---- loop ----
-  Task<absl::StatusOr<Revision>> Write(std::string key, Revision expected, Bytes value, bool create, bool remove);
-  absl::Status Decide(const RevisionIndex::Entry* entry, std::string_view key, Revision expected, bool create) const;
+  Task<absl::StatusOr<Revision>> Write(std::string key, Revision expected, Bytes value, bool create,
+                                       bool remove);
+  absl::Status Decide(const RevisionIndex::Entry* entry, std::string_view key, Revision expected,
+                      bool create) const;
   Task<absl::Status> Read(std::vector<Revision> revisions, std::vector<absl::StatusOr<LogRow>>* rows);
   Task<absl::Status> Compact(Revision target);
   Task<void> CompactLoop();
@@ -133,7 +136,8 @@ class LogStore::Impl::Watch : public StoreWatch {
   Watch(Impl* store, std::weak_ptr<bool> alive, std::string prefix, Revision after)
       : store_(store), alive_(std::move(alive)), prefix_(std::move(prefix)), after_(after), reported_(after) {
     if (after < store_->index.committed()) {
-      for (const RevisionIndex::Change& change : store_->index.ChangesAfter(after, prefix_)) replay_.push_back(change);
+      for (const RevisionIndex::Change& change : store_->index.ChangesAfter(after, prefix_))
+        replay_.push_back(change);
     }
     store_->watches.push_back(this);
   }
@@ -256,8 +260,8 @@ LogStore::Impl::~Impl() {
 
 absl::Status LogStore::Impl::Usable() const { return closed ? ClosedError() : absl::OkStatus(); }
 
-absl::Status LogStore::Impl::Decide(const RevisionIndex::Entry* entry, std::string_view key, Revision expected,
-                                    bool create) const {
+absl::Status LogStore::Impl::Decide(const RevisionIndex::Entry* entry, std::string_view key,
+                                    Revision expected, bool create) const {
   bool lives = entry != nullptr && !entry->deleted;
   if (create) {
     return lives ? absl::AlreadyExistsError(StrCat("key ", key, " already exists")) : absl::OkStatus();
@@ -269,8 +273,8 @@ absl::Status LogStore::Impl::Decide(const RevisionIndex::Entry* entry, std::stri
   return absl::OkStatus();
 }
 
-Task<absl::StatusOr<Revision>> LogStore::Impl::Write(std::string key, Revision expected, Bytes value, bool create,
-                                                     bool remove) {
+Task<absl::StatusOr<Revision>> LogStore::Impl::Write(std::string key, Revision expected, Bytes value,
+                                                     bool create, bool remove) {
   CO_RETURN_IF_ERROR_SYNC(ValidateKey(key));
   if (!remove) CO_RETURN_IF_ERROR_SYNC(ValidateValue(key, value));
   while (true) {
@@ -302,7 +306,8 @@ Task<absl::StatusOr<Revision>> LogStore::Impl::Write(std::string key, Revision e
   co_return op->row.revision;
 }
 
-Task<absl::Status> LogStore::Impl::Read(std::vector<Revision> revisions, std::vector<absl::StatusOr<LogRow>>* rows) {
+Task<absl::Status> LogStore::Impl::Read(std::vector<Revision> revisions,
+                                        std::vector<absl::StatusOr<LogRow>>* rows) {
   CO_RETURN_IF_ERROR_SYNC(Usable());
   OpPtr op = std::make_shared<Op>();
   op->kind = Op::kRead;
@@ -320,7 +325,8 @@ Task<absl::Status> LogStore::Impl::Compact(Revision target) {
   CO_RETURN_IF_ERROR_SYNC(Usable());
   if (!failed.ok()) co_return failed;
   if (target > index.committed()) co_return FutureRevisionError(target, index.committed());
-  if (target <= compacted_floor && compacted_floor == index.compacted()) co_return CompactedError(target, compacted_floor);
+  if (target <= compacted_floor && compacted_floor == index.compacted())
+    co_return CompactedError(target, compacted_floor);
   // From here on nobody may start to read what is about to go.
   compacted_floor = std::max(compacted_floor, target);
   while (index.compacted() < target) {
@@ -447,7 +453,8 @@ std::vector<OpPtr> LogStore::Impl::TakeQueue() {
   while (count < queue.size() && (count == 0 || bytes + queue[count]->bytes() <= kMaxCommitBytes)) {
     bytes += queue[count++]->bytes();
   }
-  std::vector<OpPtr> ops(std::make_move_iterator(queue.begin()), std::make_move_iterator(queue.begin() + count));
+  std::vector<OpPtr> ops(std::make_move_iterator(queue.begin()),
+                         std::make_move_iterator(queue.begin() + count));
   queue.erase(queue.begin(), queue.begin() + static_cast<ptrdiff_t>(count));
   return ops;
 }
@@ -473,9 +480,10 @@ void LogStore::Impl::ThreadMain() {
 }
 
 void LogStore::Impl::PostCompletion(std::vector<OpPtr> ops) {
-  boost::asio::post(env.executor(), [this, alive = std::weak_ptr<bool>(alive), ops = std::move(ops)]() mutable {
-    if (!alive.expired()) Complete(std::move(ops));
-  });
+  boost::asio::post(env.executor(),
+                    [this, alive = std::weak_ptr<bool>(alive), ops = std::move(ops)]() mutable {
+                      if (!alive.expired()) Complete(std::move(ops));
+                    });
 }
 
 void LogStore::Impl::Work(const std::vector<OpPtr>& ops) {
@@ -547,7 +555,8 @@ absl::StatusOr<std::unique_ptr<LogStore>> LogStore::Open(Env& env, std::unique_p
   if (!status.ok()) return Annotate(status, self->backend->Name());
   self->compacted_floor = self->index.compacted();
   if (options.use_thread) self->thread = std::thread([self] { self->ThreadMain(); });
-  if (options.compact_interval > absl::ZeroDuration()) self->scope.Spawn("store compaction", self->CompactLoop());
+  if (options.compact_interval > absl::ZeroDuration())
+    self->scope.Spawn("store compaction", self->CompactLoop());
   return std::unique_ptr<LogStore>(new LogStore(std::move(impl)));
 }
 

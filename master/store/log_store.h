@@ -1,10 +1,11 @@
 // LogStore: Store on an append-only log of rows kept by a LogBackend (memory or SQLite).
 //
-// Write path: the loop decides conflicts on the RevisionIndex, takes the next revision and queues the row; the
-// writer (a thread, or the loop itself in tests) appends all queued rows in one durable transaction (group commit);
-// back on the loop the revision is committed, events go to the watches in order of revision, then the writers are
-// answered. Writers are therefore pipelined and one fsync serves all that wait. A refusal that rests on a pending
-// write waits for its fate first, so no answer ever depends on something that may yet be undone.
+// Write path: the loop decides conflicts on the RevisionIndex, takes the next revision and queues the row;
+// the writer (a thread, or the loop itself in tests) appends all queued rows in one durable transaction
+// (group commit); back on the loop the revision is committed, events go to the watches in order of revision,
+// then the writers are answered. Writers are therefore pipelined and one fsync serves all that wait. A
+// refusal that rests on a pending write waits for its fate first, so no answer ever depends on something that
+// may yet be undone.
 #pragma once
 
 #include <absl/functional/function_ref.h>
@@ -23,13 +24,13 @@
 
 namespace keelson::master {
 
-// Keeps the rows. Called by one thread at a time. ResourceExhausted means: nothing was done, try again later (disk
-// full); any other error means that the log cannot be trusted with further writes.
+// Keeps the rows. Called by one thread at a time. ResourceExhausted means: nothing was done, try again later
+// (disk full); any other error means that the log cannot be trusted with further writes.
 class LogBackend {
  public:
   virtual ~LogBackend() = default;
-  // Called first: calls `start` once with the compacted revision, then `row` for each row in order of revision.
-  // Values need not stay in memory. Stops at the first error.
+  // Called first: calls `start` once with the compacted revision, then `row` for each row in order of
+  // revision. Values need not stay in memory. Stops at the first error.
   virtual absl::Status Load(absl::FunctionRef<void(Revision compacted)> start,
                             absl::FunctionRef<absl::Status(const LogRow&)> row) = 0;
   // Adds the rows; all of them are durable, or none.
@@ -57,7 +58,7 @@ struct LogStoreOptions {
 
 inline constexpr size_t kMaxWaitingWrites = 16384;
 inline constexpr size_t kMaxWaitingWriteBytes = 64 << 20;
-inline constexpr size_t kMaxCommitBytes = 8 << 20;       // of one transaction
+inline constexpr size_t kMaxCommitBytes = 8 << 20;      // of one transaction
 inline constexpr Revision kCompactStepRevisions = 500;  // of one compaction transaction
 inline constexpr size_t kReplayChunkEvents = 256;
 

@@ -11,7 +11,8 @@ namespace {
 
 class MemoryBackend : public LogBackend {
  public:
-  absl::Status Load(absl::FunctionRef<void(Revision)> start, absl::FunctionRef<absl::Status(const LogRow&)>) override {
+  absl::Status Load(absl::FunctionRef<void(Revision)> start,
+                    absl::FunctionRef<absl::Status(const LogRow&)>) override {
     start(kFirstRevision);
     return absl::OkStatus();
   }
@@ -42,7 +43,8 @@ MemoryStore::MemoryStore(Env& env, absl::Duration compact_interval) : env_(env) 
   LogStoreOptions options;
   options.use_thread = false;
   options.compact_interval = compact_interval;
-  absl::StatusOr<std::unique_ptr<LogStore>> log = LogStore::Open(env, std::make_unique<MemoryBackend>(), options);
+  absl::StatusOr<std::unique_ptr<LogStore>> log =
+      LogStore::Open(env, std::make_unique<MemoryBackend>(), options);
   KEELSON_CHECK(log.ok(), log.status().ToString());
   log_ = *std::move(log);
 }

@@ -1,5 +1,5 @@
-// MemoryStore: a Store that lives and dies with the process, deterministic on the loop of its Env. For unit tests and
-// the simulation. Faults are injected per call.
+// MemoryStore: a Store that lives and dies with the process, deterministic on the loop of its Env. For unit
+// tests and the simulation. Faults are injected per call.
 #pragma once
 
 #include <functional>
@@ -21,9 +21,9 @@ struct StoreCall {
 };
 
 struct StoreFault {
-  absl::Duration delay;   // the call starts that much later
-  absl::Status status;    // when not OK: the answer of the call ...
-  bool after = false;     // ... after it took effect: a lost reply
+  absl::Duration delay;  // the call starts that much later
+  absl::Status status;   // when not OK: the answer of the call ...
+  bool after = false;    // ... after it took effect: a lost reply
 };
 
 class MemoryStore : public Store {

@@ -86,14 +86,17 @@ RevisionIndex::Page RevisionIndex::List(std::string_view prefix, std::string_vie
   return page;
 }
 
-std::vector<RevisionIndex::Change> RevisionIndex::ChangesAfter(Revision after, std::string_view prefix) const {
+std::vector<RevisionIndex::Change> RevisionIndex::ChangesAfter(Revision after,
+                                                               std::string_view prefix) const {
   std::vector<Change> changes;
   for (Revision revision = std::max(after, compacted_) + 1; revision <= committed_; ++revision) {
     const Link& link = LinkOf(revision);
     if (!link.key->first.starts_with(prefix)) continue;
     Change change;
     change.revision = revision;
-    change.type = link.deleted ? EventType::kDeleted : link.created ? EventType::kCreated : EventType::kModified;
+    change.type = link.deleted   ? EventType::kDeleted
+                  : link.created ? EventType::kCreated
+                                 : EventType::kModified;
     change.previous_value = link.created ? 0 : link.prev;
     changes.push_back(change);
   }
@@ -133,14 +136,15 @@ absl::Status RevisionIndex::Load(const LogRow& row) {
   auto it = keys_.find(row.key);
   if (row.revision <= compacted_) {
     if (row.deleted || it != keys_.end() || row.create_revision > row.revision) {
-      return absl::DataLossError(StrCat("revision ", row.revision, " (key ", row.key,
-                                              ") should have been compacted away"));
+      return absl::DataLossError(
+          StrCat("revision ", row.revision, " (key ", row.key, ") should have been compacted away"));
     }
     keys_.emplace(row.key, Entry{row.create_revision, row.revision, false});
     return absl::OkStatus();
   }
   if (row.revision != committed_ + 1) {
-    return absl::DataLossError(StrCat("revisions ", committed_ + 1, " to ", row.revision - 1, " are missing"));
+    return absl::DataLossError(
+        StrCat("revisions ", committed_ + 1, " to ", row.revision - 1, " are missing"));
   }
   bool lived = it != keys_.end() && !it->second.deleted;
   Revision before = it == keys_.end() ? 0 : it->second.mod_revision;
@@ -149,8 +153,8 @@ absl::Status RevisionIndex::Load(const LogRow& row) {
   bool created_right = row.create_revision == (lived ? it->second.create_revision : row.revision);
   if (!chained || !created_right || (row.deleted && !lived)) {
     return absl::DataLossError(StrCat("revision ", row.revision, " (key ", row.key,
-                                            ") does not continue the key's history (previous revision ",
-                                            row.prev_revision, ", found ", before, ")"));
+                                      ") does not continue the key's history (previous revision ",
+                                      row.prev_revision, ", found ", before, ")"));
   }
   if (it == keys_.end()) it = keys_.emplace(row.key, Entry{}).first;
   history_.push_back(Link{it, before, !lived, row.deleted});

@@ -1,6 +1,6 @@
-// RevisionIndex: which revision of which key is where. Pure memory, no values: LogStore decides conflicts on it and
-// finds the rows a read needs. Holds the keys that live or have history, and a chain of revisions back to the
-// compacted one.
+// RevisionIndex: which revision of which key is where. Pure memory, no values: LogStore decides conflicts on
+// it and finds the rows a read needs. Holds the keys that live or have history, and a chain of revisions back
+// to the compacted one.
 //
 // Revisions up to committed() are durable; those after it are pending and undone by Rollback().
 #pragma once
@@ -90,7 +90,9 @@ class RevisionIndex {
     bool existed = false;
     Entry before;
   };
-  const Link& LinkOf(Revision revision) const { return history_[static_cast<size_t>(revision - compacted_ - 1)]; }
+  const Link& LinkOf(Revision revision) const {
+    return history_[static_cast<size_t>(revision - compacted_ - 1)];
+  }
   Revision RowAt(const Entry& entry, Revision revision) const;
 
   KeyMap keys_;

@@ -66,7 +66,8 @@ class Use {
 
 std::string_view ColumnText(sqlite3_stmt* statement, int column) {
   const void* data = sqlite3_column_blob(statement, column);
-  return {static_cast<const char*>(data), data == nullptr ? 0 : static_cast<size_t>(sqlite3_column_bytes(statement, column))};
+  return {static_cast<const char*>(data),
+          data == nullptr ? 0 : static_cast<size_t>(sqlite3_column_bytes(statement, column))};
 }
 
 class SqliteBackend : public LogBackend {
@@ -108,12 +109,13 @@ class SqliteBackend : public LogBackend {
 
 absl::Status SqliteBackend::Corrupt(std::string_view what) const {
   return absl::DataLossError(StrCat(
-      what, "; restore the file from a backup, or move it (and its -wal file) away to start with an empty store"));
+      what,
+      "; restore the file from a backup, or move it (and its -wal file) away to start with an empty store"));
 }
 
 absl::Status SqliteBackend::Error(int code, std::string_view doing) const {
-  std::string cause = StrCat(Name(), ": ", doing, ": ",
-                                   db_ == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(db_.get()));
+  std::string cause =
+      StrCat(Name(), ": ", doing, ": ", db_ == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(db_.get()));
   int system = db_ == nullptr ? 0 : sqlite3_system_errno(db_.get());
   if (system != 0) StrAppend(&cause, " (", strerror(system), ")");
   switch (code & 0xff) {
@@ -135,7 +137,7 @@ absl::Status SqliteBackend::Error(int code, std::string_view doing) const {
       return absl::PermissionDeniedError(StrCat(cause, "; it must be writable by this user"));
     case SQLITE_IOERR:
       return absl::InternalError(StrCat(cause, " [", sqlite3_errstr(code), ", code ", code,
-                                              "]; check the disk and the kernel log, then restart"));
+                                        "]; check the disk and the kernel log, then restart"));
     default:
       return absl::InternalError(StrCat(cause, " [code ", code, "]"));
   }
@@ -172,8 +174,9 @@ absl::Status SqliteBackend::Open() {
     if (fchmod(fd.get(), 0600) != 0) return ErrnoStatus(errno, StrCat(Name(), ": chmod 0600"));
   }
   sqlite3* raw = nullptr;
-  int code = sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-                             options_.vfs.empty() ? nullptr : options_.vfs.c_str());
+  int code =
+      sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                      options_.vfs.empty() ? nullptr : options_.vfs.c_str());
   db_.reset(raw);
   if (code != SQLITE_OK) return Error(code, "open");
   sqlite3_extended_result_codes(raw, 1);
@@ -183,7 +186,8 @@ absl::Status SqliteBackend::Open() {
   if (tables > 0) RETURN_IF_ERROR(CheckFormat());
   RETURN_IF_ERROR(Execute("PRAGMA journal_mode=WAL", "switch to WAL"));
   RETURN_IF_ERROR(Execute("PRAGMA synchronous=FULL", "set synchronous"));
-  RETURN_IF_ERROR(Execute(StrCat("PRAGMA cache_size=-", options_.page_cache_bytes >> 10).c_str(), "set cache"));
+  RETURN_IF_ERROR(
+      Execute(StrCat("PRAGMA cache_size=-", options_.page_cache_bytes >> 10).c_str(), "set cache"));
   sqlite3_wal_hook(
       raw,
       [](void* self, sqlite3*, const char*, int pages) {
@@ -211,9 +215,9 @@ absl::Status SqliteBackend::CheckFormat() {
         StrCat(Name(), ": this SQLite file is not a keelson store; name another file"));
   }
   if (version > kSqliteFormatVersion) {
-    return absl::FailedPreconditionError(
-        StrCat(Name(), ": written by a newer keelson (format ", version, ", this one reads up to ",
-                     kSqliteFormatVersion, "); use that version or a newer one"));
+    return absl::FailedPreconditionError(StrCat(Name(), ": written by a newer keelson (format ", version,
+                                                ", this one reads up to ", kSqliteFormatVersion,
+                                                "); use that version or a newer one"));
   }
   // Format 1 is the first; the steps that migrate older files in a transaction go here.
   if (version < kSqliteFormatVersion) return Corrupt(StrCat(Name(), ": unknown format version ", version));
@@ -224,8 +228,8 @@ absl::Status SqliteBackend::CreateSchema() {
   RETURN_IF_ERROR(Execute("BEGIN IMMEDIATE", "create tables"));
   RETURN_IF_ERROR(Execute(kSchema, "create tables"));
   RETURN_IF_ERROR(Execute(StrCat("INSERT INTO meta VALUES ('compacted', ", kFirstRevision,
-                                       "), ('kept_rows', 0); PRAGMA application_id=", kApplicationId,
-                                       "; PRAGMA user_version=", kSqliteFormatVersion, "; COMMIT")
+                                 "), ('kept_rows', 0); PRAGMA application_id=", kApplicationId,
+                                 "; PRAGMA user_version=", kSqliteFormatVersion, "; COMMIT")
                               .c_str(),
                           "create tables"));
   return absl::OkStatus();
@@ -239,10 +243,11 @@ absl::Status SqliteBackend::DecodeRow(sqlite3_stmt* statement, LogRow* row, bool
   row->deleted = sqlite3_column_int64(statement, 4) != 0;
   std::string_view value = ColumnText(statement, 5);
   int64_t stored = sqlite3_column_int64(statement, 6);
-  uint32_t crc = RowCrc(row->revision, row->key, row->create_revision, row->prev_revision, row->deleted, value);
+  uint32_t crc =
+      RowCrc(row->revision, row->key, row->create_revision, row->prev_revision, row->deleted, value);
   if (stored != static_cast<int64_t>(crc)) {
     return Corrupt(StrCat(Name(), ": row of revision ", row->revision, " (key ", row->key,
-                                ") is damaged: checksum mismatch"));
+                          ") is damaged: checksum mismatch"));
   }
   if (with_value && !row->deleted) row->value = std::make_shared<const std::string>(value);
   return absl::OkStatus();
@@ -250,7 +255,8 @@ absl::Status SqliteBackend::DecodeRow(sqlite3_stmt* statement, LogRow* row, bool
 
 absl::Status SqliteBackend::Load(absl::FunctionRef<void(Revision)> start,
                                  absl::FunctionRef<absl::Status(const LogRow&)> take) {
-  ASSIGN_OR_RETURN(compacted_, QueryInt("SELECT value FROM meta WHERE name='compacted'", "read compacted revision"));
+  ASSIGN_OR_RETURN(compacted_,
+                   QueryInt("SELECT value FROM meta WHERE name='compacted'", "read compacted revision"));
   ASSIGN_OR_RETURN(kept_rows_, QueryInt("SELECT value FROM meta WHERE name='kept_rows'", "read row count"));
   start(compacted_);
   ASSIGN_OR_RETURN(Statement all, Prepare("SELECT * FROM log ORDER BY revision"));
@@ -265,8 +271,8 @@ absl::Status SqliteBackend::Load(absl::FunctionRef<void(Revision)> start,
   }
   if (code != SQLITE_DONE) return Error(code, "read the log");
   if (kept != kept_rows_) {
-    return Corrupt(StrCat(Name(), ": ", kept, " rows up to the compacted revision ", compacted_, ", expected ",
-                                kept_rows_));
+    return Corrupt(StrCat(Name(), ": ", kept, " rows up to the compacted revision ", compacted_,
+                          ", expected ", kept_rows_));
   }
   return absl::OkStatus();
 }
@@ -370,7 +376,8 @@ void SqliteBackend::Maintain(bool idle) {
 }
 
 void SqliteBackend::Close() {
-  for (Statement* statement : {&insert_, &read_, &remove_, &set_meta_, &begin_, &commit_, &rollback_}) statement->reset();
+  for (Statement* statement : {&insert_, &read_, &remove_, &set_meta_, &begin_, &commit_, &rollback_})
+    statement->reset();
   db_.reset();
 }
 

@@ -1,6 +1,6 @@
-// SqliteBackend: the rows of a LogStore in one SQLite file (WAL, synchronous=FULL, one connection that locks the file
-// for itself). A CRC-32C on each row, the chain of revisions and the count of kept rows find at load what SQLite
-// itself does not.
+// SqliteBackend: the rows of a LogStore in one SQLite file (WAL, synchronous=FULL, one connection that locks
+// the file for itself). A CRC-32C on each row, the chain of revisions and the count of kept rows find at load
+// what SQLite itself does not.
 #pragma once
 
 #include <memory>
@@ -14,10 +14,10 @@ inline constexpr int kSqliteFormatVersion = 1;
 
 struct SqliteBackendOptions {
   std::string path;
-  std::string vfs;                        // SQLite VFS; "": the system's. Tests inject faults here
+  std::string vfs;  // SQLite VFS; "": the system's. Tests inject faults here
   size_t page_cache_bytes = 2 << 20;
-  int checkpoint_wal_pages = 1000;        // when idle; ...
-  int checkpoint_wal_pages_busy = 8000;   // ... or at the latest
+  int checkpoint_wal_pages = 1000;       // when idle; ...
+  int checkpoint_wal_pages_busy = 8000;  // ... or at the latest
 };
 
 // Opens or creates the file (0600) and its folder (0700). Errors name the file and what to do:

@@ -1,5 +1,5 @@
-// Power loss and failing disks under the SQLite store, on a disk in memory (testing/crash_vfs.h). Deterministic: a
-// failure names the seed that repeats it.
+// Power loss and failing disks under the SQLite store, on a disk in memory (testing/crash_vfs.h).
+// Deterministic: a failure names the seed that repeats it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -14,8 +14,8 @@
 namespace keelson::master {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::CrashDisk;
+using ::testing::HasSubstr;
 using testing::Loop;
 using testing::TempDir;
 using testing::ToBytes;
@@ -86,7 +86,8 @@ Task<absl::Status> Writer(Store* store, uint64_t seed, int id, Acknowledged* ack
 std::string Missing(Loop& loop, Store& store, const Acknowledged& acknowledged) {
   if (acknowledged.writes.empty()) return "";
   Revision last = acknowledged.writes.rbegin()->first;
-  if (store.CurrentRevision() < last) return StrCat("ends at ", store.CurrentRevision(), ", acknowledged ", last);
+  if (store.CurrentRevision() < last)
+    return StrCat("ends at ", store.CurrentRevision(), ", acknowledged ", last);
   Revision floor = store.CompactedRevision();
   absl::StatusOr<std::unique_ptr<StoreWatch>> watch = store.Watch("/", floor);
   if (!watch.ok()) return watch.status().ToString();
@@ -101,7 +102,8 @@ std::string Missing(Loop& loop, Store& store, const Acknowledged& acknowledged) 
     }
   }
   for (const auto& [revision, write] : acknowledged.writes) {
-    if (revision > floor && events[revision] != write) return StrCat("revision ", revision, " lost: ", write.substr(0, 30));
+    if (revision > floor && events[revision] != write)
+      return StrCat("revision ", revision, " lost: ", write.substr(0, 30));
   }
   // Below the floor: the newest acknowledged write of each key is its state, unless a later write changed it.
   absl::StatusOr<ListResult> list = loop.Await(store.List("/", 0, "", kAnyRevision));
@@ -115,7 +117,8 @@ std::string Missing(Loop& loop, Store& store, const Acknowledged& acknowledged) 
   return "";
 }
 
-// Writes, loses power at a random operation, opens again, three times over. "" when nothing acknowledged was lost.
+// Writes, loses power at a random operation, opens again, three times over. "" when nothing acknowledged was
+// lost.
 std::string RunSeed(uint64_t seed, bool lying) {
   std::mt19937_64 random(seed);
   CrashDisk disk(seed);
@@ -127,7 +130,8 @@ std::string RunSeed(uint64_t seed, bool lying) {
     if (!store.ok()) return StrCat("round ", round, ": ", store.status().ToString());
     std::string missing = Missing(loop, **store, acknowledged);
     if (!missing.empty()) return StrCat("round ", round, ": ", missing);
-    // An unacknowledged write may have become durable and its revision be taken: those are not in `acknowledged`.
+    // An unacknowledged write may have become durable and its revision be taken: those are not in
+    // `acknowledged`.
     disk.PowerOffAt(1 + random() % 400);
     std::vector<Task<absl::Status>> writers;
     for (int id = 0; id < 6; ++id) writers.push_back(Writer(store->get(), random(), id, &acknowledged));
@@ -165,7 +169,8 @@ TEST_F(SqliteCrashTest, FullDiskRefusesThenRecovers) {
   std::unique_ptr<StoreWatch> watch = *(*store)->Watch("/", 2);
   disk.set_capacity_bytes(60 << 10);
   std::vector<Task<absl::StatusOr<Revision>>> writes;
-  for (int i = 0; i < 4; ++i) writes.push_back((*store)->Create(StrCat("/big", i), ToBytes(std::string(60000, 'x'))));
+  for (int i = 0; i < 4; ++i)
+    writes.push_back((*store)->Create(StrCat("/big", i), ToBytes(std::string(60000, 'x'))));
   for (const absl::StatusOr<Revision>& revision : loop.AwaitAll(std::move(writes))) {
     ASSERT_TRUE(absl::IsResourceExhausted(revision.status())) << revision.status();
     EXPECT_THAT(std::string(revision.status().message()), HasSubstr("store /disk/store.db"));
@@ -194,7 +199,8 @@ TEST_F(SqliteCrashTest, FailedSyncStopsTheStore) {
   disk.FailNextSync();
   std::vector<Task<absl::StatusOr<Revision>>> writes;
   for (int i = 0; i < 4; ++i) writes.push_back((*store)->Create(StrCat("/b", i), ToBytes("1")));
-  for (const absl::StatusOr<Revision>& revision : loop.AwaitAll(std::move(writes))) EXPECT_FALSE(revision.ok());
+  for (const absl::StatusOr<Revision>& revision : loop.AwaitAll(std::move(writes)))
+    EXPECT_FALSE(revision.ok());
   EXPECT_TRUE(absl::IsUnavailable((*store)->Health()));
   EXPECT_THAT(std::string((*store)->Health().message()), HasSubstr("/disk/store.db"));
   EXPECT_TRUE(absl::IsUnavailable(loop.Await((*store)->Create("/c", ToBytes("1"))).status()));

@@ -1,5 +1,6 @@
 #include "master/store/sqlite_store.h"
 
+#include <absl/strings/numbers.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,8 +10,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <absl/strings/numbers.h>
 
 #include <map>
 
@@ -121,7 +120,9 @@ TEST_F(SqliteStoreTest, ForeignFilesAreRefusedUntouched) {
   Fill();
   Sql("PRAGMA application_id=7");
   ExpectRefused(absl::StatusCode::kFailedPrecondition, "not a keelson store");
-  ASSERT_TRUE(WriteFileAtomic(path_, "this is a text file, long enough to be taken for a header of something", 0600).ok());
+  ASSERT_TRUE(
+      WriteFileAtomic(path_, "this is a text file, long enough to be taken for a header of something", 0600)
+          .ok());
   ExpectRefused(absl::StatusCode::kDataLoss, "not a SQLite file");
 }
 
@@ -176,7 +177,8 @@ TEST_F(SqliteStoreTest, OneCommitServesAllThatWait) {
   std::vector<Task<absl::StatusOr<Revision>>> writes;
   for (int i = 0; i < 500; ++i) writes.push_back(store_->Create(StrCat("/", i), ToBytes("v")));
   Revision expected = 2;
-  for (const absl::StatusOr<Revision>& revision : loop_.AwaitAll(std::move(writes))) EXPECT_EQ(*revision, expected++);
+  for (const absl::StatusOr<Revision>& revision : loop_.AwaitAll(std::move(writes)))
+    EXPECT_EQ(*revision, expected++);
   EXPECT_EQ(store_->committed_rows(), 500u);
   EXPECT_LE(store_->commits(), 3u);
 }
@@ -189,7 +191,8 @@ TEST_F(SqliteStoreTest, HistoryIsBounded) {
   for (int round = 0; round < 20; ++round) {
     std::vector<Task<absl::StatusOr<Revision>>> writes;
     for (int i = 0; i < 250; ++i) writes.push_back(store_->Update("/a", kAnyRevision, ToBytes("v")));
-    for (const absl::StatusOr<Revision>& revision : loop_.AwaitAll(std::move(writes))) ASSERT_TRUE(revision.ok());
+    for (const absl::StatusOr<Revision>& revision : loop_.AwaitAll(std::move(writes)))
+      ASSERT_TRUE(revision.ok());
   }
   EXPECT_GT(store_->CompactedRevision(), store_->CurrentRevision() - 1500);
   Close();
@@ -242,7 +245,8 @@ TEST_F(SqliteStoreTest, KillNineLosesNothingAcknowledged) {
     waitpid(child.pid, &wait_status, 0);
     ASSERT_TRUE(WIFSIGNALED(wait_status)) << "the writer ended by itself: " << wait_status;
     size_t begin = 0;
-    for (size_t end = text.find('\n'); end != std::string::npos; begin = end + 1, end = text.find('\n', begin)) {
+    for (size_t end = text.find('\n'); end != std::string::npos;
+         begin = end + 1, end = text.find('\n', begin)) {
       std::string line = text.substr(begin, end - begin);
       size_t first = line.find(' '), second = line.find(' ', first + 1);
       ASSERT_NE(second, std::string::npos) << line;

@@ -23,13 +23,14 @@ bool HasKind(const absl::Status& status, std::string_view kind) {
 }  // namespace
 
 absl::Status ConflictError(std::string_view key, Revision expected, Revision actual) {
-  return WithKind(absl::AbortedError(StrCat("key ", key, ": expected revision ", expected, ", is at ", actual)),
-                  "conflict");
+  return WithKind(
+      absl::AbortedError(StrCat("key ", key, ": expected revision ", expected, ", is at ", actual)),
+      "conflict");
 }
 
 absl::Status CompactedError(Revision requested, Revision compacted) {
-  return WithKind(absl::OutOfRangeError(StrCat("revision ", requested, " is no longer kept (compacted up to ",
-                                                     compacted, ")")),
+  return WithKind(absl::OutOfRangeError(
+                      StrCat("revision ", requested, " is no longer kept (compacted up to ", compacted, ")")),
                   "compacted");
 }
 

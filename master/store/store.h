@@ -1,12 +1,13 @@
-// Store: the revisioned key-value interface under the API server (DESIGN.md 4.5 and 8). MemoryStore and the SQLite
-// store implement it; an etcd v3 one will. All of them pass store_contract_test.cc.
+// Store: the revisioned key-value interface under the API server (DESIGN.md 4.5 and 8). MemoryStore and the
+// SQLite store implement it; an etcd v3 one will. All of them pass store_contract_test.cc.
 //
-// Model (etcd's): one counter of revisions for the whole store. Every successful write takes the next revision, so
-// revisions have no gap. A store without writes is at revision 1; its first write is revision 2. The history of
-// every key is kept back to the compacted revision: any revision above or at it can be listed and watched.
+// Model (etcd's): one counter of revisions for the whole store. Every successful write takes the next
+// revision, so revisions have no gap. A store without writes is at revision 1; its first write is revision 2.
+// The history of every key is kept back to the compacted revision: any revision above or at it can be listed
+// and watched.
 //
-// Threading: every method is called on, and every Task completes on, the loop of the Env the store was made with.
-// Values are shared immutable bytes and may be read by any thread.
+// Threading: every method is called on, and every Task completes on, the loop of the Env the store was made
+// with. Values are shared immutable bytes and may be read by any thread.
 //
 // Cancellation: a cancelled write may still happen; a cancelled read has no effect.
 #pragma once
@@ -71,11 +72,11 @@ class StoreWatch {
   virtual ~StoreWatch() = default;
   // Waits for at least one event and yields all that are there. One caller at a time. Errors are final:
   //   IsCompacted        the start revision was compacted before the replay was read: list again
-  //   ResourceExhausted  the consumer fell kMaxWatchQueueEvents behind; watch again from the last revision seen
-  //   Cancelled          the store was closed
+  //   ResourceExhausted  the consumer fell kMaxWatchQueueEvents behind; watch again from the last revision
+  //   seen Cancelled          the store was closed
   virtual Task<absl::StatusOr<WatchBatch>> Next() = 0;
-  // What Next() would yield at once; nullopt when it would wait. Allowed while a Next() waits. A batch without events carries progress: it is
-  // yielded when revision() moved since the last batch.
+  // What Next() would yield at once; nullopt when it would wait. Allowed while a Next() waits. A batch
+  // without events carries progress: it is yielded when revision() moved since the last batch.
   virtual std::optional<absl::StatusOr<WatchBatch>> TryNext() = 0;
 };
 inline constexpr size_t kMaxWatchQueueEvents = 65536;
@@ -84,9 +85,10 @@ class Store {
  public:
   virtual ~Store() = default;
 
-  // Writes complete only when durable, with the revision they took. By then the event is in the queue of each watch.
-  // Common errors: InvalidArgument (empty or too long key, too large value), ResourceExhausted (disk full, too many
-  // waiting writes; nothing was written, retry is fine), Unavailable (the store has failed, see Health()).
+  // Writes complete only when durable, with the revision they took. By then the event is in the queue of each
+  // watch. Common errors: InvalidArgument (empty or too long key, too large value), ResourceExhausted (disk
+  // full, too many waiting writes; nothing was written, retry is fine), Unavailable (the store has failed,
+  // see Health()).
 
   // AlreadyExists when the key lives.
   virtual Task<absl::StatusOr<Revision>> Create(std::string key, Bytes value) = 0;
@@ -97,18 +99,19 @@ class Store {
 
   // Linearizable: sees every write acknowledged before the call. NotFound when the key does not live.
   virtual Task<absl::StatusOr<KeyValue>> Get(std::string key) = 0;
-  // Keys that start with `prefix` and are greater than `start_after` ("": from the first), at most `limit` (0: all),
-  // as they were at `revision` (kAnyRevision: now). IsCompacted below the compacted revision, IsFutureRevision above
-  // the current one.
+  // Keys that start with `prefix` and are greater than `start_after` ("": from the first), at most `limit`
+  // (0: all), as they were at `revision` (kAnyRevision: now). IsCompacted below the compacted revision,
+  // IsFutureRevision above the current one.
   virtual Task<absl::StatusOr<ListResult>> List(std::string prefix, size_t limit, std::string start_after,
                                                 Revision revision) = 0;
 
-  // Events of keys that start with `prefix` with revision > `after`. `after` may lie in the future: earlier events
-  // are then not delivered. IsCompacted when history after `after` is gone.
+  // Events of keys that start with `prefix` with revision > `after`. `after` may lie in the future: earlier
+  // events are then not delivered. IsCompacted when history after `after` is gone.
   virtual absl::StatusOr<std::unique_ptr<StoreWatch>> Watch(std::string prefix, Revision after) = 0;
 
-  // Forgets history below `revision`: afterwards List and Watch below it are IsCompacted; living keys stay readable.
-  // IsCompacted when already done, IsFutureRevision above the current one. Runs in bounded steps between writes.
+  // Forgets history below `revision`: afterwards List and Watch below it are IsCompacted; living keys stay
+  // readable. IsCompacted when already done, IsFutureRevision above the current one. Runs in bounded steps
+  // between writes.
   virtual Task<absl::Status> Compact(Revision revision) = 0;
 
   // Last durable revision. Every watch has all events up to it in its queue or behind it.
@@ -118,15 +121,15 @@ class Store {
   // OK, or why the store no longer takes writes (names the file and what to do). For /readyz.
   virtual absl::Status Health() const = 0;
 
-  // Lets waiting writes finish, ends all watches, closes the files. Later calls are Unavailable. Must complete
-  // before destruction.
+  // Lets waiting writes finish, ends all watches, closes the files. Later calls are Unavailable. Must
+  // complete before destruction.
   virtual Task<void> Close() = 0;
 };
 
 // The error kinds that absl codes do not tell apart.
-absl::Status ConflictError(std::string_view key, Revision expected, Revision actual);        // kAborted
-absl::Status CompactedError(Revision requested, Revision compacted);                         // kOutOfRange
-absl::Status FutureRevisionError(Revision requested, Revision current);                      // kFailedPrecondition
+absl::Status ConflictError(std::string_view key, Revision expected, Revision actual);  // kAborted
+absl::Status CompactedError(Revision requested, Revision compacted);                   // kOutOfRange
+absl::Status FutureRevisionError(Revision requested, Revision current);                // kFailedPrecondition
 bool IsConflict(const absl::Status& status);
 bool IsCompacted(const absl::Status& status);       // HTTP 410 Expired
 bool IsFutureRevision(const absl::Status& status);  // upstream: 504 "Too large resource version"

@@ -229,12 +229,12 @@ TEST_P(StoreContractTest, AcknowledgedWritesAreInTheWatchQueue) {
 }
 
 TEST_P(StoreContractTest, CompactionForgetsHistoryButNoLivingKey) {
-  ASSERT_TRUE(Create("/a", "1").ok());        // 2
-  ASSERT_TRUE(Create("/b", "1").ok());        // 3
-  ASSERT_TRUE(Update("/a", 2, "2").ok());     // 4
-  ASSERT_TRUE(Delete("/b").ok());             // 5
-  ASSERT_TRUE(Create("/c", "1").ok());        // 6
-  ASSERT_TRUE(Update("/a", 4, "3").ok());     // 7
+  ASSERT_TRUE(Create("/a", "1").ok());     // 2
+  ASSERT_TRUE(Create("/b", "1").ok());     // 3
+  ASSERT_TRUE(Update("/a", 2, "2").ok());  // 4
+  ASSERT_TRUE(Delete("/b").ok());          // 5
+  ASSERT_TRUE(Create("/c", "1").ok());     // 6
+  ASSERT_TRUE(Update("/a", 4, "3").ok());  // 7
   EXPECT_TRUE(IsFutureRevision(Compact(8)));
   ASSERT_TRUE(Compact(5).ok());
   EXPECT_EQ(store_->CompactedRevision(), 5);
@@ -360,11 +360,13 @@ TEST_P(StoreContractTest, AgreesWithAModel) {
   for (uint64_t seed = 1; seed <= 6; ++seed) {
     SCOPED_TRACE(seed);
     std::mt19937_64 random(seed);
-    std::map<Revision, std::map<std::string, std::pair<Revision, std::string>>> states;  // whole state by revision
+    std::map<Revision, std::map<std::string, std::pair<Revision, std::string>>>
+        states;  // whole state by revision
     std::map<Revision, std::string> events;
     auto list = [&](Revision revision) {
       std::vector<std::string> out;
-      for (auto& [key, value] : states[revision]) out.push_back(StrCat(key, "=", value.second, "@", value.first));
+      for (auto& [key, value] : states[revision])
+        out.push_back(StrCat(key, "=", value.second, "@", value.first));
       return out;
     };
     Revision base = store_->CurrentRevision(), compacted = base;
@@ -389,15 +391,20 @@ TEST_P(StoreContractTest, AgreesWithAModel) {
       };
       std::string value = StrCat("v", step);
       switch (random() % 8) {
-        case 0: case 1: case 2: case 3:
+        case 0:
+        case 1:
+        case 2:
+        case 3:
           if (it == state.end()) {
             record(Create(key, value), StrCat("+", key, "=", value), value);
           } else {
             std::string before = it->second.second;
-            record(Update(key, it->second.first, value), StrCat("~", key, "=", value, "(", before, ")"), value);
+            record(Update(key, it->second.first, value), StrCat("~", key, "=", value, "(", before, ")"),
+                   value);
           }
           break;
-        case 4: case 5:
+        case 4:
+        case 5:
           if (it == state.end()) {
             EXPECT_TRUE(absl::IsNotFound(Delete(key).status()));
           } else {
@@ -416,7 +423,8 @@ TEST_P(StoreContractTest, AgreesWithAModel) {
           }
           break;
         case 7: {
-          Revision at = compacted + static_cast<Revision>(random() % static_cast<uint64_t>(now - compacted + 1));
+          Revision at =
+              compacted + static_cast<Revision>(random() % static_cast<uint64_t>(now - compacted + 1));
           EXPECT_EQ(ToStrings(List(root, 0, "", at)->items), list(at));
           std::vector<std::string> expected;
           for (auto e = events.upper_bound(at); e != events.end(); ++e) expected.push_back(e->second);

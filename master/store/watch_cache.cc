@@ -33,10 +33,12 @@ CachedObject::CachedObject(std::string key, Bytes bytes, MessagePtr message, Rev
       revision_(revision) {}
 
 CachedObject::~CachedObject() {
-  for (Encoding* e = encodings_.load(std::memory_order_acquire); e != nullptr;) delete std::exchange(e, e->next);
+  for (Encoding* e = encodings_.load(std::memory_order_acquire); e != nullptr;)
+    delete std::exchange(e, e->next);
 }
 
-Bytes CachedObject::Encoded(uint32_t encoding, absl::FunctionRef<std::string(const CachedObject&)> encode) const {
+Bytes CachedObject::Encoded(uint32_t encoding,
+                            absl::FunctionRef<std::string(const CachedObject&)> encode) const {
   Encoding* seen = encodings_.load(std::memory_order_acquire);
   for (Encoding* e = seen; e != nullptr; e = e->next) {
     if (e->encoding == encoding) return e->bytes;
@@ -62,7 +64,7 @@ struct WatchCache::Event {
   bool deleted = false;
   Revision revision = 0;
   absl::Duration recorded;  // monotonic time
-  CachedObjectPtr left;  // `previous` at this revision, for selectors it leaves; made when first asked for
+  CachedObjectPtr left;     // `previous` at this revision, for selectors it leaves; made when first asked for
   size_t bytes() const { return object->bytes()->size(); }
 };
 
@@ -88,13 +90,16 @@ class WatchCache::Watcher : public CacheWatch {
   }
   void Offer(Event& event) {
     if (!error_.ok() || !event.object->key().starts_with(options_.key_prefix)) return;
-    if (options_.after.has_value() && event.revision <= *options_.after) return;  // asked for a future revision
+    if (options_.after.has_value() && event.revision <= *options_.after)
+      return;  // asked for a future revision
     bool before = event.previous != nullptr && Wants(*event.previous);
     bool after = !event.deleted && Wants(*event.object);
     if (!before && !after) return;
     CacheWatchEvent out;
     out.revision = event.revision;
-    out.type = !before ? CacheWatchEvent::kAdded : after ? CacheWatchEvent::kModified : CacheWatchEvent::kDeleted;
+    out.type = !before ? CacheWatchEvent::kAdded
+               : after ? CacheWatchEvent::kModified
+                       : CacheWatchEvent::kDeleted;
     out.object = out.type == CacheWatchEvent::kDeleted && !event.deleted ? Left(event) : event.object;
     if (out.object == nullptr) return;
     Push(std::move(out), event.bytes());
@@ -119,13 +124,15 @@ class WatchCache::Watcher : public CacheWatch {
       size_t end = std::min(initial_.size(), initial_sent_ + kMaxInitialBatch);
       for (; initial_sent_ < end; ++initial_sent_) {
         Revision revision = initial_[initial_sent_]->revision();
-        events.push_back(CacheWatchEvent{CacheWatchEvent::kAdded, std::move(initial_[initial_sent_]), revision, false});
+        events.push_back(
+            CacheWatchEvent{CacheWatchEvent::kAdded, std::move(initial_[initial_sent_]), revision, false});
       }
       if (initial_sent_ < initial_.size()) co_return events;
       std::vector<CachedObjectPtr>().swap(initial_);
       initial_sent_ = 0;
     }
-    events.insert(events.end(), std::make_move_iterator(queue_.begin()), std::make_move_iterator(queue_.end()));
+    events.insert(events.end(), std::make_move_iterator(queue_.begin()),
+                  std::make_move_iterator(queue_.end()));
     queue_.clear();
     queue_bytes_ = 0;
     co_return events;
@@ -141,10 +148,11 @@ class WatchCache::Watcher : public CacheWatch {
   }
   void Push(CacheWatchEvent event, size_t bytes) {
     queue_bytes_ += bytes;
-    if (queue_.size() >= cache_->options_.max_watcher_events || queue_bytes_ > cache_->options_.max_watcher_bytes) {
+    if (queue_.size() >= cache_->options_.max_watcher_events ||
+        queue_bytes_ > cache_->options_.max_watcher_bytes) {
       ++cache_->terminated_slow_watchers_;
       Fail(absl::ResourceExhaustedError(StrCat("watch of ", cache_->options_.prefix, " is too slow: ",
-                                                     queue_.size(), " events, ", queue_bytes_, " bytes behind")));
+                                               queue_.size(), " events, ", queue_bytes_, " bytes behind")));
       return;
     }
     queue_.push_back(std::move(event));
@@ -173,7 +181,8 @@ Task<absl::Status> WatchCache::Start() {
   CO_RETURN_IF_ERROR(Load());
   started_ = true;
   scope_.Spawn("watch cache", Follow());
-  if (options_.bookmark_interval > absl::ZeroDuration()) scope_.Spawn("watch cache bookmarks", SendBookmarks());
+  if (options_.bookmark_interval > absl::ZeroDuration())
+    scope_.Spawn("watch cache bookmarks", SendBookmarks());
   co_return absl::OkStatus();
 }
 
@@ -206,7 +215,8 @@ Task<absl::Status> WatchCache::LoadOnce() {
   std::string start_after;
   bool more = true;
   while (more) {
-    Task<absl::StatusOr<ListResult>> list = store_.List(options_.prefix, kLoadPageKeys, start_after, revision);
+    Task<absl::StatusOr<ListResult>> list =
+        store_.List(options_.prefix, kLoadPageKeys, start_after, revision);
     absl::StatusOr<ListResult> page = co_await std::move(list);
     if (!page.ok()) co_return page.status();
     more = page->more;
@@ -419,8 +429,9 @@ CacheList WatchCache::ListNow(const CacheListOptions& options) const {
   list.revision = revision_;
   const std::string& prefix = options.key_prefix;
   if (!options.match) list.remaining = 0;
-  auto it = options.start_after < prefix || options.start_after.empty() ? objects_.lower_bound(prefix)
-                                                                        : objects_.upper_bound(options.start_after);
+  auto it = options.start_after < prefix || options.start_after.empty()
+                ? objects_.lower_bound(prefix)
+                : objects_.upper_bound(options.start_after);
   if (options.limit == 0 && prefix.empty()) list.items.reserve(objects_.size());
   for (; it != objects_.end() && it->first.starts_with(prefix); ++it) {
     bool full = options.limit > 0 && list.items.size() == options.limit;
@@ -499,11 +510,13 @@ absl::StatusOr<std::unique_ptr<CacheWatch>> WatchCache::Watch(CacheWatchOptions 
   std::string prefix = options.key_prefix;
   auto watcher = std::make_unique<Watcher>(this, std::move(options));
   if (after.has_value()) {
-    auto first = std::upper_bound(history_.begin(), history_.end(), *after,
-                                  [](Revision revision, const EventPtr& event) { return revision < event->revision; });
+    auto first =
+        std::upper_bound(history_.begin(), history_.end(), *after,
+                         [](Revision revision, const EventPtr& event) { return revision < event->revision; });
     for (; first != history_.end(); ++first) watcher->Offer(**first);
   } else {
-    for (auto it = objects_.lower_bound(prefix); it != objects_.end() && it->first.starts_with(prefix); ++it) {
+    for (auto it = objects_.lower_bound(prefix); it != objects_.end() && it->first.starts_with(prefix);
+         ++it) {
       watcher->AddInitial(it->second);
     }
     watcher->EndInitial(revision_);

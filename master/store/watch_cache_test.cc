@@ -26,7 +26,9 @@ class BreakableStore : public Store {
   }
 
   Task<absl::StatusOr<Revision>> Create(std::string k, Bytes v) override { return inner_.Create(k, v); }
-  Task<absl::StatusOr<Revision>> Update(std::string k, Revision r, Bytes v) override { return inner_.Update(k, r, v); }
+  Task<absl::StatusOr<Revision>> Update(std::string k, Revision r, Bytes v) override {
+    return inner_.Update(k, r, v);
+  }
   Task<absl::StatusOr<Revision>> Delete(std::string k, Revision r) override { return inner_.Delete(k, r); }
   Task<absl::StatusOr<KeyValue>> Get(std::string k) override { return inner_.Get(k); }
   Task<absl::StatusOr<ListResult>> List(std::string p, size_t l, std::string s, Revision r) override {
@@ -109,7 +111,9 @@ std::vector<std::string> ToStrings(const std::vector<CacheWatchEvent>& events) {
       out.push_back(StrCat(e.initial_events_end ? "initial end " : "bookmark ", e.revision));
       continue;
     }
-    const char* sign = e.type == CacheWatchEvent::kAdded ? "+" : e.type == CacheWatchEvent::kModified ? "~" : "-";
+    const char* sign = e.type == CacheWatchEvent::kAdded      ? "+"
+                       : e.type == CacheWatchEvent::kModified ? "~"
+                                                              : "-";
     out.push_back(StrCat(sign, e.object->key(), "=", Value(*e.object)));
     EXPECT_EQ(e.object->revision(), e.revision);
   }
@@ -161,7 +165,9 @@ class WatchCacheTest : public ::testing::Test {
     EXPECT_TRUE(events.ok()) << events.status();
     return events.ok() ? ToStrings(*events) : std::vector<std::string>();
   }
-  absl::StatusOr<CacheList> List(CacheListOptions options) { return loop_.Await(cache_->List(std::move(options))); }
+  absl::StatusOr<CacheList> List(CacheListOptions options) {
+    return loop_.Await(cache_->List(std::move(options)));
+  }
 
   Loop loop_;
   MemoryStore memory_;
@@ -200,7 +206,8 @@ TEST_F(WatchCacheTest, WatchFromARevisionReplaysHistory) {
   Put("/pods/a", "2");
   Put("/pods/b", "1");
   Delete("/pods/a");
-  EXPECT_THAT(Next(*WatchAfter(1)), ElementsAre("+/pods/a=1@2", "~/pods/a=2@3", "+/pods/b=1@4", "-/pods/a=2@5"));
+  EXPECT_THAT(Next(*WatchAfter(1)),
+              ElementsAre("+/pods/a=1@2", "~/pods/a=2@3", "+/pods/b=1@4", "-/pods/a=2@5"));
   EXPECT_THAT(Next(*WatchAfter(3)), ElementsAre("+/pods/b=1@4", "-/pods/a=2@5"));
   std::unique_ptr<CacheWatch> live = WatchAfter(5);
   std::unique_ptr<CacheWatch> future = WatchAfter(6);

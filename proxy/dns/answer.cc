@@ -108,10 +108,10 @@ struct Record {
 };
 
 struct Lookup {
-  bool exists = false;             // the name exists, perhaps without records of this type
-  std::vector<Record> records;     // of the type asked
+  bool exists = false;                                // the name exists, perhaps without records of this type
+  std::vector<Record> records;                        // of the type asked
   std::vector<std::pair<Labels, Record>> additional;  // addresses of SRV targets
-  std::string cname;               // ExternalName target
+  std::string cname;                                  // ExternalName target
 };
 
 class Zone {
@@ -128,7 +128,8 @@ class Zone {
     Lookup out;
     if (sub == Labels{"dns-version"}) {
       out.exists = true;
-      if (type == LDNS_RR_TYPE_TXT) out.records.push_back({.type = type, .text = std::string(kSchemaVersion)});
+      if (type == LDNS_RR_TYPE_TXT)
+        out.records.push_back({.type = type, .text = std::string(kSchemaVersion)});
     } else if (sub == Labels{"dns"}) {
       out.exists = true;
     } else if (sub == Labels{"ns", "dns"}) {
@@ -144,7 +145,8 @@ class Zone {
     if (auto found = records_.reverse.find(ip); found != records_.reverse.end()) {
       out.exists = true;
       if (type == LDNS_RR_TYPE_PTR) {
-        out.records.push_back({.type = type, .ttl_s = kEndpointTtl_s, .name = InDomain(Split(found->second))});
+        out.records.push_back(
+            {.type = type, .ttl_s = kEndpointTtl_s, .name = InDomain(Split(found->second))});
       }
       return out;
     }
@@ -171,7 +173,8 @@ class Zone {
 
   static void AddAddress(const net::IpAddress& ip, uint32_t ttl_s, ldns_rr_type type, Lookup* out) {
     ldns_rr_type own = ip.is_v6() ? LDNS_RR_TYPE_AAAA : LDNS_RR_TYPE_A;
-    if (type == own || type == LDNS_RR_TYPE_ANY) out->records.push_back({.type = own, .ttl_s = ttl_s, .ip = ip});
+    if (type == own || type == LDNS_RR_TYPE_ANY)
+      out->records.push_back({.type = own, .ttl_s = ttl_s, .ip = ip});
   }
 
   Lookup FindService(const Labels& sub, ldns_rr_type type) const {
@@ -187,7 +190,8 @@ class Zone {
       out.exists = true;
       out.cname = service.external_name;
       for (const net::IpAddress& ip : service.cluster_ips) AddAddress(ip, kClusterIpTtl_s, type, &out);
-      for (const DnsEndpoint& endpoint : service.endpoints) AddAddress(endpoint.ip, kEndpointTtl_s, type, &out);
+      for (const DnsEndpoint& endpoint : service.endpoints)
+        AddAddress(endpoint.ip, kEndpointTtl_s, type, &out);
       if (type == LDNS_RR_TYPE_SRV) AddSrv(service, base, "", "", &out);
     } else if (n == 4 && !sub[0].starts_with('_')) {
       for (const DnsEndpoint& endpoint : service.endpoints) {
@@ -196,9 +200,11 @@ class Zone {
         AddAddress(endpoint.ip, kEndpointTtl_s, type, &out);
       }
     } else if (n == 4) {
-      for (const ServicePortInfo& port : service.ports) out.exists |= sub[0].substr(1) == ProtocolName(port.protocol);
+      for (const ServicePortInfo& port : service.ports)
+        out.exists |= sub[0].substr(1) == ProtocolName(port.protocol);
     } else if (n == 5 && sub[0].starts_with('_') && sub[1].starts_with('_')) {
-      std::string_view port = std::string_view(sub[0]).substr(1), protocol = std::string_view(sub[1]).substr(1);
+      std::string_view port = std::string_view(sub[0]).substr(1),
+                       protocol = std::string_view(sub[1]).substr(1);
       for (const ServicePortInfo& p : service.ports) {
         out.exists |= p.name == port && !p.name.empty() && ProtocolName(p.protocol) == protocol;
       }
@@ -219,7 +225,8 @@ class Zone {
           {.type = LDNS_RR_TYPE_SRV, .ttl_s = kClusterIpTtl_s, .name = InDomain(base), .port = p.port});
     }
     if (!out->records.empty()) {
-      for (const net::IpAddress& ip : service.cluster_ips) AddAdditional(InDomain(base), ip, kClusterIpTtl_s, out);
+      for (const net::IpAddress& ip : service.cluster_ips)
+        AddAdditional(InDomain(base), ip, kClusterIpTtl_s, out);
     }
     for (const DnsEndpoint& endpoint : service.endpoints) {
       Labels target = base;
@@ -352,14 +359,16 @@ class Response {
       case LDNS_RR_TYPE_SRV:
         return Push(rr, ldns_native2rdf_int16(LDNS_RDF_TYPE_INT16, 0)) &&
                Push(rr, ldns_native2rdf_int16(LDNS_RDF_TYPE_INT16, record.weight)) &&
-               Push(rr, ldns_native2rdf_int16(LDNS_RDF_TYPE_INT16, record.port)) && Push(rr, NewName(record.name));
+               Push(rr, ldns_native2rdf_int16(LDNS_RDF_TYPE_INT16, record.port)) &&
+               Push(rr, NewName(record.name));
       case LDNS_RR_TYPE_TXT: {
         std::string counted = std::string(1, static_cast<char>(record.text.size())) + record.text;
         return Push(rr, ldns_rdf_new_frm_data(LDNS_RDF_TYPE_STR, counted.size(), counted.data()));
       }
       case LDNS_RR_TYPE_SOA: {
         Zone zone(records_);
-        return Push(rr, NewName(zone.InDomain({"ns", "dns"}))) && Push(rr, NewName(zone.InDomain({"hostmaster"}))) &&
+        return Push(rr, NewName(zone.InDomain({"ns", "dns"}))) &&
+               Push(rr, NewName(zone.InDomain({"hostmaster"}))) &&
                Push(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_INT32, records_.serial)) &&
                Push(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_PERIOD, 7200)) &&
                Push(rr, ldns_native2rdf_int32(LDNS_RDF_TYPE_PERIOD, 1800)) &&
@@ -391,7 +400,7 @@ std::string HeaderReply(std::string_view query, uint8_t rcode) {
   if (query.size() < kHeaderBytes || (static_cast<uint8_t>(query[2]) & 0x80) != 0) return "";
   std::string out(query.substr(0, kHeaderBytes));
   out[2] = static_cast<char>(0x80 | (static_cast<uint8_t>(query[2]) & 0x79));  // QR; opcode and RD as asked
-  out[3] = static_cast<char>(0x80 | rcode);                                     // RA
+  out[3] = static_cast<char>(0x80 | rcode);                                    // RA
   std::fill(out.begin() + 4, out.end(), '\0');
   return out;
 }
@@ -530,7 +539,8 @@ DnsReply Answer(std::string_view query, const DnsRecords& records, const AnswerO
     return DnsReply{.action = wire.empty() ? DnsReply::kDrop : DnsReply::kRespond, .wire = wire};
   };
   if (query.size() < kHeaderBytes || (static_cast<uint8_t>(query[2]) & 0x80) != 0) return DnsReply{};
-  if (((static_cast<uint8_t>(query[2]) >> 3) & 0xf) != LDNS_PACKET_QUERY) return header_only(LDNS_RCODE_NOTIMPL);
+  if (((static_cast<uint8_t>(query[2]) >> 3) & 0xf) != LDNS_PACKET_QUERY)
+    return header_only(LDNS_RCODE_NOTIMPL);
   if (query.size() > kMaxQueryBytes) return header_only(LDNS_RCODE_FORMERR);
   Packet packet = Parse(query);
   if (packet == nullptr || ldns_rr_list_rr_count(ldns_pkt_question(packet.get())) != 1) {
@@ -548,7 +558,9 @@ std::string MergeChase(const std::string& response, std::string_view upstream, b
   }
   ldns_pkt_set_aa(ours.get(), false);
   ldns_pkt_set_rcode(ours.get(), ldns_pkt_get_rcode(theirs.get()));
-  size_t limit = tcp ? kMaxTcpResponseBytes : ldns_pkt_edns(ours.get()) ? kMaxUdpResponseBytes : kClassicUdpBytes;
+  size_t limit = tcp                         ? kMaxTcpResponseBytes
+                 : ldns_pkt_edns(ours.get()) ? kMaxUdpResponseBytes
+                                             : kClassicUdpBytes;
   std::string wire = Response::Encode(ours.get(), limit);
   return wire.empty() ? response : wire;
 }

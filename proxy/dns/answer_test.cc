@@ -88,7 +88,8 @@ DnsRecords Records() {
   services["prod/dual"].cluster_ips.push_back("fd00::9");
   services["prod/outside"].external_name = "DB.Example.com.";
   services["prod/inside"].external_name = "mysql.default.svc.cluster.local";
-  SliceInfo slice = Slice("prod", "db", "sql", 3307, {{"10.244.0.5", "a"}, {"10.244.0.6", "a"}, {"10.244.0.7", "a"}});
+  SliceInfo slice =
+      Slice("prod", "db", "sql", 3307, {{"10.244.0.5", "a"}, {"10.244.0.6", "a"}, {"10.244.0.7", "a"}});
   slice.endpoints[0].hostname = "db-0";
   slice.endpoints[2].ready = false;
   DnsOptions options;
@@ -110,10 +111,19 @@ struct Case {
 TEST(DnsAnswer, Table) {
   const DnsRecords records = Records();
   const std::vector<Case> cases = {
-      {"mysql.default.svc.cluster.local", LDNS_RR_TYPE_A, "NOERROR", {"mysql.default.svc.cluster.local. 30 IN A 10.96.10.1"}},
-      {"MySQL.Default.SVC.cluster.LOCAL", LDNS_RR_TYPE_A, "NOERROR", {"MySQL.Default.SVC.cluster.LOCAL. 30 IN A 10.96.10.1"}},
+      {"mysql.default.svc.cluster.local",
+       LDNS_RR_TYPE_A,
+       "NOERROR",
+       {"mysql.default.svc.cluster.local. 30 IN A 10.96.10.1"}},
+      {"MySQL.Default.SVC.cluster.LOCAL",
+       LDNS_RR_TYPE_A,
+       "NOERROR",
+       {"MySQL.Default.SVC.cluster.LOCAL. 30 IN A 10.96.10.1"}},
       {"mysql.default.svc.cluster.local", LDNS_RR_TYPE_AAAA, "NOERROR", {}},
-      {"dual.prod.svc.cluster.local", LDNS_RR_TYPE_AAAA, "NOERROR", {"dual.prod.svc.cluster.local. 30 IN AAAA fd00::9"}},
+      {"dual.prod.svc.cluster.local",
+       LDNS_RR_TYPE_AAAA,
+       "NOERROR",
+       {"dual.prod.svc.cluster.local. 30 IN AAAA fd00::9"}},
       {"mysql.prod.svc.cluster.local", LDNS_RR_TYPE_A, "NXDOMAIN", {}},
       {"mysql.default.svc.cluster.local.default.svc.cluster.local", LDNS_RR_TYPE_A, "NXDOMAIN", {}},
       {"www.example.com.cluster.local", LDNS_RR_TYPE_A, "NXDOMAIN", {}},
@@ -125,39 +135,62 @@ TEST(DnsAnswer, Table) {
       {"_tcp.kubernetes.default.svc.cluster.local", LDNS_RR_TYPE_SRV, "NOERROR", {}},
       {"_udp.kubernetes.default.svc.cluster.local", LDNS_RR_TYPE_SRV, "NXDOMAIN", {}},
       // SRV
-      {"_https._tcp.kubernetes.default.svc.cluster.local", LDNS_RR_TYPE_SRV, "NOERROR",
-       {"_https._tcp.kubernetes.default.svc.cluster.local. 30 IN SRV 0 100 443 kubernetes.default.svc.cluster.local."}},
+      {"_https._tcp.kubernetes.default.svc.cluster.local",
+       LDNS_RR_TYPE_SRV,
+       "NOERROR",
+       {"_https._tcp.kubernetes.default.svc.cluster.local. 30 IN SRV 0 100 443 "
+        "kubernetes.default.svc.cluster.local."}},
       {"_http._tcp.kubernetes.default.svc.cluster.local", LDNS_RR_TYPE_SRV, "NXDOMAIN", {}},
-      {"_sql._tcp.db.prod.svc.cluster.local", LDNS_RR_TYPE_SRV, "NOERROR",
+      {"_sql._tcp.db.prod.svc.cluster.local",
+       LDNS_RR_TYPE_SRV,
+       "NOERROR",
        {"_sql._tcp.db.prod.svc.cluster.local. 5 IN SRV 0 50 3307 db-0.db.prod.svc.cluster.local.",
         "_sql._tcp.db.prod.svc.cluster.local. 5 IN SRV 0 50 3307 10-244-0-6.db.prod.svc.cluster.local."}},
       // headless
-      {"db.prod.svc.cluster.local", LDNS_RR_TYPE_A, "NOERROR",
+      {"db.prod.svc.cluster.local",
+       LDNS_RR_TYPE_A,
+       "NOERROR",
        {"db.prod.svc.cluster.local. 5 IN A 10.244.0.5", "db.prod.svc.cluster.local. 5 IN A 10.244.0.6"}},
-      {"db-0.db.prod.svc.cluster.local", LDNS_RR_TYPE_A, "NOERROR", {"db-0.db.prod.svc.cluster.local. 5 IN A 10.244.0.5"}},
+      {"db-0.db.prod.svc.cluster.local",
+       LDNS_RR_TYPE_A,
+       "NOERROR",
+       {"db-0.db.prod.svc.cluster.local. 5 IN A 10.244.0.5"}},
       {"db-1.db.prod.svc.cluster.local", LDNS_RR_TYPE_A, "NXDOMAIN", {}},
       {"empty.prod.svc.cluster.local", LDNS_RR_TYPE_A, "NOERROR", {}},
       // pods
-      {"10-244-0-99.default.pod.cluster.local", LDNS_RR_TYPE_A, "NOERROR",
+      {"10-244-0-99.default.pod.cluster.local",
+       LDNS_RR_TYPE_A,
+       "NOERROR",
        {"10-244-0-99.default.pod.cluster.local. 5 IN A 10.244.0.99"}},
       {"10-244-0-999.default.pod.cluster.local", LDNS_RR_TYPE_A, "NXDOMAIN", {}},
       {"10-244-0-9.nosuch.pod.cluster.local", LDNS_RR_TYPE_A, "NXDOMAIN", {}},
       // reverse
-      {"1.10.96.10.in-addr.arpa", LDNS_RR_TYPE_PTR, "NOERROR",
+      {"1.10.96.10.in-addr.arpa",
+       LDNS_RR_TYPE_PTR,
+       "NOERROR",
        {"1.10.96.10.in-addr.arpa. 5 IN PTR mysql.default.svc.cluster.local."}},
-      {"5.0.244.10.in-addr.arpa", LDNS_RR_TYPE_PTR, "NOERROR",
+      {"5.0.244.10.in-addr.arpa",
+       LDNS_RR_TYPE_PTR,
+       "NOERROR",
        {"5.0.244.10.in-addr.arpa. 5 IN PTR db-0.db.prod.svc.cluster.local."}},
       {"77.0.244.10.in-addr.arpa", LDNS_RR_TYPE_PTR, "NXDOMAIN", {}},
-      {"9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa", LDNS_RR_TYPE_PTR, "NOERROR",
+      {"9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa",
+       LDNS_RR_TYPE_PTR,
+       "NOERROR",
        {"9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa. 5 IN PTR "
         "dual.prod.svc.cluster.local."}},
       // the zone itself
       {"cluster.local", LDNS_RR_TYPE_SOA, "NOERROR", {kSoa}},
       {"ns.dns.cluster.local", LDNS_RR_TYPE_A, "NOERROR", {"ns.dns.cluster.local. 30 IN A 10.96.0.10"}},
-      {"dns-version.cluster.local", LDNS_RR_TYPE_TXT, "NOERROR", {"dns-version.cluster.local. 5 IN TXT \"1.1.0\""}},
+      {"dns-version.cluster.local",
+       LDNS_RR_TYPE_TXT,
+       "NOERROR",
+       {"dns-version.cluster.local. 5 IN TXT \"1.1.0\""}},
       {"cluster.local", LDNS_RR_TYPE_AXFR, "REFUSED", {}},
       // a Service that is another's name
-      {"inside.prod.svc.cluster.local", LDNS_RR_TYPE_A, "NOERROR",
+      {"inside.prod.svc.cluster.local",
+       LDNS_RR_TYPE_A,
+       "NOERROR",
        {"inside.prod.svc.cluster.local. 5 IN CNAME mysql.default.svc.cluster.local.",
         "mysql.default.svc.cluster.local. 30 IN A 10.96.10.1"}},
   };
@@ -176,9 +209,11 @@ TEST(DnsAnswer, Table) {
 }
 
 TEST(DnsAnswer, SrvCarriesAddresses) {
-  DnsReply reply = Answer(Query{"_sql._tcp.db.prod.svc.cluster.local", LDNS_RR_TYPE_SRV}.Wire(), Records(), {});
-  EXPECT_EQ(Read(reply.wire).additional, (Strings{"db-0.db.prod.svc.cluster.local. 5 IN A 10.244.0.5",
-                                                  "10-244-0-6.db.prod.svc.cluster.local. 5 IN A 10.244.0.6"}));
+  DnsReply reply =
+      Answer(Query{"_sql._tcp.db.prod.svc.cluster.local", LDNS_RR_TYPE_SRV}.Wire(), Records(), {});
+  EXPECT_EQ(Read(reply.wire).additional,
+            (Strings{"db-0.db.prod.svc.cluster.local. 5 IN A 10.244.0.5",
+                     "10-244-0-6.db.prod.svc.cluster.local. 5 IN A 10.244.0.6"}));
 }
 
 TEST(DnsAnswer, RotationMovesTheFirstAddress) {
@@ -192,7 +227,8 @@ TEST(DnsAnswer, ForeignNamesAreForwardedOrFail) {
   EXPECT_EQ(reply.action, DnsReply::kForward);
   EXPECT_EQ(reply.question, "www.example.com 1 1");
   EXPECT_EQ(Read(Answer(query, Records(), {.can_forward = false}).wire).rcode, "SERVFAIL");
-  EXPECT_EQ(Answer(Query{"8.8.8.8.in-addr.arpa", LDNS_RR_TYPE_PTR}.Wire(), Records(), {}).action, DnsReply::kForward);
+  EXPECT_EQ(Answer(Query{"8.8.8.8.in-addr.arpa", LDNS_RR_TYPE_PTR}.Wire(), Records(), {}).action,
+            DnsReply::kForward);
   // A look-alike of our domain is not ours.
   EXPECT_EQ(Answer(Query{"x.notcluster.local"}.Wire(), Records(), {}).action, DnsReply::kForward);
 }
@@ -205,8 +241,9 @@ TEST(DnsAnswer, ExternalNameIsChasedUpstream) {
   upstream.options.domain = "com";
   // Stand-in for the resolver: its answer section is one address.
   ldns_pkt* p = nullptr;
-  ASSERT_EQ(ldns_wire2pkt(&p, reinterpret_cast<const uint8_t*>(reply.chase_query.data()), reply.chase_query.size()),
-            LDNS_STATUS_OK);
+  ASSERT_EQ(
+      ldns_wire2pkt(&p, reinterpret_cast<const uint8_t*>(reply.chase_query.data()), reply.chase_query.size()),
+      LDNS_STATUS_OK);
   ldns_rr* rr = nullptr;
   ldns_rr_new_frm_str(&rr, "db.example.com. 60 IN A 192.0.2.7", 60, nullptr, nullptr);
   ldns_pkt_push_rr(p, LDNS_SECTION_ANSWER, rr);
@@ -262,7 +299,8 @@ TEST(DnsAnswer, OnlyQuestionsOfTheInternetClass) {
 
 TEST(DnsAnswer, UnknownEdnsVersion) {
   std::string query = Query{.name = "mysql.default.svc.cluster.local", .edns_bytes = 1232}.Wire();
-  query[query.size() - 5] = 1;  // OPT: root(1) type(2) size(2) extended-rcode(1) VERSION(1) flags(2) length(2)
+  query[query.size() - 5] =
+      1;  // OPT: root(1) type(2) size(2) extended-rcode(1) VERSION(1) flags(2) length(2)
   EXPECT_EQ(Read(Answer(query, Records(), {}).wire).rcode, "BADVERS");
 }
 

@@ -38,7 +38,7 @@ struct DnsService {
   std::vector<net::IpAddress> cluster_ips;  // empty: headless or ExternalName
   std::string external_name;                // CNAME target, lower case, no trailing dot
   std::vector<ServicePortInfo> ports;
-  std::vector<DnsEndpoint> endpoints;       // headless only
+  std::vector<DnsEndpoint> endpoints;  // headless only
 };
 
 struct DnsRecords {
@@ -46,7 +46,8 @@ struct DnsRecords {
   uint32_t serial = 1;
   absl::flat_hash_map<std::string, DnsService> services;  // key "name.namespace"
   absl::flat_hash_set<std::string> namespaces;
-  absl::flat_hash_map<net::IpAddress, std::string> reverse;  // without the cluster domain: "mysql.default.svc"
+  absl::flat_hash_map<net::IpAddress, std::string>
+      reverse;  // without the cluster domain: "mysql.default.svc"
 };
 
 // Pure. `serial`: grows with every change.

@@ -1,5 +1,7 @@
 #include "proxy/dns/server.h"
 
+#include <algorithm>
+#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -7,9 +9,6 @@
 #include <boost/asio/read.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
-
-#include <algorithm>
-#include <array>
 #include <cctype>
 #include <list>
 #include <map>
@@ -47,7 +46,8 @@ asio::ip::address ToAsio(const net::IpAddress& ip) {
 
 net::IpAddress FromAsio(const asio::ip::address& address) {
   auto from = [](const auto& bytes) {
-    return *net::IpAddress::FromBytes(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+    return *net::IpAddress::FromBytes(
+        std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
   };
   return address.is_v4() ? from(address.to_v4().to_bytes()) : from(address.to_v6().to_bytes());
 }
@@ -65,8 +65,11 @@ bool SameQuestion(std::string_view query, std::string_view response) {
   while (end < query.size() && query[end] != 0) end += 1 + static_cast<uint8_t>(query[end]);
   end += 5;
   if (end > query.size() || end > response.size()) return false;
-  auto same = [](char a, char b) { return std::tolower(static_cast<uint8_t>(a)) == std::tolower(static_cast<uint8_t>(b)); };
-  return std::equal(query.begin() + 12, query.begin() + static_cast<ptrdiff_t>(end), response.begin() + 12, same);
+  auto same = [](char a, char b) {
+    return std::tolower(static_cast<uint8_t>(a)) == std::tolower(static_cast<uint8_t>(b));
+  };
+  return std::equal(query.begin() + 12, query.begin() + static_cast<ptrdiff_t>(end), response.begin() + 12,
+                    same);
 }
 
 // Cancels a socket's wait when the time is up. Lives on the waiting coroutine's frame.
@@ -103,7 +106,11 @@ struct DnsServer::Impl {
   using ForwardPtr = std::shared_ptr<Forward>;
 
   Impl(Env& e, DnsServerOptions o)
-      : env(e), options(std::move(o)), udp_socket(e.executor()), acceptor(e.executor()), scope(e.executor()) {}
+      : env(e),
+        options(std::move(o)),
+        udp_socket(e.executor()),
+        acceptor(e.executor()),
+        scope(e.executor()) {}
 
   Env& env;
   DnsServerOptions options;
@@ -142,7 +149,8 @@ struct DnsServer::Impl {
 absl::Status DnsServer::Impl::Bind() {
   error_code ec;
   auto failed = [&](std::string_view what) {
-    std::string message = StrCat("dns server: ", what, " ", options.listen.ToString(), ":", options.port, ": ", ec.message());
+    std::string message =
+        StrCat("dns server: ", what, " ", options.listen.ToString(), ":", options.port, ": ", ec.message());
     if (ec == asio::error::address_in_use) return absl::AlreadyExistsError(message);
     if (ec.value() == EADDRNOTAVAIL) return absl::NotFoundError(message);
     if (ec.value() == EACCES) return absl::PermissionDeniedError(message);
@@ -254,7 +262,8 @@ Task<std::string> DnsServer::Impl::Resolve(std::string query, DnsReply reply, bo
   bool chase = reply.action == DnsReply::kChase;
   std::string ask = chase ? reply.chase_query : query;
   // The transport is part of the key: an answer cut for UDP must not reach a client that came by TCP.
-  Task<std::string> task = AskShared(StrCat(reply.question, is_tcp ? " tcp" : " udp"), std::move(ask), is_tcp);
+  Task<std::string> task =
+      AskShared(StrCat(reply.question, is_tcp ? " tcp" : " udp"), std::move(ask), is_tcp);
   std::string answer = co_await std::move(task);
   if (answer.empty()) {
     ++stats.failed;
@@ -422,7 +431,8 @@ Task<void> DnsServer::Impl::ServeConnection(std::shared_ptr<tcp::socket> socket,
   }
 }
 
-DnsServer::DnsServer(Env& env, DnsServerOptions options) : impl_(std::make_unique<Impl>(env, std::move(options))) {}
+DnsServer::DnsServer(Env& env, DnsServerOptions options)
+    : impl_(std::make_unique<Impl>(env, std::move(options))) {}
 DnsServer::~DnsServer() = default;
 
 absl::Status DnsServer::Start() {

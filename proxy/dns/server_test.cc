@@ -41,7 +41,8 @@ std::string Ask(const std::string& query, const char* server, uint16_t port, boo
   }
   if (connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)) != 0) return "";
   std::string out = query;
-  if (is_tcp) out = std::string{static_cast<char>(query.size() >> 8), static_cast<char>(query.size())} + query;
+  if (is_tcp)
+    out = std::string{static_cast<char>(query.size() >> 8), static_cast<char>(query.size())} + query;
   if (!WriteAll(fd.get(), out).ok()) return "";
   std::string buffer(65536, '\0');
   size_t got = 0, want = 1;
@@ -58,7 +59,8 @@ std::string Ask(const std::string& query, const char* server, uint16_t port, boo
 int Rcode(const std::string& wire) { return wire.size() < 12 ? -1 : wire[3] & 0xf; }
 int Answers(const std::string& wire) { return wire.size() < 12 ? -1 : static_cast<uint8_t>(wire[7]); }
 
-std::shared_ptr<const DnsRecords> RecordsOf(const std::string& domain, const std::string& name, const std::string& ip) {
+std::shared_ptr<const DnsRecords> RecordsOf(const std::string& domain, const std::string& name,
+                                            const std::string& ip) {
   ServiceInfos services = {Service("default", name, ip, {{"", Protocol::kTcp, 80}})};
   ServiceInfo external{.ns = "default", .name = "outside", .external_name = "far.default.svc.upstream.test"};
   services["default/outside"] = external;
@@ -73,7 +75,8 @@ class DnsServerTest : public ::testing::Test {
     char path[] = "/tmp/keelson-resolv-XXXXXX";
     close(mkstemp(path));
     resolv_conf_ = path;
-    ASSERT_TRUE(WriteFileAtomic(resolv_conf_, "nameserver 127.0.0.2\nnameserver 127.0.0.1\n", 0644, false).ok());
+    ASSERT_TRUE(
+        WriteFileAtomic(resolv_conf_, "nameserver 127.0.0.2\nnameserver 127.0.0.1\n", 0644, false).ok());
     DnsServerOptions upstream;
     upstream.listen = *net::IpAddress::Parse("127.0.0.1");
     upstream.port = 0;

@@ -17,8 +17,7 @@ constexpr char kStubUpstreams[] = "/run/systemd/resolve/resolv.conf";
 std::vector<net::IpAddress> ParseResolvConf(std::string_view text, const std::vector<net::IpAddress>& own) {
   std::vector<net::IpAddress> out;
   for (absl::string_view line : absl::StrSplit(Av(text), '\n')) {
-    std::vector<absl::string_view> words =
-        absl::StrSplit(line, absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
+    std::vector<absl::string_view> words = absl::StrSplit(line, absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
     if (words.size() < 2 || words[0] != "nameserver" || out.size() >= kMaxUpstreams) continue;
     absl::StatusOr<net::IpAddress> ip = net::IpAddress::Parse(Sv(words[1]));
     if (!ip.ok() || std::find(own.begin(), own.end(), *ip) != own.end()) continue;

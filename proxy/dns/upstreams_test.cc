@@ -16,7 +16,9 @@ TEST(Upstreams, NameserversInOrderWithoutOurselves) {
   EXPECT_EQ(got[2].ToString(), "192.0.2.2");
 }
 
-TEST(Upstreams, MissingFileIsNoUpstream) { EXPECT_TRUE(LoadUpstreams("/nonexistent/resolv.conf", {}).empty()); }
+TEST(Upstreams, MissingFileIsNoUpstream) {
+  EXPECT_TRUE(LoadUpstreams("/nonexistent/resolv.conf", {}).empty());
+}
 
 }  // namespace
 }  // namespace keelson::proxy::dns

@@ -9,7 +9,8 @@
 
 namespace keelson::proxy {
 
-inline std::pair<const std::string, ServiceInfo> Service(std::string ns, std::string name, std::string cluster_ip,
+inline std::pair<const std::string, ServiceInfo> Service(std::string ns, std::string name,
+                                                         std::string cluster_ip,
                                                          std::vector<ServicePortInfo> ports) {
   ServiceInfo info{.ns = ns, .name = name, .ports = std::move(ports)};
   if (!cluster_ip.empty()) info.cluster_ips.push_back(std::move(cluster_ip));

@@ -59,9 +59,8 @@ Task<absl::StatusOr<Started>> StartOnce(Env* env, StartOptions options, ClusterL
                            OpenFile(layout.paths.log_dir + "/start.log", O_WRONLY | O_CREAT | O_APPEND));
   std::string data_dir = StrCat(layout.paths.state_dir, "/start-", run);
   SpawnOptions spawn;
-  spawn.argv = {
-      options.keelson,       "master",    "--root",     options.root, "--secure-port", StrCat(options.port),
-      "--advertise-address", "127.0.0.1", "--data-dir", data_dir};
+  spawn.argv = {options.keelson,      "master",     "--root", options.root, "--secure-port",
+                StrCat(options.port), "--data-dir", data_dir};
   spawn.stdout_fd = spawn.stderr_fd = log.get();
   net::HttpClient client(env, net::HttpClientOptions());
   absl::Duration start = env->clock().Monotonic();

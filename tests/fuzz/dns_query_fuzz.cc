@@ -16,7 +16,8 @@ const keelson::proxy::dns::DnsRecords& Records() {
                              Service("default", "db", "None", {{"sql", Protocol::kTcp, 3306}}),
                              Service("default", "out", "", {})};
     services["default/out"].external_name = "example.com";
-    SliceInfos slices = {{"s", Slice("default", "db", "sql", 3306, {{"10.244.0.5", "a"}, {"10.244.0.6", "a"}})}};
+    SliceInfos slices = {
+        {"s", Slice("default", "db", "sql", 3306, {{"10.244.0.5", "a"}, {"10.244.0.6", "a"}})}};
     return new dns::DnsRecords(dns::BuildDnsRecords(services, slices, {}, 1));
   }();
   return *records;

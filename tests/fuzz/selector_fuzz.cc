@@ -15,7 +15,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   labels["n"] = "5";
   if (auto s = LabelSelector::Parse(input); s.ok()) {
     auto again = LabelSelector::Parse(s->ToString());
-    if (!again.ok() || again->ToString() != s->ToString() || again->Matches(labels) != s->Matches(labels)) abort();
+    if (!again.ok() || again->ToString() != s->ToString() || again->Matches(labels) != s->Matches(labels))
+      abort();
   }
   if (auto s = FieldSelector::Parse(input); s.ok()) {
     auto again = FieldSelector::Parse(s->ToString());

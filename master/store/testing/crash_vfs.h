@@ -1,5 +1,5 @@
-// A disk in memory as a SQLite VFS: writes are volatile until synced, the power can go at any operation, and what was
-// not synced is then lost, kept or torn at random. Also fills up, fails and lies on request.
+// A disk in memory as a SQLite VFS: writes are volatile until synced, the power can go at any operation, and
+// what was not synced is then lost, kept or torn at random. Also fills up, fails and lies on request.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,8 @@ class CrashDisk {
 
   // From the nth write, sync, truncation or deletion on (1: the next) everything fails, as without power.
   void PowerOffAt(uint64_t operation) { off_at_ = operations_ + operation; }
-  // Power is back: each write since the last sync of its file is kept, lost or torn at a multiple of 512 bytes.
-  // No file may be open.
+  // Power is back: each write since the last sync of its file is kept, lost or torn at a multiple of 512
+  // bytes. No file may be open.
   void PowerOn();
   // Writes beyond this many bytes in all files together are refused as on a full disk; 0: no limit.
   void set_capacity_bytes(size_t bytes) { capacity_bytes_ = bytes; }

@@ -1,5 +1,6 @@
-// store_crash_writer FILE ROUND: writes to the store at FILE from 16 tasks until killed; each acknowledged write is a
-// line "<revision> <key> <value>" on stdout, written only after the acknowledgement. Part of sqlite_store_test.
+// store_crash_writer FILE ROUND: writes to the store at FILE from 16 tasks until killed; each acknowledged
+// write is a line "<revision> <key> <value>" on stdout, written only after the acknowledgement. Part of
+// sqlite_store_test.
 #include <unistd.h>
 
 #include <cstdio>

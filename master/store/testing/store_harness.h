@@ -1,4 +1,5 @@
-// Runs Store coroutines from plain gtest code: on the fake loop, or on a real one for a store with a writer thread.
+// Runs Store coroutines from plain gtest code: on the fake loop, or on a real one for a store with a writer
+// thread.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -33,7 +34,8 @@ inline std::vector<std::string> ToStrings(const std::vector<StoreEvent>& events)
 // "a=1@2" for each item.
 inline std::vector<std::string> ToStrings(const std::vector<KeyValue>& items) {
   std::vector<std::string> out;
-  for (const KeyValue& item : items) out.push_back(StrCat(item.key, "=", *item.value, "@", item.mod_revision));
+  for (const KeyValue& item : items)
+    out.push_back(StrCat(item.key, "=", *item.value, "@", item.mod_revision));
   return out;
 }
 
