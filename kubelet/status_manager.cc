@@ -186,11 +186,14 @@ Task<bool> StatusManager::SyncOnce(std::string uid) {
     it = entries_.find(uid);
     if (it == entries_.end()) co_return true;
     if (!patched.ok()) {
-      if (api::IsNotFound(patched.status()) || api::IsConflict(patched.status())) {
-        // Gone, or another pod of that name. What the informer says next decides.
-        if (it->second.api_pod == api_pod && api::IsNotFound(patched.status())) it->second.api_pod = nullptr;
+      if (api::IsNotFound(patched.status())) {
+        // Gone. What the informer says next decides.
+        if (it->second.api_pod == api_pod) it->second.api_pod = nullptr;
         co_return true;
       }
+      // Another pod of that name, or a server that gave up racing other writers. The informer need not have
+      // news, so this is tried again until it has.
+      if (api::IsConflict(patched.status())) co_return false;
       LogWarning("pod status not accepted", {{"pod", StrCat(ns, "/", name)}, {"error", patched.status()}});
       co_return api::IsInvalid(patched.status());
     }

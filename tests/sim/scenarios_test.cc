@@ -112,6 +112,19 @@ TEST_F(Simulation, KilledRuntimeRestartsNothing) {
   EXPECT_EQ(RunningContainers(), before);
 }
 
+// Seeds 18 and 26: a status refused with a conflict was not sent again, a pod ran and stayed Pending, another
+// could not be deleted.
+TEST_F(Simulation, StatusRefusedWithAConflictIsSentAgain) {
+  Make(1);
+  ASSERT_TRUE(cluster_->Converge(absl::Minutes(1)));
+  ASSERT_TRUE(cluster_->CreateRc("web", 2).ok());
+  cluster_->Run(absl::Milliseconds(200), absl::Milliseconds(20));  // bound, not yet running
+  cluster_->net().faults.conflict = 1;
+  cluster_->Run(absl::Seconds(10));
+  cluster_->net().faults.conflict = 0;
+  EXPECT_TRUE(cluster_->Converge(absl::Minutes(1)));
+}
+
 TEST_F(Simulation, ExitedContainerIsStartedAgain) {
   Make(1);
   Populate();
