@@ -21,6 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr int kMaxMasterStarts = 100;
 constexpr size_t kMaxViolations = 20;                    // the first ones tell the story
 constexpr absl::Duration kCallBound = absl::Minutes(2);  // of a user's call, simulated
 
@@ -218,12 +219,19 @@ void Cluster::StartMaster() {
   if (server_ != nullptr) return;
   master::ApiServerOptions options;
   options.advertise_address = "192.0.2.1";
-  absl::StatusOr<std::unique_ptr<master::ApiServer>> server =
-      master::ApiServer::Create(env_, store_, options);
-  KEELSON_CHECK(server.ok(), server.status().ToString());
-  server_ = *std::move(server);
-  absl::Status started = env_.Await(server_->Start());
-  KEELSON_CHECK(started.ok(), "master start: ", started.ToString());
+  // As its supervisor does: a master whose store refuses at the wrong moment ends and is started again.
+  for (int attempt = 1;; ++attempt) {
+    absl::StatusOr<std::unique_ptr<master::ApiServer>> server =
+        master::ApiServer::Create(env_, store_, options);
+    KEELSON_CHECK(server.ok(), server.status().ToString());
+    server_ = *std::move(server);
+    absl::Status started = env_.Await(server_->Start());
+    if (started.ok()) break;
+    KEELSON_CHECK(attempt < kMaxMasterStarts, "master start: ", started.ToString());
+    env_.AwaitVoid(server_->Stop());
+    server_.reset();
+    env_.Advance(absl::Seconds(1));
+  }
   net_.Serve(server_.get(), history_.get());
   controllers_client_ =
       net_.NewClient("master", {"system:kube-controller-manager", {std::string(master::kGroupMasters)}});
