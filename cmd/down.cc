@@ -139,25 +139,10 @@ absl::Status UnmountAll(const ClusterLayout& layout) {
   return result;
 }
 
-// rmdir from the leaves up; a cgroup's files go with its directory.
-void RemoveDirectories(const std::filesystem::path& dir) {
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(dir, ignored)) {
-    if (entry.is_directory(ignored) && !entry.is_symlink(ignored)) RemoveDirectories(entry.path());
-  }
-  ::rmdir(dir.c_str());
-}
-
 absl::Status RemoveCgroups(const ClusterLayout& layout) {
   ASSIGN_OR_RETURN(std::unique_ptr<cgroups::Manager> manager, cgroups::NewHostManager());
   std::string pods = layout.paths.cgroup_root.empty() ? "kubepods" : layout.paths.cgroup_root + "/kubepods";
   RETURN_IF_ERROR(manager->Destroy(pods));
-  // On a hybrid host runc makes every cgroup in the unified hierarchy as well, which the manager does not
-  // work on.
-  if (manager->layout().mode == cgroups::Mode::kHybrid && !manager->layout().unified_mount.empty()) {
-    std::string top = layout.paths.cgroup_root.empty() ? pods : layout.paths.cgroup_root;
-    RemoveDirectories(manager->layout().unified_mount + "/" + top);
-  }
   if (!layout.paths.cgroup_root.empty()) return manager->Destroy(layout.paths.cgroup_root);
   return absl::OkStatus();
 }
