@@ -1,0 +1,122 @@
+// GenerateSpec: the runtime-spec configuration (config.json) of one container, from CRI messages, the image
+// and facts of the host. Pure: nothing is read and nothing is made here; what must exist on the host is told
+// back in SpecOutput. Source: OCI runtime-spec 1.0.2 config.md and config-linux.md, CRI v1.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cri/proto/runtime/v1/api.pb.h"
+#include "oci/image_config.h"
+#include "oci/users.h"
+
+namespace keelson::oci {
+
+namespace criv1 = ::runtime::v1;
+
+// What of the host decides a specification. DiscoverHostFacts() reads it; tests fill it in.
+struct HostFacts {
+  bool cgroup_v2 = false;
+  bool systemd_cgroup = false;             // the driver: cgroup_parent and cgroupsPath in systemd's form
+  int last_capability = 40;                // /proc/sys/kernel/cap_last_cap
+  uint64_t bounding_capabilities = ~0ull;  // what we may hand out: CapBnd of the server
+  int kernel_major = 6, kernel_minor = 1;
+  bool apparmor = false;
+  bool selinux = false;
+  bool seccomp = true;
+  bool swap_controller = false;  // memory.memsw / memory.swap exists
+  int oom_score_adj = 0;         // of the server
+  bool can_lower_oom_score_adj =
+      true;  // else a lower value than ours is replaced by ours (restrict_oom_score_adj)
+  uint64_t max_open_files = 1048576;  // hard RLIMIT_NOFILE of the server
+  bool in_user_namespace = false;
+};
+// `proc_root`: "/proc", or a test's tree.
+absl::StatusOr<HostFacts> DiscoverHostFacts(const std::string& proc_root);
+
+// Of the OCI runtime the container goes to; a specification never asks for what it lacks without saying so.
+struct RuntimeFeatures {
+  bool recursive_read_only = false;  // mount option "rro"
+  bool idmapped_mounts = false;
+  bool seccomp_notify = false;
+};
+
+// Paths of pinned namespaces. "" : the host's, unless the field says otherwise.
+struct NamespacePaths {
+  std::string network, ipc, uts;
+  std::string pid;   // "" : see pid_host
+  std::string user;  // "" : the host's
+  std::string cgroup;
+  bool pid_host = false;  // NamespaceMode NODE; else with an empty `pid` a new namespace is made
+};
+
+// A device node of the host.
+struct HostDevice {
+  std::string path;  // in the container
+  char type = 'c';
+  int64_t major = 0, minor = 0;
+  uint32_t mode = 0666;
+  uint32_t uid = 0, gid = 0;
+  std::string permissions = "rwm";
+};
+
+struct SpecInput {
+  std::string id;
+  const criv1::ContainerConfig* container = nullptr;
+  const criv1::PodSandboxConfig* sandbox = nullptr;
+  std::string sandbox_id;
+  ImageConfig image;
+  ProcessUser user;
+  std::string rootfs_path;
+  bool rootfs_readonly_layer = false;
+  NamespacePaths namespaces;
+  std::string cgroups_path;  // "/kubepods/burstable/podUID/ID", or "SLICE:PREFIX:ID" with systemd
+  std::string hostname;      // goes into HOSTNAME of the environment
+  // Files of the sandbox on the host, mounted where the container does not mount something itself. "" : none.
+  std::string resolv_conf_path, hostname_path, hosts_path, shm_path;
+  std::string init_binary_path;  // unused when empty
+  // Devices the configuration names, looked up on the host by the caller: Device.host_path -> nodes (a
+  // directory gives several). With `privileged` every device of /dev.
+  std::map<std::string, std::vector<HostDevice>> devices;
+  std::vector<HostDevice> all_host_devices;
+  // Text of a Localhost seccomp profile, read by the caller.
+  std::string seccomp_localhost_profile;
+  // Mount points the host has as rshared or rslave, to check propagation against: see RequiredPropagation.
+  HostFacts host;
+  RuntimeFeatures features;
+  std::string runtime_handler;  // for messages
+  // CDI edits already resolved to environment, mounts and devices (container-device-interface.org).
+  std::vector<std::string> cdi_env;
+  std::vector<HostDevice> cdi_devices;
+  std::vector<criv1::Mount> cdi_mounts;
+};
+
+struct SpecOutput {
+  std::string config_json;
+  std::string stop_signal;  // "SIGTERM"
+  std::vector<std::string>
+      warnings;  // said once each by the caller (e.g. an oom_score_adj that may not be lowered)
+  std::vector<std::string> args;  // resolved argv, for status and messages
+  int64_t oom_score_adj = 0;
+};
+
+// InvalidArgument names the CRI field ("security_context.seccomp: ..."). Unimplemented: set and not supported
+// here.
+absl::StatusOr<SpecOutput> GenerateSpec(const SpecInput& input);
+
+// process.json for an exec into a running container: the container's own process section (from its
+// config.json) with another command; capabilities, no_new_privs, user, apparmor and rlimits stay the
+// container's (CVE-2022-24769: inheritable stays empty).
+absl::StatusOr<std::string> GenerateExecProcess(std::string_view config_json,
+                                                const std::vector<std::string>& command, bool tty);
+
+// linux.resources of runtime-spec as JSON, for `runtime update`; and for the cgroup the container is in.
+absl::StatusOr<std::string> GenerateResources(const criv1::LinuxContainerResources& resources,
+                                              const HostFacts& host);
+
+}  // namespace keelson::oci
