@@ -43,7 +43,8 @@ class InFlight {
     std::lock_guard lock(mutex_);
     contexts_.insert(context);
   }
-  // The last thing gRPC's thread does for a call.
+  // Before the call's end is posted: once the loop knows of it the context may be gone, and its address
+  // another call's. The loop may destroy what this belongs to as soon as it returns.
   void Remove(grpc::ClientContext* context) {
     std::lock_guard lock(mutex_);
     contexts_.erase(context);
@@ -108,12 +109,10 @@ void StartUnary(Shared* shared, std::shared_ptr<UnaryCall> call) {
   shared->stub->UnaryCall(&raw->context, raw->method, grpc::StubOptions(), raw->request.get(),
                           raw->response.get(), [shared, call = std::move(call)](grpc::Status status) mutable {
                             call->status = std::move(status);
-                            grpc::ClientContext* context = &call->context;
-                            // The last reference goes with the posted handler, on the loop; from here on the
-                            // address is only compared.
-                            boost::asio::post(shared->executor,
-                                              [call = std::move(call)] { call->done.Set(); });
-                            shared->in_flight.Remove(context);
+                            Executor executor = shared->executor;
+                            shared->in_flight.Remove(&call->context);
+                            // The last reference goes with the posted handler, on the loop.
+                            boost::asio::post(executor, [call = std::move(call)] { call->done.Set(); });
                           });
 }
 
@@ -169,13 +168,12 @@ class StreamCall : public grpc::ClientBidiReactor<MessageLite, MessageLite>,
     });
   }
   void OnDone(const grpc::Status& status) override {
-    Shared* shared = shared_;
-    grpc::ClientContext* context = &context_;
-    boost::asio::post(shared->executor, [self = std::move(self_), status] {
+    Executor executor = shared_->executor;
+    shared_->in_flight.Remove(&context_);
+    boost::asio::post(executor, [self = std::move(self_), status] {
       self->status_ = status;
       self->finished_.Set();
     });
-    shared->in_flight.Remove(context);
   }
 
   // From the loop, when nobody reads any more.
