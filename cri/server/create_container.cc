@@ -1,0 +1,428 @@
+#include <absl/strings/str_split.h>
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <filesystem>
+#include <optional>
+#include <utility>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "base/strings.h"
+#include "cri/server/namespaces.h"
+#include "cri/server/runtime_server.h"
+
+namespace keelson::cri {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMaxSeccompProfileBytes = 1 << 20;
+constexpr size_t kMaxMountinfoBytes = 64 << 20;
+constexpr int kMaxDeviceNodes = 4096;
+
+absl::Status CheckConfig(const v1::ContainerConfig& config) {
+  if (!config.has_metadata() || config.metadata().name().empty()) {
+    return absl::InvalidArgumentError("config.metadata.name: required");
+  }
+  if (config.image().image().empty()) return absl::InvalidArgumentError("config.image.image: required");
+  if (config.has_windows()) return absl::InvalidArgumentError("config.windows: this is a Linux runtime");
+  if (config.CDI_devices_size() > 0) {
+    return absl::UnimplementedError("config.CDI_devices: CDI devices are not implemented");
+  }
+  if (!config.log_path().empty()) RETURN_IF_ERROR(CheckLogPath(config.log_path()));
+  for (const v1::Mount& mount : config.mounts()) {
+    if (mount.uidmappings_size() > 0 || mount.gidmappings_size() > 0) {
+      return absl::InvalidArgumentError(StrCat("mounts[", mount.container_path(),
+                                               "]: ID-mapped mounts need a handler with user namespaces"));
+    }
+    if (!mount.has_image()) continue;
+    if (!mount.host_path().empty()) {
+      return absl::InvalidArgumentError(StrCat("mounts[", mount.container_path(),
+                                               "]: image and host_path exclude "
+                                               "each other"));
+    }
+    if (!mount.readonly()) {
+      return absl::InvalidArgumentError(StrCat("mounts[", mount.container_path(),
+                                               "]: an image can only be mounted "
+                                               "readonly"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void AddDevice(const std::string& path, const std::string& container_path, const struct stat& info,
+               std::vector<oci::HostDevice>* out) {
+  oci::HostDevice device;
+  device.path = container_path;
+  device.type = S_ISBLK(info.st_mode) ? 'b' : 'c';
+  device.major = ::major(info.st_rdev);
+  device.minor = ::minor(info.st_rdev);
+  device.mode = info.st_mode & 07777;
+  device.uid = info.st_uid;
+  device.gid = info.st_gid;
+  out->push_back(std::move(device));
+}
+
+bool IsDevice(const struct stat& info) { return S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode); }
+
+// The nodes of a host path: one, or those below a directory.
+absl::StatusOr<std::vector<oci::HostDevice>> DevicesAt(const std::string& host_path,
+                                                       const std::string& container_path) {
+  std::vector<oci::HostDevice> out;
+  struct stat info;
+  if (::stat(host_path.c_str(), &info) != 0) return ErrnoStatus(errno, StrCat("device ", host_path));
+  if (IsDevice(info)) {
+    AddDevice(host_path, container_path, info, &out);
+    return out;
+  }
+  if (!S_ISDIR(info.st_mode))
+    return absl::InvalidArgumentError(StrCat("device ", host_path, ": is no device node"));
+  std::error_code error;
+  for (auto it =
+           fs::recursive_directory_iterator(host_path, fs::directory_options::skip_permission_denied, error);
+       !error && it != fs::recursive_directory_iterator(); it.increment(error)) {
+    std::string path = it->path().string();
+    // What belongs to other mounts of /dev is no device of the host's.
+    std::string name = path.substr(host_path.size());
+    if (name == "/pts" || name == "/shm" || name == "/fd" || name == "/mqueue" || name == "/.lxc" ||
+        name == "/.lxd-mounts" || name == "/.udev") {
+      it.disable_recursion_pending();
+      continue;
+    }
+    if (name == "/console" || ::lstat(path.c_str(), &info) != 0 || !IsDevice(info)) continue;
+    AddDevice(path, container_path + name, info, &out);
+    if (out.size() >= kMaxDeviceNodes) break;
+  }
+  return out;
+}
+
+// What of the host a specification needs, looked up off the loop.
+struct HostInputs {
+  std::map<std::string, std::vector<oci::HostDevice>> devices;
+  std::vector<oci::HostDevice> all_devices;
+  std::string seccomp_profile;
+  oci::ProcessUser user;
+};
+
+absl::StatusOr<std::string> ReadSeccompProfile(const v1::LinuxContainerSecurityContext& security) {
+  std::string path;
+  if (security.has_seccomp()) {
+    if (security.seccomp().profile_type() == v1::SecurityProfile::Localhost)
+      path = security.seccomp().localhost_ref();
+  } else if (security.seccomp_profile_path().starts_with("localhost/")) {
+    path = security.seccomp_profile_path().substr(std::string_view("localhost/").size());
+  }
+  if (path.empty() || security.privileged()) return std::string();
+  if (path[0] != '/')
+    return absl::InvalidArgumentError(StrCat("seccomp profile \"", path, "\": want an absolute path"));
+  absl::StatusOr<std::string> text = ReadFile(path, kMaxSeccompProfileBytes);
+  if (!text.ok()) return Annotate(text.status(), StrCat("seccomp profile ", path));
+  return text;
+}
+
+absl::StatusOr<HostInputs> LookUpHost(const v1::ContainerConfig& config, const std::string& image_user,
+                                      const std::string& rootfs) {
+  HostInputs inputs;
+  const auto& security = config.linux().security_context();
+  for (const v1::Device& device : config.devices()) {
+    ASSIGN_OR_RETURN(inputs.devices[device.host_path()],
+                     DevicesAt(device.host_path(), device.container_path()));
+  }
+  if (security.privileged()) {
+    ASSIGN_OR_RETURN(inputs.all_devices, DevicesAt("/dev", "/dev"));
+  }
+  ASSIGN_OR_RETURN(inputs.seccomp_profile, ReadSeccompProfile(security));
+  oci::UserRequest request;
+  if (security.has_run_as_user()) request.run_as_user = security.run_as_user().value();
+  request.run_as_username = security.run_as_username();
+  request.image_user = image_user;
+  if (security.has_run_as_group()) request.run_as_group = security.run_as_group().value();
+  request.supplemental_groups.assign(security.supplemental_groups().begin(),
+                                     security.supplemental_groups().end());
+  request.policy = security.supplemental_groups_policy() == v1::Strict
+                       ? oci::SupplementalGroupsPolicy::kStrict
+                       : oci::SupplementalGroupsPolicy::kMerge;
+  ASSIGN_OR_RETURN(Fd root, OpenFile(rootfs, O_PATH | O_DIRECTORY));
+  ASSIGN_OR_RETURN(inputs.user, oci::ResolveUserIn(request, root.get()));
+  return inputs;
+}
+
+// Sources of the container's mounts: symlinks followed once, here; missing ones are made; propagation is
+// possible.
+absl::Status PrepareMountSources(v1::ContainerConfig* config) {
+  std::string mountinfo;
+  for (v1::Mount& mount : *config->mutable_mounts()) {
+    if (mount.host_path().empty()) {
+      return absl::InvalidArgumentError(StrCat("mounts[", mount.container_path(), "].host_path: required"));
+    }
+    std::error_code error;
+    fs::path real = fs::canonical(mount.host_path(), error);
+    if (error == std::errc::no_such_file_or_directory) {
+      RETURN_IF_ERROR(
+          Annotate(MakeDirs(mount.host_path(), 0755), StrCat("mount source ", mount.host_path())));
+      real = fs::canonical(mount.host_path(), error);
+    }
+    if (error) {
+      return absl::InvalidArgumentError(StrCat("mount source ", mount.host_path(), ": ", error.message()));
+    }
+    mount.set_host_path(real.string());
+    if (mount.propagation() == v1::PROPAGATION_PRIVATE) continue;
+    if (mountinfo.empty()) {
+      ASSIGN_OR_RETURN(mountinfo, ReadFile("/proc/self/mountinfo", kMaxMountinfoBytes));
+    }
+    RETURN_IF_ERROR(oci::CheckPropagation(mountinfo, mount.host_path(), mount.propagation()));
+  }
+  return absl::OkStatus();
+}
+
+// The log's folder is made below the pod's, and the log itself is opened once without following a symlink: a
+// pod that can write there (through a hostPath) must not lead its monitor's writes elsewhere.
+absl::Status PrepareLog(const std::string& log_directory, const std::string& log_path) {
+  RETURN_IF_ERROR(MakeDirs(log_directory, 0755));
+  ASSIGN_OR_RETURN(Fd dir, OpenFile(log_directory, O_PATH | O_DIRECTORY));
+  std::vector<std::string> parts = absl::StrSplit(log_path, '/');
+  for (size_t i = 0; i + 1 < parts.size(); ++i) {
+    if (::mkdirat(dir.get(), parts[i].c_str(), 0755) != 0 && errno != EEXIST) {
+      return ErrnoStatus(errno, StrCat("make ", parts[i], " below ", log_directory));
+    }
+    ASSIGN_OR_RETURN(dir, OpenBeneath(dir.get(), parts[i], O_PATH | O_DIRECTORY | O_NOFOLLOW));
+  }
+  absl::StatusOr<Fd> log =
+      OpenBeneath(dir.get(), parts.back(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK, 0640);
+  if (!log.ok()) return Annotate(log.status(), StrCat("log ", log_directory, "/", log_path));
+  struct stat info;
+  if (::fstat(log->get(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    return absl::InvalidArgumentError(StrCat("log ", log_directory, "/", log_path, ": is no regular file"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer(
+    v1::CreateContainerRequest request) {
+  CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Sandbox> sandbox, FindSandbox(request.pod_sandbox_id()));
+  CO_RETURN_IF_ERROR_SYNC(CheckConfig(request.config()));
+  auto not_running = [&] {
+    return absl::FailedPreconditionError(StrCat("pod sandbox ", sandbox->record.id(), " is not running"));
+  };
+  if (sandbox->record.state() != records::SANDBOX_RUNNING) co_return not_running();
+  std::string key = ContainerNameKey(request.config().metadata(), sandbox->record.config().metadata());
+  auto container = std::make_shared<Container>();
+  std::string id = NewId();
+  auto [reserved, fresh] = container_names_.try_emplace(key, id);
+  if (!fresh) {
+    co_return absl::AlreadyExistsError(
+        StrCat("container ", key, ": the name is taken by ", reserved->second));
+  }
+  records::Container& record = container->record;
+  record.set_id(id);
+  record.set_sandbox_id(sandbox->record.id());
+  *record.mutable_config() = std::move(*request.mutable_config());
+  record.set_runtime_handler(sandbox->record.runtime_handler());
+  record.set_created_at_ns(NowNs());
+  record.set_boot_id(boot_id_);
+  record.set_cgroup_path(
+      CgroupPath(sandbox->record.config().linux().cgroup_parent(), options_.default_cgroup_parent, id));
+  *record.mutable_resources() = record.config().linux().resources();
+  Task<AsyncMutex::Guard> lock = container->mutex.Lock();
+  AsyncMutex::Guard guard = co_await std::move(lock);
+  absl::Status status = Save(*container);
+  if (status.ok()) {
+    Task<absl::Status> set_up = SetUpContainer(container, sandbox);
+    status = co_await std::move(set_up);
+  }
+  // The pod may have been stopped in between: nothing is added to it then.
+  if (status.ok() && sandbox->record.state() != records::SANDBOX_RUNNING) status = not_running();
+  if (status.ok()) {
+    record.set_state(records::CONTAINER_CREATED);
+    status = Save(*container);
+  }
+  if (!status.ok()) {
+    Task<absl::Status> undo = TearDownContainer(container);
+    absl::Status undone = co_await std::move(undo);
+    if (undone.ok()) undone = store_.RemoveContainer(id);
+    if (!undone.ok()) LogError("a failed container is not undone", {{"container", id}, {"error", undone}});
+    container_names_.erase(key);
+    co_return Annotate(status, StrCat("create container ", key));
+  }
+  containers_[id] = container;
+  Publish(v1::CONTAINER_CREATED_EVENT, id, record.sandbox_id());
+  v1::CreateContainerResponse response;
+  response.set_container_id(id);
+  co_return response;
+}
+
+Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> container,
+                                                 std::shared_ptr<Sandbox> sandbox) {
+  records::Container& record = container->record;
+  const v1::PodSandboxConfig& pod = sandbox->record.config();
+  const std::string& id = record.id();
+  const std::string dir = ContainerDir(id);
+  CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
+
+  const images::ImageRecord* image = deps_.images->Find(record.config().image().image());
+  if (image == nullptr) {
+    co_return absl::NotFoundError(
+        StrCat("image \"", record.config().image().image(), "\" is not here: pull it first"));
+  }
+  record.set_image_id(image->id);
+  record.set_image_ref(image->repo_digests.empty() ? image->id : image->repo_digests.front());
+  oci::ImageConfig image_config = image->config;
+  std::string stop_signal = SignalName(record.config().stop_signal());
+  if (stop_signal.empty())
+    stop_signal = image_config.stop_signal.empty() ? "SIGTERM" : image_config.stop_signal;
+  // An image may name a signal that does not exist: not worth refusing the container.
+  record.set_stop_signal(SignalNumber(stop_signal).ok() ? stop_signal : "SIGTERM");
+
+  auto make_dir = [dir] { return MakeDirs(dir, 0711); };
+  Task<absl::Status> made = env_.Blocking<absl::Status>(make_dir);
+  absl::Status status = co_await std::move(made);
+  if (!status.ok()) co_return status;
+  images::RootfsOptions rootfs;
+  rootfs.key = id;
+  rootfs.image_id = image->id;
+  rootfs.mount_path = dir + "/rootfs";
+  CO_RETURN_IF_ERROR(deps_.images->MountRootfs(rootfs));
+  CO_RETURN_IF_ERROR(MountImageVolumes(container));
+
+  if (!record.config().log_path().empty() && !pod.log_directory().empty()) {
+    record.set_log_path(StrCat(pod.log_directory(), "/", record.config().log_path()));
+  }
+  // Mounts of images have a host path by now, which the configuration must not keep.
+  auto config = std::make_shared<v1::ContainerConfig>(record.config());
+  for (int i = 0, key = 0; i < config->mounts_size(); ++i) {
+    v1::Mount* mount = config->mutable_mounts(i);
+    if (!mount->has_image()) continue;
+    mount->set_host_path(
+        StrCat(dir, "/image", key++, mount->image_sub_path().empty() ? "" : "/", mount->image_sub_path()));
+  }
+  auto inputs = std::make_shared<HostInputs>();
+  auto look_up = [config, inputs, rootfs, user = image_config.user, log_directory = pod.log_directory(),
+                  log = record.log_path().empty() ? "" : record.config().log_path()]() -> absl::Status {
+    RETURN_IF_ERROR(PrepareMountSources(config.get()));
+    if (!log.empty()) RETURN_IF_ERROR(PrepareLog(log_directory, log));
+    ASSIGN_OR_RETURN(*inputs, LookUpHost(*config, user, rootfs.mount_path));
+    return absl::OkStatus();
+  };
+  Task<absl::Status> looked_up = env_.Blocking<absl::Status>(look_up);
+  status = co_await std::move(looked_up);
+  if (!status.ok()) co_return status;
+
+  auto* user = record.mutable_user()->mutable_linux();
+  user->set_uid(inputs->user.uid);
+  user->set_gid(inputs->user.gid);
+  user->mutable_supplemental_groups()->Assign(inputs->user.additional_gids.begin(),
+                                              inputs->user.additional_gids.end());
+
+  std::string sandbox_dir = SandboxDir(sandbox->record.id());
+  std::string ns = sandbox_dir + "/ns/";
+  oci::SpecInput input;
+  input.id = id;
+  input.container = config.get();
+  input.sandbox = &pod;
+  input.sandbox_id = sandbox->record.id();
+  input.image = std::move(image_config);
+  input.user = inputs->user;
+  input.rootfs_path = rootfs.mount_path;
+  v1::NamespaceOption namespaces = NamespacesOf(*config);
+  if (!HostNetwork(pod)) {
+    input.namespaces.network = ns + kNetNamespace;
+    input.namespaces.uts = ns + kUtsNamespace;
+  }
+  if (!HostIpc(pod)) input.namespaces.ipc = ns + kIpcNamespace;
+  record.set_own_pid_namespace(false);
+  switch (namespaces.pid()) {
+    case v1::POD:
+      if (!sandbox->record.has_pause()) {
+        co_return absl::FailedPreconditionError(
+            "namespace_options.pid: POD, but the sandbox was made without a shared PID namespace");
+      }
+      input.namespaces.pid = StrCat("/proc/", sandbox->record.pause().pid(), "/ns/pid");
+      break;
+    case v1::NODE:
+      input.namespaces.pid_host = true;
+      break;
+    case v1::TARGET: {
+      CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Container> target,
+                               FindRunningContainer(namespaces.target_id()));
+      if (target->record.sandbox_id() != record.sandbox_id()) {
+        co_return absl::InvalidArgumentError("namespace_options.target_id: that container is in another pod");
+      }
+      input.namespaces.pid = StrCat("/proc/", target->record.init().pid(), "/ns/pid");
+      break;
+    }
+    default:
+      record.set_own_pid_namespace(true);
+  }
+  input.cgroups_path = StrCat("/", record.cgroup_path());
+  input.hostname = pod.hostname();
+  input.resolv_conf_path = sandbox_dir + "/resolv.conf";
+  input.hostname_path = sandbox_dir + "/hostname";
+  input.hosts_path = sandbox_dir + "/hosts";
+  if (!HostIpc(pod)) {
+    input.shm_path = sandbox_dir + "/shm";
+  } else {
+    input.shm_path = "/dev/shm";
+  }
+  input.devices = std::move(inputs->devices);
+  input.all_host_devices = std::move(inputs->all_devices);
+  input.seccomp_localhost_profile = std::move(inputs->seccomp_profile);
+  input.host = deps_.host;
+  input.features = runtime->features();
+  input.runtime_handler = runtime->name();
+  CO_ASSIGN_OR_RETURN_SYNC(oci::SpecOutput spec, oci::GenerateSpec(input));
+  for (const std::string& warning : spec.warnings) {
+    if (std::exchange(warned_oom_score_, true)) continue;
+    LogWarning("container specification", {{"container", id}, {"warning", warning}});
+  }
+  auto write = [dir, json = std::move(spec.config_json)] {
+    return WriteFileAtomic(dir + "/config.json", json, 0600, /*durable=*/false);
+  };
+  Task<absl::Status> written = env_.Blocking<absl::Status>(write);
+  status = co_await std::move(written);
+  co_return status;
+}
+
+Task<absl::Status> RuntimeServer::MountImageVolumes(std::shared_ptr<Container> container) {
+  records::Container& record = container->record;
+  const std::string dir = ContainerDir(record.id());
+  int n = 0;
+  for (const v1::Mount& mount : record.config().mounts()) {
+    if (!mount.has_image()) continue;
+    const images::ImageRecord* image = deps_.images->Find(mount.image().image());
+    if (image == nullptr) {
+      co_return absl::NotFoundError(StrCat("mounts[", mount.container_path(), "].image: \"",
+                                           mount.image().image(), "\" is not here: pull it first"));
+    }
+    if (!mount.image_sub_path().empty()) CO_RETURN_IF_ERROR_SYNC(CheckLogPath(mount.image_sub_path()));
+    images::RootfsOptions rootfs;
+    rootfs.key = StrCat(record.id(), "-image", n);
+    rootfs.image_id = image->id;
+    rootfs.mount_path = StrCat(dir, "/image", n++);
+    rootfs.readonly = true;
+    record.add_image_mount_keys(rootfs.key);
+    CO_RETURN_IF_ERROR_SYNC(Save(*container));
+    CO_RETURN_IF_ERROR(deps_.images->MountRootfs(rootfs));
+    if (mount.image_sub_path().empty()) continue;
+    auto check = [path = rootfs.mount_path, sub = mount.image_sub_path()] {
+      absl::StatusOr<Fd> root = OpenFile(path, O_PATH | O_DIRECTORY);
+      if (!root.ok()) return root.status();
+      return OpenBeneath(root->get(), sub, O_PATH | O_NOFOLLOW).status();
+    };
+    Task<absl::Status> checked = env_.Blocking<absl::Status>(check);
+    absl::Status status = co_await std::move(checked);
+    if (!status.ok()) {
+      co_return Annotate(status, StrCat("mounts[", mount.container_path(), "].image_sub_path \"",
+                                        mount.image_sub_path(), "\""));
+    }
+  }
+  co_return absl::OkStatus();
+}
+
+}  // namespace keelson::cri

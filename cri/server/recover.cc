@@ -1,0 +1,237 @@
+// After a start of the server: records against the kernel.
+#include <linux/magic.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+
+#include <filesystem>
+#include <set>
+#include <utility>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "base/strings.h"
+#include "cri/server/namespaces.h"
+#include "cri/server/runtime_server.h"
+
+namespace keelson::cri {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int kLostExitCode = 255;  // containerd's for a container whose end nobody saw
+
+bool IsNamespacePin(const std::string& path) {
+  struct statfs info;
+  return ::statfs(path.c_str(), &info) == 0 && info.f_type == NSFS_MAGIC;
+}
+
+// Names below `dir` that are not in `known`.
+std::vector<std::string> UnknownEntries(const std::string& dir, const std::set<std::string>& known) {
+  std::vector<std::string> out;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(dir, error)) {
+    std::string name = entry.path().filename().string();
+    if (!known.contains(name)) out.push_back(name);
+  }
+  return out;
+}
+
+}  // namespace
+
+Task<absl::Status> RuntimeServer::Recover() {
+  std::vector<std::string> broken;
+  CO_ASSIGN_OR_RETURN_SYNC(std::vector<records::Sandbox> sandboxes, store_.LoadSandboxes(&broken));
+  CO_ASSIGN_OR_RETURN_SYNC(std::vector<records::Container> containers, store_.LoadContainers(&broken));
+  for (const std::string& path : broken)
+    LogError("a record cannot be read and was set aside", {{"record", path}});
+  for (records::Sandbox& record : sandboxes) {
+    auto sandbox = std::make_shared<Sandbox>();
+    sandbox->record = std::move(record);
+    sandbox_names_[SandboxNameKey(sandbox->record.config().metadata())] = sandbox->record.id();
+    sandboxes_[sandbox->record.id()] = std::move(sandbox);
+  }
+  for (records::Container& record : containers) {
+    auto container = std::make_shared<Container>();
+    container->record = std::move(record);
+    auto sandbox = sandboxes_.find(container->record.sandbox_id());
+    if (sandbox != sandboxes_.end()) {
+      container_names_[ContainerNameKey(container->record.config().metadata(),
+                                        sandbox->second->record.config().metadata())] =
+          container->record.id();
+    }
+    containers_[container->record.id()] = std::move(container);
+  }
+  // From here on no exit is missed; one that comes before its container was looked at waits for the mutex.
+  CO_RETURN_IF_ERROR_SYNC(deps_.monitor->WatchExits(
+      [this](const std::string& id, const oci::ContainerExit& exit) { OnExit(id, exit); }));
+  std::vector<std::shared_ptr<Container>> all_containers;
+  for (const auto& [id, container] : containers_) all_containers.push_back(container);
+  for (const auto& container : all_containers) {
+    Task<AsyncMutex::Guard> lock = container->mutex.Lock();
+    AsyncMutex::Guard guard = co_await std::move(lock);
+    Task<absl::Status> recover = RecoverContainer(container);
+    absl::Status status = co_await std::move(recover);
+    if (!status.ok())
+      LogError("container not recovered", {{"container", container->record.id()}, {"error", status}});
+  }
+  std::vector<std::shared_ptr<Sandbox>> all_sandboxes;
+  for (const auto& [id, sandbox] : sandboxes_) all_sandboxes.push_back(sandbox);
+  HostPortState ports;
+  for (const auto& sandbox : all_sandboxes) {
+    Task<AsyncMutex::Guard> lock = sandbox->mutex.Lock();
+    AsyncMutex::Guard guard = co_await std::move(lock);
+    Task<absl::Status> recover = RecoverSandbox(sandbox);
+    absl::Status status = co_await std::move(recover);
+    if (!status.ok())
+      LogError("pod sandbox not recovered", {{"sandbox", sandbox->record.id()}, {"error", status}});
+    if (!sandbox->removed && sandbox->record.state() == records::SANDBOX_RUNNING) {
+      HostPortSandbox held = HostPortsOf(sandbox->record);
+      if (!held.ports.empty()) ports[sandbox->record.id()] = std::move(held);
+    }
+  }
+  Task<absl::Status> sync = deps_.host_ports->Sync(ports);
+  absl::Status synced = co_await std::move(sync);
+  if (!synced.ok()) LogError("host ports not restored", {{"error", synced}});
+  Task<absl::Status> leftovers = RemoveLeftovers();
+  absl::Status removed = co_await std::move(leftovers);
+  if (!removed.ok()) LogError("leftovers not removed", {{"error", removed}});
+  LogInfo("recovered", {{"sandboxes", sandboxes_.size()}, {"containers", containers_.size()}});
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> container) {
+  records::Container& record = container->record;
+  const std::string id = record.id();
+  if (record.state() == records::CONTAINER_CREATING || !sandboxes_.contains(record.sandbox_id())) {
+    if (record.state() == records::CONTAINER_RUNNING) {
+      // Its pod's record is lost: it cannot be reached any more by anyone.
+      absl::Status killed = SignalInit(*container, SIGKILL);
+      if (!killed.ok() && !absl::IsNotFound(killed)) co_return killed;
+    }
+    CO_RETURN_IF_ERROR(TearDownContainer(container));
+    container->removed = true;
+    containers_.erase(id);
+    std::erase_if(container_names_, [&](const auto& entry) { return entry.second == id; });
+    co_return store_.RemoveContainer(id);
+  }
+  if (record.state() == records::CONTAINER_STARTING) CO_RETURN_IF_ERROR(ResolveInterruptedStart(container));
+  if (record.state() == records::CONTAINER_EXITED) {
+    container->exit.Set();
+    co_return absl::OkStatus();
+  }
+  if (record.state() == records::CONTAINER_CREATED) {
+    if (record.boot_id() == boot_id_) co_return absl::OkStatus();
+    // Its mounts went with the boot.
+    oci::ContainerExit exit;
+    exit.exit_code = kLostExitCode;
+    exit.finished_at = env_.clock().Now();
+    MarkExited(container.get(), exit);
+    container->exit.Set();
+    co_return absl::OkStatus();
+  }
+  bool alive = record.boot_id() == boot_id_ && IsAlive(record.init());
+  std::optional<oci::ContainerExit> exit;
+  if (!alive) exit = deps_.monitor->ReadExit(id);
+  if (!alive && !exit.has_value() && record.boot_id() == boot_id_ && IsAlive(record.monitor())) {
+    // The monitor is about to write it: OnExit comes.
+    co_return absl::OkStatus();
+  }
+  if (alive) co_return absl::OkStatus();
+  if (!exit.has_value()) {
+    exit.emplace();
+    exit->exit_code = kLostExitCode;
+    exit->finished_at = env_.clock().Now();
+    record.set_message("how it ended was not seen: its monitor is gone");
+  }
+  MarkExited(container.get(), *exit);
+  container->exit.Set();
+  CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
+  CO_RETURN_IF_ERROR(runtime->Delete(id, /*force=*/true));
+  co_return absl::OkStatus();
+}
+
+// The server ended between the start's first record and its last.
+Task<absl::Status> RuntimeServer::ResolveInterruptedStart(std::shared_ptr<Container> container) {
+  records::Container& record = container->record;
+  const std::string id = record.id();
+  CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
+  std::optional<oci::ContainerExit> exit;
+  if (record.boot_id() == boot_id_) {
+    Task<absl::StatusOr<oci::RuntimeState>> look = runtime->State(id);
+    absl::StatusOr<oci::RuntimeState> state = co_await std::move(look);
+    exit = deps_.monitor->ReadExit(id);
+    if (state.ok() && (state->status == "running" || exit.has_value())) {
+      // It was started: only the record of it is missing.
+      std::optional<uint64_t> ticks = ProcessStartTicks(state->pid);
+      record.mutable_init()->set_pid(state->pid);
+      record.mutable_init()->set_start_ticks(ticks.value_or(0));
+      record.set_state(records::CONTAINER_RUNNING);
+      record.set_started_at_ns(NowNs());
+      co_return Save(*container);
+    }
+  }
+  // Not started: as if StartContainer had never been called.
+  CO_RETURN_IF_ERROR(deps_.monitor->KillInterrupted(ContainerDir(id)));
+  CO_RETURN_IF_ERROR(runtime->Delete(id, /*force=*/true));
+  deps_.monitor->Forget(id);
+  record.clear_init();
+  record.clear_monitor();
+  record.set_state(records::CONTAINER_CREATED);
+  co_return Save(*container);
+}
+
+Task<absl::Status> RuntimeServer::RecoverSandbox(std::shared_ptr<Sandbox> sandbox) {
+  records::Sandbox& record = sandbox->record;
+  const std::string id = record.id();
+  if (record.state() == records::SANDBOX_CREATING) {
+    CO_RETURN_IF_ERROR(TearDownSandbox(sandbox));
+    sandbox->removed = true;
+    sandboxes_.erase(id);
+    sandbox_names_.erase(SandboxNameKey(record.config().metadata()));
+    co_return store_.RemoveSandbox(id);
+  }
+  if (record.state() == records::SANDBOX_STOPPED) co_return absl::OkStatus();
+  std::string ns = SandboxDir(id) + "/ns/";
+  bool intact = record.boot_id() == boot_id_ &&
+                (HostNetwork(record.config()) || IsNamespacePin(ns + kNetNamespace)) &&
+                (HostIpc(record.config()) || IsNamespacePin(ns + kIpcNamespace)) &&
+                (!record.has_pause() || IsAlive(record.pause()));
+  if (intact) co_return absl::OkStatus();
+  LogWarning("a pod's namespaces are gone, it is stopped", {{"sandbox", id}});
+  Task<absl::Status> stop = StopSandboxLocked(sandbox);
+  absl::Status stopped = co_await std::move(stop);
+  co_return stopped;
+}
+
+Task<absl::Status> RuntimeServer::RemoveLeftovers() {
+  std::set<std::string> sandbox_ids, container_ids;
+  for (const auto& [id, sandbox] : sandboxes_) sandbox_ids.insert(id);
+  for (const auto& [id, container] : containers_) {
+    container_ids.insert(id);
+    for (const std::string& key : container->record.image_mount_keys()) container_ids.insert(key);
+  }
+  for (const std::string& key : deps_.images->RootfsKeys()) {
+    if (container_ids.contains(key)) continue;
+    CO_RETURN_IF_ERROR(deps_.images->RemoveRootfs(key, ContainerDir(key) + "/rootfs"));
+  }
+  for (const std::string& name : UnknownEntries(options_.run_dir + "/containers", container_ids)) {
+    CO_RETURN_IF_ERROR(deps_.images->RemoveRootfs(name, ContainerDir(name) + "/rootfs"));
+    auto remove = [dir = ContainerDir(name)] { return RemoveTree(dir); };
+    Task<absl::Status> removal = env_.Blocking<absl::Status>(remove);
+    absl::Status removed = co_await std::move(removal);
+    if (!removed.ok()) co_return removed;
+  }
+  for (const std::string& name : UnknownEntries(options_.run_dir + "/sandboxes", sandbox_ids)) {
+    auto unknown = std::make_shared<Sandbox>();
+    unknown->record.set_id(name);
+    CO_RETURN_IF_ERROR(TearDownSandbox(unknown));
+  }
+  std::vector<std::string> valid(sandbox_ids.begin(), sandbox_ids.end());
+  CO_RETURN_IF_ERROR(deps_.cni->GarbageCollect(valid));
+  co_return absl::OkStatus();
+}
+
+}  // namespace keelson::cri

@@ -1,0 +1,71 @@
+#include <signal.h>
+
+#include <utility>
+
+#include "base/fd.h"
+#include "base/status.h"
+#include "base/strings.h"
+#include "cri/server/runtime_server.h"
+
+namespace keelson::cri {
+
+Task<absl::StatusOr<v1::RemoveContainerResponse>> RuntimeServer::RemoveContainer(
+    v1::RemoveContainerRequest request) {
+  absl::StatusOr<std::shared_ptr<Container>> container = FindContainer(request.container_id());
+  if (absl::IsNotFound(container.status())) co_return v1::RemoveContainerResponse();
+  if (!container.ok()) co_return container.status();
+  CO_RETURN_IF_ERROR(StopRunningContainer(*container, absl::ZeroDuration()));
+  Task<AsyncMutex::Guard> lock = (*container)->mutex.Lock();
+  AsyncMutex::Guard guard = co_await std::move(lock);
+  CO_RETURN_IF_ERROR(RemoveContainerLocked(*container));
+  co_return v1::RemoveContainerResponse();
+}
+
+Task<absl::Status> RuntimeServer::RemoveContainerLocked(std::shared_ptr<Container> container) {
+  if (container->removed) co_return absl::OkStatus();
+  const std::string id = container->record.id();
+  if (container->record.state() == records::CONTAINER_RUNNING) {
+    co_return absl::FailedPreconditionError(StrCat("remove container ", id, ": it was started meanwhile"));
+  }
+  CO_RETURN_IF_ERROR(TearDownContainer(container));
+  CO_RETURN_IF_ERROR_SYNC(store_.RemoveContainer(id));
+  container->removed = true;
+  containers_.erase(id);
+  absl::StatusOr<std::shared_ptr<Sandbox>> sandbox = FindSandbox(container->record.sandbox_id());
+  if (sandbox.ok()) {
+    container_names_.erase(
+        ContainerNameKey(container->record.config().metadata(), (*sandbox)->record.config().metadata()));
+  }
+  Publish(v1::CONTAINER_DELETED_EVENT, id, container->record.sandbox_id());
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> RuntimeServer::TearDownContainer(std::shared_ptr<Container> container) {
+  const records::Container& record = container->record;
+  const std::string id = record.id();
+  const std::string dir = ContainerDir(id);
+  std::string what = StrCat("remove container ", id);
+  // Only what was begun to start can be known to the OCI runtime.
+  if (record.has_init() || record.state() == records::CONTAINER_STARTING) {
+    CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
+    Task<absl::Status> remove = runtime->Delete(id, /*force=*/true);
+    absl::Status status = co_await std::move(remove);
+    if (!status.ok()) co_return Annotate(status, what);
+  }
+  deps_.monitor->Forget(id);
+  for (int i = 0; i < record.image_mount_keys_size(); ++i) {
+    Task<absl::Status> unmount =
+        deps_.images->RemoveRootfs(record.image_mount_keys(i), StrCat(dir, "/image", i));
+    absl::Status status = co_await std::move(unmount);
+    if (!status.ok()) co_return Annotate(status, what);
+  }
+  Task<absl::Status> unmount = deps_.images->RemoveRootfs(id, dir + "/rootfs");
+  absl::Status status = co_await std::move(unmount);
+  if (!status.ok()) co_return Annotate(status, what);
+  auto remove_files = [dir] { return RemoveTree(dir); };
+  Task<absl::Status> files = env_.Blocking<absl::Status>(remove_files);
+  status = co_await std::move(files);
+  co_return Annotate(status, what);
+}
+
+}  // namespace keelson::cri

@@ -1,0 +1,36 @@
+#include <utility>
+
+#include "base/status.h"
+#include "cri/server/runtime_server.h"
+
+namespace keelson::cri {
+
+Task<absl::StatusOr<v1::RemovePodSandboxResponse>> RuntimeServer::RemovePodSandbox(
+    v1::RemovePodSandboxRequest request) {
+  absl::StatusOr<std::shared_ptr<Sandbox>> sandbox = FindSandbox(request.pod_sandbox_id());
+  if (absl::IsNotFound(sandbox.status())) co_return v1::RemovePodSandboxResponse();
+  if (!sandbox.ok()) co_return sandbox.status();
+  Task<AsyncMutex::Guard> lock = (*sandbox)->mutex.Lock();
+  AsyncMutex::Guard guard = co_await std::move(lock);
+  CO_RETURN_IF_ERROR(RemoveSandboxLocked(*sandbox));
+  co_return v1::RemovePodSandboxResponse();
+}
+
+Task<absl::Status> RuntimeServer::RemoveSandboxLocked(std::shared_ptr<Sandbox> sandbox) {
+  if (sandbox->removed) co_return absl::OkStatus();
+  CO_RETURN_IF_ERROR(StopSandboxLocked(sandbox));
+  std::string id = sandbox->record.id();
+  for (const auto& container : ContainersOf(id)) {
+    Task<AsyncMutex::Guard> lock = container->mutex.Lock();
+    AsyncMutex::Guard guard = co_await std::move(lock);
+    CO_RETURN_IF_ERROR(RemoveContainerLocked(container));
+  }
+  CO_RETURN_IF_ERROR_SYNC(store_.RemoveSandbox(id));
+  sandbox->removed = true;
+  sandboxes_.erase(id);
+  sandbox_names_.erase(SandboxNameKey(sandbox->record.config().metadata()));
+  Publish(v1::CONTAINER_DELETED_EVENT, id, id);
+  co_return absl::OkStatus();
+}
+
+}  // namespace keelson::cri

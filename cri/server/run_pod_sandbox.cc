@@ -1,0 +1,313 @@
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include <utility>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "base/strings.h"
+#include "cri/server/namespaces.h"
+#include "cri/server/runtime_server.h"
+#include "oci/pause_binary.h"
+
+namespace keelson::cri {
+
+namespace {
+
+constexpr char kShmOptions[] = "mode=1777,size=65536k";  // what docker and containerd give
+constexpr unsigned kPauseUser = 65535;
+constexpr int64_t kPauseOomScoreAdj = -998;  // upstream's sandbox container
+constexpr uint64_t kPauseCpuShares = 2;
+constexpr size_t kMaxHostFileBytes = 1 << 20;
+
+// Own mode of a namespace in a pod: POD, CONTAINER (PID only) or NODE.
+absl::Status CheckNamespaces(const v1::NamespaceOption& options) {
+  if (options.network() != v1::POD && options.network() != v1::NODE) {
+    return absl::InvalidArgumentError("security_context.namespace_options.network: want POD or NODE");
+  }
+  if (options.ipc() != v1::POD && options.ipc() != v1::NODE) {
+    return absl::InvalidArgumentError("security_context.namespace_options.ipc: want POD or NODE");
+  }
+  if (options.pid() == v1::TARGET) {
+    return absl::InvalidArgumentError("security_context.namespace_options.pid: TARGET is for containers");
+  }
+  const v1::UserNamespace& user = options.userns_options();
+  if (options.has_userns_options() && user.mode() != v1::NODE) {
+    if (user.mode() != v1::POD) {
+      return absl::InvalidArgumentError("namespace_options.userns_options.mode: want POD or NODE");
+    }
+    return absl::InvalidArgumentError(
+        "namespace_options.userns_options: this runtime handler has no user namespaces (see Status, "
+        "runtime_handlers)");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckConfig(const v1::PodSandboxConfig& config) {
+  if (!config.has_metadata() || config.metadata().name().empty()) {
+    return absl::InvalidArgumentError("config.metadata.name: required");
+  }
+  if (config.has_windows()) return absl::InvalidArgumentError("config.windows: this is a Linux runtime");
+  return CheckNamespaces(NamespacesOf(config));
+}
+
+// Everything on disk and in the kernel that needs no other process. Blocking.
+absl::Status PrepareSandboxFiles(const std::string& dir, const v1::PodSandboxConfig& config,
+                                 const std::string& host_resolv_conf, const std::string& host_hosts) {
+  RETURN_IF_ERROR(MakeDirs(dir, 0711));
+  std::string resolv;
+  if (config.has_dns_config() &&
+      (config.dns_config().servers_size() > 0 || config.dns_config().searches_size() > 0 ||
+       config.dns_config().options_size() > 0)) {
+    ASSIGN_OR_RETURN(resolv, RenderResolvConf(config.dns_config()));
+  } else {
+    absl::StatusOr<std::string> host = ReadFile(host_resolv_conf, kMaxHostFileBytes);
+    if (host.ok()) resolv = *std::move(host);
+  }
+  RETURN_IF_ERROR(WriteFileAtomic(dir + "/resolv.conf", resolv, 0644, /*durable=*/false));
+  absl::StatusOr<std::string> hosts = ReadFile(host_hosts, kMaxHostFileBytes);
+  RETURN_IF_ERROR(
+      WriteFileAtomic(dir + "/hosts", hosts.ok() ? *hosts : "127.0.0.1 localhost\n", 0644, false));
+  std::string hostname = config.hostname();
+  if (hostname.empty()) {
+    ASSIGN_OR_RETURN(hostname, ReadFile("/proc/sys/kernel/hostname", 256));
+    while (!hostname.empty() && hostname.back() == '\n') hostname.pop_back();
+  }
+  RETURN_IF_ERROR(WriteFileAtomic(dir + "/hostname", hostname + "\n", 0644, false));
+  if (!HostIpc(config)) {
+    std::string shm = dir + "/shm";
+    RETURN_IF_ERROR(MakeDirs(shm, 0700));
+    if (::mount("shm", shm.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, kShmOptions) != 0) {
+      return ErrnoStatus(errno, StrCat("mount ", shm));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The root of the pause process, one for all sandboxes.
+absl::Status EnsurePauseRoot(const std::string& root) {
+  struct stat info;
+  if (::stat((root + "/pause").c_str(), &info) == 0 &&
+      info.st_size == static_cast<off_t>(oci::PauseBinary().size())) {
+    return absl::OkStatus();
+  }
+  for (const char* dir : {"/dev", "/proc", "/sys", "/etc", "/run", "/tmp"}) {
+    RETURN_IF_ERROR(MakeDirs(root + dir, 0755));
+  }
+  return WriteFileAtomic(root + "/pause", std::string(oci::PauseBinary()), 0755, /*durable=*/false);
+}
+
+absl::Status CheckPortMappings(const v1::PodSandboxConfig& config) {
+  constexpr int kMaxPort = 65535;
+  for (const v1::PortMapping& mapping : config.port_mappings()) {
+    if (mapping.host_port() <= 0) continue;
+    if (mapping.host_port() > kMaxPort || mapping.container_port() < 1 ||
+        mapping.container_port() > kMaxPort) {
+      return absl::InvalidArgumentError(StrCat("port_mappings: ", mapping.host_port(), " -> ",
+                                               mapping.container_port(), ": ports are 1 to ", kMaxPort));
+    }
+  }
+  return absl::OkStatus();
+}
+
+v1::ContainerConfig PauseConfig(const v1::PodSandboxConfig& config) {
+  v1::ContainerConfig pause;
+  pause.mutable_metadata()->set_name("POD");
+  pause.add_command("/pause");
+  auto* linux = pause.mutable_linux();
+  linux->mutable_resources()->set_cpu_shares(kPauseCpuShares);
+  linux->mutable_resources()->set_oom_score_adj(kPauseOomScoreAdj);
+  auto* security = linux->mutable_security_context();
+  *security->mutable_namespace_options() = NamespacesOf(config);
+  // The namespace the pod shares is this process's own.
+  security->mutable_namespace_options()->set_pid(NamespacesOf(config).pid() == v1::NODE ? v1::NODE
+                                                                                        : v1::CONTAINER);
+  security->mutable_capabilities()->add_drop_capabilities("ALL");
+  security->set_readonly_rootfs(true);
+  security->set_no_new_privs(true);
+  security->mutable_run_as_user()->set_value(kPauseUser);
+  security->mutable_run_as_group()->set_value(kPauseUser);
+  security->mutable_seccomp()->set_profile_type(v1::SecurityProfile::RuntimeDefault);
+  return pause;
+}
+
+}  // namespace
+
+Task<absl::StatusOr<v1::RunPodSandboxResponse>> RuntimeServer::RunPodSandbox(
+    v1::RunPodSandboxRequest request) {
+  CO_RETURN_IF_ERROR_SYNC(CheckConfig(request.config()));
+  CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(request.runtime_handler()));
+  std::string key = SandboxNameKey(request.config().metadata());
+  auto sandbox = std::make_shared<Sandbox>();
+  std::string id = NewId();
+  auto [reserved, fresh] = sandbox_names_.try_emplace(key, id);
+  if (!fresh) {
+    co_return absl::AlreadyExistsError(
+        StrCat("pod sandbox ", key, ": the name is taken by ", reserved->second));
+  }
+  sandbox->record.set_id(id);
+  *sandbox->record.mutable_config() = std::move(*request.mutable_config());
+  sandbox->record.set_runtime_handler(runtime->name());
+  sandbox->record.set_created_at_ns(NowNs());
+  sandbox->record.set_boot_id(boot_id_);
+  Task<AsyncMutex::Guard> lock = sandbox->mutex.Lock();
+  AsyncMutex::Guard guard = co_await std::move(lock);
+  absl::Status status = Save(*sandbox);
+  if (status.ok()) {
+    Task<absl::Status> set_up = SetUpSandbox(sandbox);
+    status = co_await std::move(set_up);
+  }
+  if (status.ok()) {
+    sandbox->record.set_state(records::SANDBOX_RUNNING);
+    status = Save(*sandbox);
+  }
+  if (!status.ok()) {
+    Task<absl::Status> undo = TearDownSandbox(sandbox);
+    absl::Status undone = co_await std::move(undo);
+    if (undone.ok()) undone = store_.RemoveSandbox(id);
+    // What could not be undone stays recorded: the next start tries again.
+    if (!undone.ok()) LogError("a failed sandbox is not undone", {{"sandbox", id}, {"error", undone}});
+    sandbox_names_.erase(key);
+    co_return Annotate(status, StrCat("run pod sandbox ", key));
+  }
+  sandboxes_[id] = sandbox;
+  Publish(v1::CONTAINER_CREATED_EVENT, id, id);
+  Publish(v1::CONTAINER_STARTED_EVENT, id, id);
+  v1::RunPodSandboxResponse response;
+  response.set_pod_sandbox_id(id);
+  co_return response;
+}
+
+Task<absl::Status> RuntimeServer::SetUpSandbox(std::shared_ptr<Sandbox> sandbox) {
+  const v1::PodSandboxConfig& config = sandbox->record.config();
+  std::string dir = SandboxDir(sandbox->record.id());
+  PinRequest pins;
+  pins.dir = dir + "/ns";
+  pins.network = !HostNetwork(config);
+  pins.ipc = !HostIpc(config);
+  pins.uts = !HostNetwork(config);  // a host-network pod is known by the host's name
+  if (pins.uts) pins.hostname = config.hostname();
+  pins.sysctls.insert(config.linux().sysctls().begin(), config.linux().sysctls().end());
+  if (pins.network) {
+    // As containerd: low ports and ping need no privilege inside a pod.
+    pins.sysctls.try_emplace("net.ipv4.ip_unprivileged_port_start", "0");
+    pins.sysctls.try_emplace("net.ipv4.ping_group_range", "0 2147483647");
+  }
+  Sysctls late = WaitsForInterfaces(pins.sysctls);
+  auto prepare = [dir, config, pins, resolv = options_.host_resolv_conf, hosts = options_.host_hosts] {
+    absl::Status status = PrepareSandboxFiles(dir, config, resolv, hosts);
+    return status.ok() ? PinNamespaces(pins) : status;
+  };
+  Task<absl::Status> files = env_.Blocking<absl::Status>(prepare);
+  absl::Status status = co_await std::move(files);
+  if (!status.ok()) co_return status;
+  if (pins.network) {
+    CO_RETURN_IF_ERROR(AttachNetwork(sandbox));
+    if (!late.empty()) {
+      auto write = [ns = pins.dir, late] { return WriteSysctls(ns, late); };
+      Task<absl::Status> written = env_.Blocking<absl::Status>(write);
+      status = co_await std::move(written);
+      if (!status.ok()) co_return status;
+    }
+  }
+  if (options_.always_pause || SharesPid(config)) CO_RETURN_IF_ERROR(StartPause(sandbox));
+  co_return absl::OkStatus();
+}
+
+HostPortSandbox RuntimeServer::HostPortsOf(const records::Sandbox& record) {
+  HostPortSandbox ports;
+  ports.pod_name = StrCat(record.config().metadata().namespace_(), "/", record.config().metadata().name());
+  ports.ips.assign(record.ips().begin(), record.ips().end());
+  for (const v1::PortMapping& mapping : record.config().port_mappings()) {
+    if (mapping.host_port() <= 0) continue;
+    HostPort port;
+    port.protocol = mapping.protocol() == v1::UDP ? "udp" : mapping.protocol() == v1::SCTP ? "sctp" : "tcp";
+    port.host_ip = mapping.host_ip();
+    port.host_port = static_cast<uint16_t>(mapping.host_port());
+    port.container_port = static_cast<uint16_t>(mapping.container_port());
+    ports.ports.push_back(std::move(port));
+  }
+  return ports;
+}
+
+CniAttachment RuntimeServer::AttachmentOf(const Sandbox& sandbox) const {
+  const v1::PodSandboxConfig& config = sandbox.record.config();
+  CniAttachment attachment;
+  attachment.container_id = sandbox.record.id();
+  attachment.netns_path = SandboxDir(sandbox.record.id()) + "/ns/" + kNetNamespace;
+  attachment.pod_name = config.metadata().name();
+  attachment.pod_namespace = config.metadata().namespace_();
+  attachment.pod_uid = config.metadata().uid();
+  attachment.cgroup_path = config.linux().cgroup_parent();
+  return attachment;
+}
+
+Task<absl::Status> RuntimeServer::AttachNetwork(std::shared_ptr<Sandbox> sandbox) {
+  const v1::PodSandboxConfig& config = sandbox->record.config();
+  sandbox->record.set_network_attached(true);
+  CO_RETURN_IF_ERROR_SYNC(Save(*sandbox));
+  CO_ASSIGN_OR_RETURN(CniResult result, deps_.cni->Add(AttachmentOf(*sandbox)));
+  if (result.ips.empty()) co_return absl::InternalError("the network plugin gave the pod no address");
+  sandbox->record.mutable_ips()->Assign(result.ips.begin(), result.ips.end());
+  CO_RETURN_IF_ERROR_SYNC(CheckPortMappings(config));
+  HostPortSandbox ports = HostPortsOf(sandbox->record);
+  if (!ports.ports.empty()) CO_RETURN_IF_ERROR(deps_.host_ports->Add(sandbox->record.id(), ports));
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> RuntimeServer::StartPause(std::shared_ptr<Sandbox> sandbox) {
+  const v1::PodSandboxConfig& config = sandbox->record.config();
+  const std::string& id = sandbox->record.id();
+  CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(sandbox->record.runtime_handler()));
+  std::string root = options_.run_dir + "/pause";
+  std::string bundle = SandboxDir(id) + "/pause";
+  std::string ns = SandboxDir(id) + "/ns/";
+  v1::ContainerConfig pause = PauseConfig(config);
+  oci::SpecInput input;
+  input.id = id;
+  input.container = &pause;
+  input.sandbox = &config;
+  input.sandbox_id = id;
+  input.user.uid = input.user.gid = kPauseUser;
+  input.rootfs_path = root;
+  if (!HostNetwork(config)) {
+    input.namespaces.network = ns + kNetNamespace;
+    input.namespaces.uts = ns + kUtsNamespace;
+  }
+  if (!HostIpc(config)) {
+    input.namespaces.ipc = ns + kIpcNamespace;
+    input.shm_path = SandboxDir(id) + "/shm";
+  }
+  input.namespaces.pid_host = NamespacesOf(config).pid() == v1::NODE;
+  input.cgroups_path =
+      StrCat("/", CgroupPath(config.linux().cgroup_parent(), options_.default_cgroup_parent, id));
+  input.host = deps_.host;
+  input.features = runtime->features();
+  input.runtime_handler = runtime->name();
+  CO_ASSIGN_OR_RETURN_SYNC(oci::SpecOutput spec, oci::GenerateSpec(input));
+  auto write = [root, bundle, json = std::move(spec.config_json)] {
+    absl::Status status = EnsurePauseRoot(root);
+    if (status.ok()) status = MakeDirs(bundle, 0700);
+    if (status.ok()) status = WriteFileAtomic(bundle + "/config.json", json, 0600, /*durable=*/false);
+    return status;
+  };
+  Task<absl::Status> written = env_.Blocking<absl::Status>(write);
+  absl::Status status = co_await std::move(written);
+  if (!status.ok()) co_return Annotate(status, "pause process");
+  oci::MonitorOptions monitor;
+  monitor.id = id;
+  monitor.name = SandboxNameKey(config.metadata());
+  monitor.bundle_dir = bundle;
+  Task<absl::StatusOr<oci::MonitoredProcess>> create = deps_.monitor->Create(runtime, monitor);
+  absl::StatusOr<oci::MonitoredProcess> process = co_await std::move(create);
+  if (!process.ok()) co_return Annotate(process.status(), "create pause process");
+  sandbox->record.mutable_pause()->set_pid(process->pid);
+  sandbox->record.mutable_pause()->set_start_ticks(process->pid_start_ticks);
+  Task<absl::Status> start = runtime->Start(id);
+  status = co_await std::move(start);
+  co_return Annotate(status, "start pause process");
+}
+
+}  // namespace keelson::cri

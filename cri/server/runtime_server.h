@@ -1,0 +1,167 @@
+// RuntimeServer: CRI v1 with no daemon behind it. One file per RPC, named after it; what several share is in
+// server_state.h and the private helpers here.
+//
+// Everything runs on the Env's loop. Sandboxes and containers are records on disk (RecordStore) plus what the
+// kernel holds: pinned namespaces, mounts, cgroups, processes. A change is written before the step that needs
+// undoing, so that Recover() after a kill -9 at any point finds what to finish or to undo. Containers and
+// their monitors outlive this process.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/status/statusor.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/env.h"
+#include "cgroups/manager.h"
+#include "cri/cni/cni.h"
+#include "cri/rpcs.h"
+#include "cri/runtime_service.h"
+#include "cri/server/events.h"
+#include "cri/server/host_ports.h"
+#include "cri/server/record_store.h"
+#include "cri/server/server_state.h"
+#include "cri/streaming/streaming.h"
+#include "images/image_store.h"
+#include "oci/monitor.h"
+#include "oci/runtime.h"
+
+namespace keelson::cri {
+
+inline constexpr char kRuntimeName[] = "keelson";
+inline constexpr char kRuntimeApiVersion[] = "v1";
+
+struct RuntimeServerOptions {
+  std::string state_dir;        // records: <state_dir>/sandboxes, <state_dir>/containers
+  std::string run_dir;          // namespaces, bundles, mounts; goes with a reboot
+  std::string default_handler;  // one of `runtimes`
+  bool always_pause = false;  // a pause process in every sandbox, also where nothing shares its PID namespace
+  std::string default_cgroup_parent;  // for pods that name none: "keelson-cri"
+  std::string host_resolv_conf = "/etc/resolv.conf", host_hosts = "/etc/hosts";
+  bool seccomp_default = false;  // RuntimeDefault for containers whose profile is unset
+};
+
+// What the server stands on; all must outlive it.
+struct RuntimeServerDeps {
+  Env* env = nullptr;
+  images::ImageStore* images = nullptr;
+  Cni* cni = nullptr;
+  HostPorts* host_ports = nullptr;
+  cgroups::Manager* cgroups = nullptr;
+  oci::ContainerMonitor* monitor = nullptr;
+  std::map<std::string, oci::OciRuntime*> runtimes;  // by handler
+  oci::HostFacts host;
+};
+
+class RuntimeServer : public RuntimeService, public StreamingBackend {
+ public:
+  static absl::StatusOr<std::unique_ptr<RuntimeServer>> Create(RuntimeServerDeps deps,
+                                                               RuntimeServerOptions options);
+  ~RuntimeServer() override;
+
+  // Reads the records, compares them with the kernel, finishes or undoes what was half done, and starts to
+  // watch. Must have ended well before the first RPC.
+  Task<absl::Status> Recover();
+  // Where Exec, Attach and PortForward send their clients. Before the first RPC.
+  void set_streaming(StreamingServer* streaming) { streaming_ = streaming; }
+  // Ends background work; sandboxes and containers go on.
+  Task<void> Close();
+
+#define KEELSON_DECLARE_RPC_(Rpc, Request, Response) \
+  Task<absl::StatusOr<v1::Response>> Rpc(v1::Request request) override;
+  KEELSON_CRI_RUNTIME_UNARY_RPCS(KEELSON_DECLARE_RPC_)
+  KEELSON_CRI_RUNTIME_STREAM_RPCS(KEELSON_DECLARE_RPC_)
+#undef KEELSON_DECLARE_RPC_
+  Task<absl::StatusOr<std::unique_ptr<ContainerEventReader>>> GetContainerEvents(
+      v1::GetEventsRequest request) override;
+
+  // StreamingBackend.
+  Task<absl::StatusOr<int>> Exec(v1::ExecRequest request, StreamSession* session) override;
+  Task<absl::Status> Attach(v1::AttachRequest request, StreamSession* session) override;
+  Task<absl::StatusOr<std::unique_ptr<net::ByteStream>>> DialPort(std::string pod_sandbox_id,
+                                                                  uint16_t port) override;
+
+ private:
+  friend struct RuntimeServerTestPeer;
+
+  RuntimeServer(RuntimeServerDeps deps, RuntimeServerOptions options, RecordStore store);
+
+  // ---- look-ups ----
+  // By full ID or a unique prefix. NotFound; InvalidArgument: the prefix fits several.
+  absl::StatusOr<std::shared_ptr<Sandbox>> FindSandbox(std::string_view id) const;
+  absl::StatusOr<std::shared_ptr<Container>> FindContainer(std::string_view id) const;
+  absl::StatusOr<std::shared_ptr<Container>> FindRunningContainer(std::string_view id) const;
+  std::vector<std::shared_ptr<Container>> ContainersOf(const std::string& sandbox_id) const;
+  // "" is the default. InvalidArgument names the handlers there are.
+  absl::StatusOr<oci::OciRuntime*> RuntimeFor(const std::string& handler) const;
+
+  // ---- sandboxes (run_pod_sandbox.cc, stop_pod_sandbox.cc, remove_pod_sandbox.cc) ----
+  Task<absl::Status> SetUpSandbox(std::shared_ptr<Sandbox> sandbox);
+  Task<absl::Status> AttachNetwork(std::shared_ptr<Sandbox> sandbox);
+  Task<absl::Status> StartPause(std::shared_ptr<Sandbox> sandbox);
+  // Everything RunPodSandbox made besides the record; any part may be missing. With the sandbox's mutex held.
+  Task<absl::Status> TearDownSandbox(std::shared_ptr<Sandbox> sandbox);
+  Task<absl::Status> StopSandboxLocked(std::shared_ptr<Sandbox> sandbox);
+  Task<absl::Status> RemoveSandboxLocked(std::shared_ptr<Sandbox> sandbox);
+  CniAttachment AttachmentOf(const Sandbox& sandbox) const;
+  static HostPortSandbox HostPortsOf(const records::Sandbox& record);
+
+  // ---- containers (create_container.cc, start_container.cc, stop_container.cc, remove_container.cc) ----
+  Task<absl::Status> SetUpContainer(std::shared_ptr<Container> container, std::shared_ptr<Sandbox> sandbox);
+  // Mounts of images (KEP-4639) in the container's record get their host path.
+  Task<absl::Status> MountImageVolumes(std::shared_ptr<Container> container);
+  // Everything CreateContainer made besides the record; any part may be missing.
+  Task<absl::Status> TearDownContainer(std::shared_ptr<Container> container);
+  // The stop signal, up to `grace`, SIGKILL; returns when it has exited. With the container's mutex free.
+  Task<absl::Status> StopRunningContainer(std::shared_ptr<Container> container, absl::Duration grace);
+  Task<absl::Status> RemoveContainerLocked(std::shared_ptr<Container> container);
+  absl::Status SignalInit(const Container& container, int signal);
+  void OnExit(const std::string& id, const oci::ContainerExit& exit);
+  Task<void> HandleExit(std::shared_ptr<Container> container, oci::ContainerExit exit);
+  Task<void> HandlePauseExit(std::shared_ptr<Sandbox> sandbox);
+  void MarkExited(Container* container, const oci::ContainerExit& exit);
+
+  // ---- recovery (recover.cc) ----
+  Task<absl::Status> RecoverSandbox(std::shared_ptr<Sandbox> sandbox);
+  Task<absl::Status> RecoverContainer(std::shared_ptr<Container> container);
+  Task<absl::Status> ResolveInterruptedStart(std::shared_ptr<Container> container);
+  Task<absl::Status> RemoveLeftovers();
+
+  // ---- views ----
+  v1::PodSandboxStatus SandboxStatusOf(const Sandbox& sandbox) const;
+  v1::ContainerStatus ContainerStatusOf(const Container& container) const;
+  v1::PodSandbox SandboxItemOf(const Sandbox& sandbox) const;
+  v1::Container ContainerItemOf(const Container& container) const;
+  Task<absl::StatusOr<v1::ContainerStats>> StatsOf(std::shared_ptr<Container> container);
+  Task<absl::StatusOr<v1::PodSandboxStats>> StatsOf(std::shared_ptr<Sandbox> sandbox);
+  Task<absl::StatusOr<v1::PodSandboxMetrics>> MetricsOf(std::shared_ptr<Sandbox> sandbox);
+  void Publish(v1::ContainerEventType type, const std::string& id, const std::string& sandbox_id);
+
+  // ---- small things ----
+  int64_t NowNs() const;
+  std::string NewId();
+  absl::Status Save(const Sandbox& sandbox) { return store_.Put(sandbox.record); }
+  absl::Status Save(const Container& container) { return store_.Put(container.record); }
+  std::string SandboxDir(const std::string& id) const;
+  std::string ContainerDir(const std::string& id) const;
+
+  RuntimeServerDeps deps_;
+  RuntimeServerOptions options_;
+  Env& env_;
+  RecordStore store_;
+  std::string boot_id_;
+  StreamingServer* streaming_ = nullptr;
+  EventHub events_;
+  absl::flat_hash_map<std::string, std::shared_ptr<Sandbox>> sandboxes_;     // by ID
+  absl::flat_hash_map<std::string, std::shared_ptr<Container>> containers_;  // by ID
+  absl::flat_hash_map<std::string, std::string> sandbox_names_;              // name key -> ID
+  absl::flat_hash_map<std::string, std::string> container_names_;
+  bool warned_oom_score_ = false;
+  Scope scope_;
+};
+
+}  // namespace keelson::cri

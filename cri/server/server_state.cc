@@ -1,0 +1,240 @@
+#include "cri/server/server_state.h"
+
+#include <absl/strings/ascii.h>
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_split.h>
+#include <signal.h>
+
+#include "base/fd.h"
+#include "base/status.h"
+#include "base/strings.h"
+
+namespace keelson::cri {
+
+namespace {
+
+constexpr size_t kMaxStatBytes = 4096;
+constexpr int kStartTimeField = 22;  // of /proc/PID/stat, counted from 1
+// glibc's and musl's resolvers take more servers since years; the file's lines stay bounded all the same.
+constexpr int kMaxResolvServers = 16, kMaxResolvSearches = 64;
+
+struct NamedSignal {
+  std::string_view name;
+  int number;
+};
+constexpr NamedSignal kSignals[] = {
+    {"ABRT", SIGABRT},   {"ALRM", SIGALRM}, {"BUS", SIGBUS},   {"CHLD", SIGCHLD},     {"CLD", SIGCHLD},
+    {"CONT", SIGCONT},   {"FPE", SIGFPE},   {"HUP", SIGHUP},   {"ILL", SIGILL},       {"INT", SIGINT},
+    {"IO", SIGIO},       {"IOT", SIGIOT},   {"KILL", SIGKILL}, {"PIPE", SIGPIPE},     {"POLL", SIGPOLL},
+    {"PROF", SIGPROF},   {"PWR", SIGPWR},   {"QUIT", SIGQUIT}, {"SEGV", SIGSEGV},     {"STKFLT", SIGSTKFLT},
+    {"STOP", SIGSTOP},   {"SYS", SIGSYS},   {"TERM", SIGTERM}, {"TRAP", SIGTRAP},     {"TSTP", SIGTSTP},
+    {"TTIN", SIGTTIN},   {"TTOU", SIGTTOU}, {"URG", SIGURG},   {"USR1", SIGUSR1},     {"USR2", SIGUSR2},
+    {"WINCH", SIGWINCH}, {"XCPU", SIGXCPU}, {"XFSZ", SIGXFSZ}, {"VTALRM", SIGVTALRM},
+};
+constexpr int kRealTimeMin = 34, kRealTimeMax = 64;  // as the C library counts: two are its own
+
+bool HasLineBreak(std::string_view s) { return s.find_first_of("\n\r") != std::string_view::npos; }
+
+absl::Status CheckWord(std::string_view field, const std::string& word) {
+  if (word.empty() || HasLineBreak(word) || word.find('\0') != std::string::npos) {
+    return absl::InvalidArgumentError(
+        StrCat("dns_config.", field, ": \"", absl::CHexEscape(word), "\" is empty or has a line break"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void ExitSignal::Set() {
+  set_ = true;
+  for (const auto& weak : watchers_) {
+    if (std::shared_ptr<AsyncEvent> event = weak.lock()) event->Set();
+  }
+  watchers_.clear();
+}
+
+std::shared_ptr<AsyncEvent> ExitSignal::Watch() {
+  auto event = std::make_shared<AsyncEvent>();
+  if (set_) event->Set();
+  std::erase_if(watchers_, [](const std::weak_ptr<AsyncEvent>& weak) { return weak.expired(); });
+  if (!set_) watchers_.push_back(event);
+  return event;
+}
+
+std::string SandboxNameKey(const v1::PodSandboxMetadata& m) {
+  return StrCat(m.name(), "_", m.namespace_(), "_", m.uid(), "_", m.attempt());
+}
+
+std::string ContainerNameKey(const v1::ContainerMetadata& m, const v1::PodSandboxMetadata& pod) {
+  return StrCat(m.name(), "_", SandboxNameKey(pod), "_", m.attempt());
+}
+
+v1::PodSandboxState StateOf(const records::Sandbox& record) {
+  return record.state() == records::SANDBOX_RUNNING ? v1::SANDBOX_READY : v1::SANDBOX_NOTREADY;
+}
+
+v1::ContainerState StateOf(const records::Container& record) {
+  switch (record.state()) {
+    case records::CONTAINER_RUNNING:
+      return v1::CONTAINER_RUNNING;
+    case records::CONTAINER_EXITED:
+      return v1::CONTAINER_EXITED;
+    default:
+      return v1::CONTAINER_CREATED;
+  }
+}
+
+v1::NamespaceOption NamespacesOf(const v1::PodSandboxConfig& config) {
+  return config.linux().security_context().namespace_options();
+}
+v1::NamespaceOption NamespacesOf(const v1::ContainerConfig& config) {
+  return config.linux().security_context().namespace_options();
+}
+bool HostNetwork(const v1::PodSandboxConfig& config) { return NamespacesOf(config).network() == v1::NODE; }
+bool HostIpc(const v1::PodSandboxConfig& config) { return NamespacesOf(config).ipc() == v1::NODE; }
+bool SharesPid(const v1::PodSandboxConfig& config) { return NamespacesOf(config).pid() == v1::POD; }
+bool Privileged(const v1::PodSandboxConfig& config) { return config.linux().security_context().privileged(); }
+
+bool Selects(const ProtoMap& selector, const ProtoMap& labels) {
+  for (const auto& [key, value] : selector) {
+    auto it = labels.find(key);
+    if (it == labels.end() || it->second != value) return false;
+  }
+  return true;
+}
+
+absl::StatusOr<int> SignalNumber(std::string_view name) {
+  int number = 0;
+  if (absl::SimpleAtoi(Av(name), &number)) {
+    if (number >= 1 && number <= kRealTimeMax) return number;
+    return absl::InvalidArgumentError(StrCat("signal ", name, ": want 1 to ", kRealTimeMax));
+  }
+  std::string upper = absl::AsciiStrToUpper(Av(name));
+  std::string_view bare = upper;
+  if (bare.starts_with("SIG")) bare.remove_prefix(3);
+  for (const NamedSignal& signal : kSignals) {
+    if (signal.name == bare) return signal.number;
+  }
+  int base = 0, sign = 0;
+  if (bare.starts_with("RTMIN")) {
+    base = kRealTimeMin;
+    sign = 1;
+  } else if (bare.starts_with("RTMAX")) {
+    base = kRealTimeMax;
+    sign = -1;
+  }
+  if (base != 0) {
+    std::string_view rest = bare.substr(5);
+    int offset = 0;
+    if (rest.empty()) return base;
+    char want = sign > 0 ? '+' : '-';
+    // CRI's enumeration writes SIGRTMINPLUS1 and SIGRTMAXMINUS1.
+    std::string_view word = sign > 0 ? "PLUS" : "MINUS";
+    if (rest.starts_with(word)) {
+      rest.remove_prefix(word.size());
+    } else if (rest[0] == want) {
+      rest.remove_prefix(1);
+    } else {
+      rest = {};
+    }
+    if (absl::SimpleAtoi(Av(rest), &offset) && offset >= 0 && offset <= kRealTimeMax - kRealTimeMin) {
+      return base + sign * offset;
+    }
+  }
+  return absl::InvalidArgumentError(StrCat("signal \"", name, "\" is not known"));
+}
+
+std::string SignalName(v1::Signal signal) {
+  if (signal == v1::SIGNAL_RUNTIME_DEFAULT) return "";
+  constexpr std::string_view kPrefix = "SIGNAL_";
+  std::string name = v1::Signal_Name(signal);
+  return name.starts_with(kPrefix) ? name.substr(kPrefix.size()) : name;
+}
+
+v1::Signal SignalOf(std::string_view name) {
+  absl::StatusOr<int> number = SignalNumber(name);
+  if (!number.ok()) return v1::SIGNAL_RUNTIME_DEFAULT;
+  const auto* values = v1::Signal_descriptor();
+  for (int i = 0; i < values->value_count(); ++i) {
+    auto signal = static_cast<v1::Signal>(values->value(i)->number());
+    if (signal == v1::SIGNAL_RUNTIME_DEFAULT) continue;
+    absl::StatusOr<int> other = SignalNumber(SignalName(signal));
+    if (other.ok() && *other == *number) return signal;
+  }
+  return v1::SIGNAL_RUNTIME_DEFAULT;
+}
+
+std::string CgroupPath(const std::string& cgroup_parent, const std::string& default_parent,
+                       const std::string& id) {
+  std::string_view parent = cgroup_parent.empty() ? default_parent : cgroup_parent;
+  while (parent.starts_with('/')) parent.remove_prefix(1);
+  while (parent.ends_with('/')) parent.remove_suffix(1);
+  return parent.empty() ? id : StrCat(parent, "/", id);
+}
+
+absl::Status CheckLogPath(std::string_view log_path) {
+  auto bad = [&](std::string_view why) {
+    return absl::InvalidArgumentError(StrCat("log_path \"", absl::CHexEscape(Av(log_path)), "\": ", why));
+  };
+  if (log_path.starts_with('/')) return bad("must be relative to the pod's log_directory");
+  if (log_path.find('\0') != std::string_view::npos || HasLineBreak(log_path))
+    return bad("has a control character");
+  for (absl::string_view part : absl::StrSplit(Av(log_path), '/')) {
+    if (part.empty() || part == ".") return bad("has an empty component");
+    if (part == "..") return bad("leads out of the pod's log_directory");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> RenderResolvConf(const v1::DNSConfig& dns) {
+  if (dns.servers_size() > kMaxResolvServers || dns.searches_size() > kMaxResolvSearches) {
+    return absl::InvalidArgumentError(
+        StrCat("dns_config: more than ", kMaxResolvServers, " servers or ", kMaxResolvSearches, " searches"));
+  }
+  std::string out;
+  if (dns.searches_size() > 0) {
+    out += "search";
+    for (const std::string& search : dns.searches()) {
+      RETURN_IF_ERROR(CheckWord("searches", search));
+      StrAppend(&out, " ", search);
+    }
+    out += "\n";
+  }
+  for (const std::string& server : dns.servers()) {
+    RETURN_IF_ERROR(CheckWord("servers", server));
+    StrAppend(&out, "nameserver ", server, "\n");
+  }
+  if (dns.options_size() > 0) {
+    out += "options";
+    for (const std::string& option : dns.options()) {
+      RETURN_IF_ERROR(CheckWord("options", option));
+      StrAppend(&out, " ", option);
+    }
+    out += "\n";
+  }
+  return out;
+}
+
+std::optional<uint64_t> ProcessStartTicks(int pid, const std::string& proc_root) {
+  if (pid <= 0) return std::nullopt;
+  absl::StatusOr<std::string> text = ReadFile(StrCat(proc_root, "/", pid, "/stat"), kMaxStatBytes);
+  if (!text.ok()) return std::nullopt;
+  // The command may contain spaces and parentheses: fields count from the last one.
+  size_t end = text->rfind(')');
+  if (end == std::string::npos || end + 2 > text->size()) return std::nullopt;
+  std::vector<absl::string_view> fields = absl::StrSplit(absl::string_view(*text).substr(end + 2), ' ');
+  constexpr int kFirstField = 3;  // the state, right behind the command
+  uint64_t ticks = 0;
+  if (fields.size() <= kStartTimeField - kFirstField || fields[0] == "Z" || fields[0] == "X" ||
+      !absl::SimpleAtoi(fields[kStartTimeField - kFirstField], &ticks)) {
+    return std::nullopt;
+  }
+  return ticks;
+}
+
+bool IsAlive(const records::Process& process, const std::string& proc_root) {
+  std::optional<uint64_t> ticks = ProcessStartTicks(process.pid(), proc_root);
+  return ticks.has_value() && *ticks == process.start_ticks();
+}
+
+}  // namespace keelson::cri

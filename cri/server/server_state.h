@@ -1,0 +1,115 @@
+// Sandbox and Container: a record on disk plus what belongs to this process only. And the pure helpers on
+// records that several RPCs share.
+#pragma once
+
+#include <absl/status/statusor.h>
+#include <absl/time/time.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/env.h"
+#include "base/task.h"
+#include "cri/server/records.pb.h"
+
+namespace keelson::cri {
+
+namespace v1 = ::runtime::v1;
+
+struct CpuSample {
+  absl::Time at;
+  uint64_t usage_ns = 0;
+};
+
+struct Sandbox {
+  records::Sandbox record;
+  AsyncMutex mutex;      // one change at a time
+  bool removed = false;  // its record is gone; for those who waited for the mutex
+  CpuSample cpu;
+};
+
+// A fact that comes true once, and those who wait for it or for something else.
+class ExitSignal {
+ public:
+  bool is_set() const { return set_; }
+  void Set();
+  // An event that is set with this one; the caller may set it for reasons of its own.
+  std::shared_ptr<AsyncEvent> Watch();
+
+ private:
+  bool set_ = false;
+  std::vector<std::weak_ptr<AsyncEvent>> watchers_;
+};
+
+// Runs `fn` on the loop after `after`, unless it goes away before.
+class LoopTimer {
+ public:
+  LoopTimer(Env* env, absl::Duration after, absl::AnyInvocable<void()> fn)
+      : env_(env), id_(env->clock().Schedule(after, std::move(fn))) {}
+  ~LoopTimer() { env_->clock().CancelTimer(id_); }
+  LoopTimer(const LoopTimer&) = delete;
+  LoopTimer& operator=(const LoopTimer&) = delete;
+
+ private:
+  Env* env_;
+  uint64_t id_;
+};
+
+struct Container {
+  records::Container record;
+  AsyncMutex mutex;
+  ExitSignal exit;  // set in CONTAINER_EXITED
+  bool removed = false;
+  CpuSample cpu;
+};
+
+// "name_namespace_uid_attempt": what may exist once.
+std::string SandboxNameKey(const v1::PodSandboxMetadata& metadata);
+std::string ContainerNameKey(const v1::ContainerMetadata& metadata, const v1::PodSandboxMetadata& pod);
+
+v1::PodSandboxState StateOf(const records::Sandbox& record);
+v1::ContainerState StateOf(const records::Container& record);
+
+// Namespace options with CRI's defaults filled in.
+v1::NamespaceOption NamespacesOf(const v1::PodSandboxConfig& config);
+v1::NamespaceOption NamespacesOf(const v1::ContainerConfig& config);
+bool HostNetwork(const v1::PodSandboxConfig& config);
+bool HostIpc(const v1::PodSandboxConfig& config);
+bool SharesPid(const v1::PodSandboxConfig& config);  // PID mode POD
+bool Privileged(const v1::PodSandboxConfig& config);
+
+// Every label of `selector` with its value. Pure.
+using ProtoMap = google::protobuf::Map<std::string, std::string>;
+bool Selects(const ProtoMap& selector, const ProtoMap& labels);
+// An empty filter ID fits all; else a prefix.
+inline bool FitsId(std::string_view filter, std::string_view id) {
+  return id.substr(0, filter.size()) == filter;
+}
+
+// "SIGTERM", "TERM", "15", "SIGRTMIN+3" -> number. InvalidArgument.
+absl::StatusOr<int> SignalNumber(std::string_view name);
+// Of CRI's enumeration; 0 for RUNTIME_DEFAULT.
+std::string SignalName(v1::Signal signal);
+v1::Signal SignalOf(std::string_view name);
+
+// The directory of a container's cgroup: parent of the pod and ID. No leading slash.
+std::string CgroupPath(const std::string& cgroup_parent, const std::string& default_parent,
+                       const std::string& id);
+
+// A path for a log: relative, no "..", not empty components. InvalidArgument.
+absl::Status CheckLogPath(std::string_view log_path);
+
+// The text of resolv.conf(5). InvalidArgument: a line break in a value, or more than resolv.conf can hold.
+absl::StatusOr<std::string> RenderResolvConf(const v1::DNSConfig& dns);
+
+// pid with its start time; nullopt when there is none. `proc_root`: "/proc".
+std::optional<uint64_t> ProcessStartTicks(int pid, const std::string& proc_root = "/proc");
+bool IsAlive(const records::Process& process, const std::string& proc_root = "/proc");
+
+}  // namespace keelson::cri

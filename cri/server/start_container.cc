@@ -1,0 +1,92 @@
+#include <signal.h>
+
+#include <utility>
+
+#include "base/log.h"
+#include "base/status.h"
+#include "base/strings.h"
+#include "cri/server/runtime_server.h"
+
+namespace keelson::cri {
+
+namespace {
+
+constexpr int kStartErrorExitCode = 128;  // containerd's, with reason StartError
+constexpr char kStartError[] = "StartError";
+
+oci::MonitorOptions MonitorOptionsOf(const records::Container& record, const std::string& dir) {
+  oci::MonitorOptions options;
+  options.id = record.id();
+  options.name = record.config().metadata().name();
+  options.bundle_dir = dir;
+  options.log_path = record.log_path();
+  options.stdin_open = record.config().stdin();
+  options.stdin_once = record.config().stdin_once();
+  options.tty = record.config().tty();
+  return options;
+}
+
+}  // namespace
+
+Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
+    v1::StartContainerRequest request) {
+  CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Container> container, FindContainer(request.container_id()));
+  Task<AsyncMutex::Guard> lock = container->mutex.Lock();
+  AsyncMutex::Guard guard = co_await std::move(lock);
+  records::Container& record = container->record;
+  const std::string& id = record.id();
+  if (container->removed || record.state() != records::CONTAINER_CREATED) {
+    co_return absl::FailedPreconditionError(StrCat("start container ", id, ": it is in state ",
+                                                   v1::ContainerState_Name(StateOf(record)),
+                                                   ", only a created one can be started"));
+  }
+  CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Sandbox> sandbox, FindSandbox(record.sandbox_id()));
+  if (sandbox->record.state() != records::SANDBOX_RUNNING) {
+    co_return absl::FailedPreconditionError(
+        StrCat("start container ", id, ": pod sandbox ", record.sandbox_id(), " is not running"));
+  }
+  CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
+  // Written first: a restart between here and the end looks what became of it.
+  record.set_state(records::CONTAINER_STARTING);
+  CO_RETURN_IF_ERROR_SYNC(Save(*container));
+  Task<absl::StatusOr<oci::MonitoredProcess>> create =
+      deps_.monitor->Create(runtime, MonitorOptionsOf(record, ContainerDir(id)));
+  absl::StatusOr<oci::MonitoredProcess> process = co_await std::move(create);
+  absl::Status status = process.status();
+  if (status.ok()) {
+    record.mutable_init()->set_pid(process->pid);
+    record.mutable_init()->set_start_ticks(process->pid_start_ticks);
+    record.mutable_monitor()->set_pid(process->monitor_pid);
+    record.mutable_monitor()->set_start_ticks(process->monitor_start_ticks);
+    Task<absl::Status> start = runtime->Start(id);
+    status = co_await std::move(start);
+  }
+  if (!status.ok()) {
+    Task<absl::Status> remove = runtime->Delete(id, /*force=*/true);
+    absl::Status removed = co_await std::move(remove);
+    if (!removed.ok()) LogWarning("failed container not deleted", {{"container", id}, {"error", removed}});
+    record.set_state(records::CONTAINER_EXITED);
+    record.set_finished_at_ns(NowNs());
+    record.set_exit_code(kStartErrorExitCode);
+    record.set_reason(kStartError);
+    record.set_message(std::string(status.message()));
+    container->exit.Set();
+    absl::Status saved = Save(*container);
+    if (!saved.ok()) LogError("container record not written", {{"container", id}, {"error", saved}});
+    Publish(v1::CONTAINER_STOPPED_EVENT, id, record.sandbox_id());
+    co_return Annotate(status, StrCat("start container ", id));
+  }
+  record.set_state(records::CONTAINER_RUNNING);
+  record.set_started_at_ns(NowNs());
+  absl::Status saved = Save(*container);
+  if (!saved.ok()) LogError("container record not written", {{"container", id}, {"error", saved}});
+  Publish(v1::CONTAINER_STARTED_EVENT, id, record.sandbox_id());
+  // The pod was stopped meanwhile: nothing runs in a stopped pod.
+  if (sandbox->record.state() != records::SANDBOX_RUNNING) {
+    absl::Status killed = SignalInit(*container, SIGKILL);
+    if (!killed.ok()) LogWarning("container of a stopped pod", {{"container", id}, {"error", killed}});
+  }
+  co_return v1::StartContainerResponse();
+}
+
+}  // namespace keelson::cri

@@ -1,0 +1,143 @@
+#include <poll.h>
+#include <signal.h>
+extern "C" {  // glibc 2.36 forgot it
+#include <sys/pidfd.h>
+}
+
+#include <utility>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "base/strings.h"
+#include "cri/server/runtime_server.h"
+
+namespace keelson::cri {
+
+namespace {
+
+// After SIGKILL: a process in an uninterruptible wait can outlast it.
+constexpr absl::Duration kKillLimit = absl::Minutes(2);
+constexpr char kOomKilled[] = "OOMKilled", kCompleted[] = "Completed", kError[] = "Error";
+
+// Whether it exited within `limit`.
+Task<bool> WaitExited(Env* env, std::shared_ptr<Container> container, absl::Duration limit) {
+  std::shared_ptr<AsyncEvent> either = container->exit.Watch();
+  LoopTimer timer(env, limit, [either] { either->Set(); });
+  Task<void> wait = either->Wait();
+  co_await std::move(wait);
+  co_return container->exit.is_set();
+}
+
+}  // namespace
+
+Task<absl::StatusOr<v1::StopContainerResponse>> RuntimeServer::StopContainer(
+    v1::StopContainerRequest request) {
+  absl::StatusOr<std::shared_ptr<Container>> container = FindContainer(request.container_id());
+  if (absl::IsNotFound(container.status())) co_return v1::StopContainerResponse();
+  if (!container.ok()) co_return container.status();
+  absl::Duration grace = absl::Seconds(std::max<int64_t>(request.timeout(), 0));
+  CO_RETURN_IF_ERROR(StopRunningContainer(*container, grace));
+  co_return v1::StopContainerResponse();
+}
+
+Task<absl::Status> RuntimeServer::StopRunningContainer(std::shared_ptr<Container> container,
+                                                       absl::Duration grace) {
+  if (container->record.state() == records::CONTAINER_STARTING) {
+    // Until the start has ended one way or the other.
+    Task<AsyncMutex::Guard> lock = container->mutex.Lock();
+    AsyncMutex::Guard guard = co_await std::move(lock);
+  }
+  if (container->record.state() != records::CONTAINER_RUNNING) co_return absl::OkStatus();
+  const std::string& id = container->record.id();
+  if (grace > absl::ZeroDuration()) {
+    absl::StatusOr<int> number = SignalNumber(container->record.stop_signal());
+    absl::Status sent = SignalInit(*container, number.ok() ? *number : SIGTERM);
+    if (!sent.ok() && !absl::IsNotFound(sent)) co_return Annotate(sent, StrCat("stop container ", id));
+    Task<bool> wait = WaitExited(&env_, container, grace);
+    bool exited = co_await std::move(wait);
+    if (exited) co_return absl::OkStatus();
+  }
+  absl::Status killed = SignalInit(*container, SIGKILL);
+  if (!killed.ok() && !absl::IsNotFound(killed)) co_return Annotate(killed, StrCat("kill container ", id));
+  Task<bool> wait = WaitExited(&env_, container, kKillLimit);
+  bool exited = co_await std::move(wait);
+  if (exited) co_return absl::OkStatus();
+  co_return absl::DeadlineExceededError(
+      StrCat("container ", id, " still runs ", absl::FormatDuration(kKillLimit), " after SIGKILL"));
+}
+
+absl::Status RuntimeServer::SignalInit(const Container& container, int signal) {
+  const records::Container& record = container.record;
+  Fd process(::pidfd_open(record.init().pid(), 0));
+  if (!process.valid() && errno != ESRCH) return ErrnoStatus(errno, "pidfd_open");
+  // The descriptor is of whoever has the pid now: ours only if it started when ours did.
+  if (!process.valid() || !IsAlive(record.init())) return absl::NotFoundError("the process has ended");
+  if (::pidfd_send_signal(process.get(), signal, nullptr, 0) != 0) {
+    return errno == ESRCH ? absl::NotFoundError("the process has ended")
+                          : ErrnoStatus(errno, "pidfd_send_signal");
+  }
+  // Without a PID namespace of its own the kernel does not take the rest along.
+  if (signal == SIGKILL && !record.own_pid_namespace()) {
+    absl::Status rest = deps_.cgroups->KillAll(record.cgroup_path());
+    if (!rest.ok() && !absl::IsNotFound(rest)) return rest;
+  }
+  return absl::OkStatus();
+}
+
+void RuntimeServer::OnExit(const std::string& id, const oci::ContainerExit& exit) {
+  auto container = containers_.find(id);
+  if (container != containers_.end()) {
+    scope_.Spawn("container exit", HandleExit(container->second, exit));
+    return;
+  }
+  auto sandbox = sandboxes_.find(id);
+  if (sandbox != sandboxes_.end()) scope_.Spawn("pause exit", HandlePauseExit(sandbox->second));
+}
+
+void RuntimeServer::MarkExited(Container* container, const oci::ContainerExit& exit) {
+  records::Container& record = container->record;
+  record.set_state(records::CONTAINER_EXITED);
+  record.set_finished_at_ns(absl::ToUnixNanos(exit.finished_at));
+  // A container seen to end before its start was: never the other way round.
+  if (record.started_at_ns() > record.finished_at_ns()) record.set_finished_at_ns(record.started_at_ns());
+  record.set_exit_code(exit.exit_code);
+  record.set_reason(exit.oom_killed ? kOomKilled : exit.exit_code == 0 ? kCompleted : kError);
+  absl::Status saved = Save(*container);
+  if (!saved.ok()) LogError("container record not written", {{"container", record.id()}, {"error", saved}});
+}
+
+Task<void> RuntimeServer::HandleExit(std::shared_ptr<Container> container, oci::ContainerExit exit) {
+  Task<AsyncMutex::Guard> lock = container->mutex.Lock();
+  AsyncMutex::Guard guard = co_await std::move(lock);
+  const std::string id = container->record.id();
+  // A failed start marks the container itself.
+  if (container->removed || container->record.state() != records::CONTAINER_RUNNING) co_return;
+  MarkExited(container.get(), exit);
+  // What it left running in its cgroup (shared PID namespaces) goes before anybody hears of the end.
+  if (!container->record.own_pid_namespace()) {
+    absl::Status rest = deps_.cgroups->KillAll(container->record.cgroup_path());
+    if (!rest.ok() && !absl::IsNotFound(rest))
+      LogWarning("processes left", {{"container", id}, {"error", rest}});
+  }
+  container->exit.Set();
+  Publish(v1::CONTAINER_STOPPED_EVENT, id, container->record.sandbox_id());
+  absl::StatusOr<oci::OciRuntime*> runtime = RuntimeFor(container->record.runtime_handler());
+  if (!runtime.ok()) co_return;
+  // Frees the cgroup; the record and the root file system stay until RemoveContainer.
+  Task<absl::Status> remove = (*runtime)->Delete(id, /*force=*/true);
+  absl::Status removed = co_await std::move(remove);
+  if (!removed.ok()) LogWarning("ended container not deleted", {{"container", id}, {"error", removed}});
+}
+
+Task<void> RuntimeServer::HandlePauseExit(std::shared_ptr<Sandbox> sandbox) {
+  Task<AsyncMutex::Guard> lock = sandbox->mutex.Lock();
+  AsyncMutex::Guard guard = co_await std::move(lock);
+  if (sandbox->removed || sandbox->record.state() != records::SANDBOX_RUNNING) co_return;
+  LogWarning("pause process ended, the pod is stopped", {{"sandbox", sandbox->record.id()}});
+  Task<absl::Status> stop = StopSandboxLocked(sandbox);
+  absl::Status stopped = co_await std::move(stop);
+  if (!stopped.ok()) LogError("pod not stopped", {{"sandbox", sandbox->record.id()}, {"error", stopped}});
+}
+
+}  // namespace keelson::cri

@@ -1,0 +1,15 @@
+// The `info` of Status calls with verbose=true, as JSON that crictl prints. Not a stable interface.
+#pragma once
+
+#include <string>
+
+#include "cri/server/records.pb.h"
+
+namespace keelson::cri {
+
+std::string SandboxInfoJson(const records::Sandbox& record, const std::string& namespaces_dir);
+std::string ContainerInfoJson(const records::Container& record, const std::string& config_json);
+std::string RuntimeInfoJson(const std::string& state_dir, const std::string& run_dir,
+                            const std::string& default_handler);
+
+}  // namespace keelson::cri
