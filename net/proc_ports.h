@@ -29,6 +29,8 @@ struct PortOwner {
 
 // Every listening TCP and bound UDP socket of the network namespace that `proc_root` shows.
 absl::StatusOr<std::vector<ListeningSocket>> ListListeningSockets(const std::string& proc_root = "/proc");
+// Walks every process: milliseconds. pid 0 when it cannot be seen.
+PortOwner FindSocketOwner(const ListeningSocket& socket, const std::string& proc_root = "/proc");
 // nullopt: the port is free.
 absl::StatusOr<std::optional<PortOwner>> FindPortOwner(uint16_t port, bool udp = false,
                                                        const std::string& proc_root = "/proc");

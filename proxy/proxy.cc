@@ -15,12 +15,12 @@
 #include "base/strings.h"
 #include "client/informer.h"
 #include "client/reconciler.h"
+#include "net/conntrack.h"
 #include "net/netlink.h"
-#include "proxy/conntrack.h"
+#include "net/nft.h"
 #include "proxy/convert.h"
 #include "proxy/dns/server.h"
 #include "proxy/host.h"
-#include "proxy/nft.h"
 #include "proxy/ruleset.h"
 #include "proxy/service_map.h"
 
@@ -91,7 +91,7 @@ struct Proxy::Impl : client::Reconciler, net::HttpHandler {
   client::Informer services_informer, slices_informer;
   std::unique_ptr<client::Informer> node_informer;
   client::ReconcileLoop loop;
-  Nft nft;
+  net::Nft nft;
   std::unique_ptr<dns::DnsServer> dns_server;
   Metrics metrics;
 
@@ -120,7 +120,7 @@ Proxy::Impl::Impl(Env& e, client::ApiClient& c, ProxyOptions o)
       slices_informer(e, c, client::GvrOf<::k8s::discovery::v1::EndpointSlice>()),
       loop(e, "proxy", *this,
            client::WorkQueueOptions{.min_backoff = kMinBackoff, .max_backoff = kMaxBackoff}),
-      nft(e, NftOptions{.table = options.table, .nft = options.nft}) {
+      nft(e, net::NftOptions{.table = options.table, .nft = options.nft}) {
   services_informer.AddHandler([this](const auto& before, const auto& after) { OnService(before, after); });
   slices_informer.AddHandler([this](const auto& before, const auto& after) { OnSlice(before, after); });
   if (options.node_pod_cidrs.empty() && !options.node_name.empty()) {
@@ -327,7 +327,7 @@ Task<absl::StatusOr<client::Requeue>> Proxy::Impl::Reconcile(std::string key) {
 
 Task<void> Proxy::Impl::DropStaleFlows(std::vector<StaleFlow> flows) {
   absl::AnyInvocable<absl::StatusOr<size_t>()> work = [flows = std::move(flows)] {
-    return DeleteStaleFlows(flows);
+    return net::DeleteStaleFlows(flows);
   };
   Task<absl::StatusOr<size_t>> task = env.Blocking<absl::StatusOr<size_t>>(std::move(work));
   absl::StatusOr<size_t> deleted = co_await std::move(task);

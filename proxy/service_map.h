@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "net/address.h"
+#include "net/conntrack.h"
 
 namespace keelson::proxy {
 
@@ -116,12 +117,7 @@ ServiceMap BuildServiceMap(const ServiceInfos& services, const SliceInfos& slice
                            const std::vector<net::IpAddress>& reserved);
 
 // UDP flows whose endpoint is gone keep their conntrack entry and so a dead destination; these name them.
-struct StaleFlow {
-  net::IpAddress vip;       // original destination; unspecified for a node port
-  uint16_t port = 0;        // original destination port
-  net::IpAddress endpoint;  // unspecified: every flow to vip:port (it had no endpoint before)
-  friend bool operator==(const StaleFlow&, const StaleFlow&) = default;
-};
+using net::StaleFlow;
 std::vector<StaleFlow> StaleUdpFlows(const ServiceMap& before, const ServiceMap& after);
 
 }  // namespace keelson::proxy

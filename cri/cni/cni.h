@@ -48,6 +48,7 @@ struct CniOptions {
   std::string conf_dir;               // the first of *.conflist, *.conf, *.json by name counts
   std::vector<std::string> bin_dirs;  // "/opt/cni/bin", "/usr/lib/cni"
   std::string cache_dir;              // one file per attachment: what DEL needs, also after a restart
+  std::string conf_template;          // file; SetPodCidr fills it in (config.h: FillCniTemplate); empty: none
 };
 
 class Cni {
@@ -56,15 +57,25 @@ class Cni {
   // OK when there is a network configuration whose plugins exist; else FailedPrecondition with what is
   // missing and where. Cheap; the directory is watched.
   virtual absl::Status Ready() const = 0;
-  // Runs the plugins in order; on failure DEL is run before it returns. Cached before it returns.
+  // Runs the plugins in order; on failure DEL is run before it returns. Cached before it returns. What an
+  // earlier ADD of the same attachment left is removed first. Cancelled half way (or killed): the record it
+  // leaves lets Del or GarbageCollect undo it. Unavailable: the plugin asks to be tried again.
   virtual Task<absl::StatusOr<CniResult>> Add(CniAttachment attachment) = 0;
-  // Plugins in reverse order, with the configuration the ADD had. Success when there is nothing (any more).
+  // Plugins in reverse order, with the configuration the ADD had; all of them, though one fails (the first
+  // error is returned, and the attachment stays known). Success when there is nothing (any more). Without a
+  // record but with a live namespace at netns_path: with the configuration of today.
   virtual Task<absl::Status> Del(CniAttachment attachment) = 0;
+  // NotFound: not attached. Unimplemented: the configuration's version is older than CHECK.
   virtual Task<absl::Status> Check(CniAttachment attachment) = 0;
-  // Gives up the attachments whose sandbox is not among `valid_container_ids`.
+  // Gives up the attachments whose sandbox is not among `valid_container_ids`; those whose Add runs
+  // meanwhile are left alone. Networks of version 1.1.0 get the GC command too.
   virtual Task<absl::Status> GarbageCollect(std::vector<std::string> valid_container_ids) = 0;
   // Writes a conflist for this pod CIDR (UpdateRuntimeConfig) when a template is configured; else nothing.
+  // `cidr`: one block, or two comma-separated. A configuration that came from elsewhere is left alone.
   virtual absl::Status SetPodCidr(const std::string& cidr) = 0;
+  // Whether a plugin of today's configuration declares the capability ("portMappings": then host ports are
+  // the plugin's, and HostPorts must stay out).
+  virtual bool HasCapability(std::string_view capability) const { return false; }
 };
 
 absl::StatusOr<std::unique_ptr<Cni>> NewCni(Env& env, CniOptions options);

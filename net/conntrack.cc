@@ -1,4 +1,4 @@
-#include "proxy/conntrack.h"
+#include "net/conntrack.h"
 
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
@@ -14,9 +14,9 @@
 #include <string>
 
 #include "base/status.h"
-#include "proxy/netlink_attrs.h"
+#include "net/netlink_attrs.h"
 
-namespace keelson::proxy {
+namespace keelson::net {
 namespace {
 
 struct SocketClose {
@@ -28,7 +28,7 @@ constexpr size_t kBufferBytes = 64 << 10;
 constexpr size_t kMaxDeletedFlows = 65536;
 
 struct Tuple {
-  net::IpAddress source, destination;
+  IpAddress source, destination;
   uint8_t protocol = 0;
   uint16_t destination_port = 0;
 };
@@ -36,9 +36,8 @@ struct Tuple {
 void ReadAddresses(const nlattr* nested, Tuple* out) {
   ForEachNested(nested, [out](const nlattr* a) {
     if (mnl_attr_validate(a, MNL_TYPE_U32) < 0) return;
-    if (mnl_attr_get_type(a) == CTA_IP_V4_SRC) out->source = net::IpAddress::V4(ntohl(mnl_attr_get_u32(a)));
-    if (mnl_attr_get_type(a) == CTA_IP_V4_DST)
-      out->destination = net::IpAddress::V4(ntohl(mnl_attr_get_u32(a)));
+    if (mnl_attr_get_type(a) == CTA_IP_V4_SRC) out->source = IpAddress::V4(ntohl(mnl_attr_get_u32(a)));
+    if (mnl_attr_get_type(a) == CTA_IP_V4_DST) out->destination = IpAddress::V4(ntohl(mnl_attr_get_u32(a)));
   });
 }
 
@@ -145,4 +144,4 @@ absl::StatusOr<size_t> DeleteStaleFlows(const std::vector<StaleFlow>& flows) {
   return deleted;
 }
 
-}  // namespace keelson::proxy
+}  // namespace keelson::net

@@ -1,4 +1,4 @@
-// Nft: the acting end of ruleset.h. Loads scripts through a short-lived `nft -f -` (its memory, 70 MiB for
+// Nft: loads nftables scripts through a short-lived `nft -f -` (its memory, 70 MiB for
 // 5,000 Services, goes with the child) and watches the kernel's table so that what others remove is put back.
 //
 // One loop. Touches the one table it is made for, nothing else.
@@ -14,11 +14,11 @@
 
 #include "base/env.h"
 
-namespace keelson::proxy {
+namespace keelson::net {
 
 struct NftOptions {
   std::string table = "keelson";
-  bool v6 = false;
+  std::string family = "ip";                   // of the table: "ip", "ip6" or "inet"
   std::string nft = "nft";                     // looked up in PATH
   absl::Duration timeout = absl::Seconds(30);  // of one load
 };
@@ -45,4 +45,4 @@ class Nft {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace keelson::proxy
+}  // namespace keelson::net

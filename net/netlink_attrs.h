@@ -5,7 +5,7 @@
 
 #include <cstddef>
 
-namespace keelson::proxy {
+namespace keelson::net {
 
 // Calls each(const nlattr*) for the attributes of a message after `extra_header_bytes`, as far as they are
 // whole.
@@ -26,4 +26,4 @@ void ForEachNested(const nlattr* nested, Each each) {
     each(a);
 }
 
-}  // namespace keelson::proxy
+}  // namespace keelson::net

@@ -1,4 +1,4 @@
-#include "proxy/nft.h"
+#include "net/nft.h"
 
 #include <absl/strings/ascii.h>
 #include <libmnl/libmnl.h>
@@ -20,9 +20,9 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
-#include "proxy/netlink_attrs.h"
+#include "net/netlink_attrs.h"
 
-namespace keelson::proxy {
+namespace keelson::net {
 namespace {
 
 namespace asio = boost::asio;
@@ -35,6 +35,11 @@ constexpr size_t kMaxErrorBytes = 500;
 constexpr uint16_t kTableNameAttribute = 1;
 static_assert(NFTA_TABLE_NAME == 1 && NFTA_CHAIN_TABLE == 1 && NFTA_RULE_TABLE == 1 && NFTA_SET_TABLE == 1 &&
               NFTA_SET_ELEM_LIST_TABLE == 1);
+
+uint8_t Family(std::string_view name) {
+  if (name == "inet") return NFPROTO_INET;
+  return name == "ip6" ? NFPROTO_IPV6 : NFPROTO_IPV4;
+}
 
 }  // namespace
 
@@ -70,7 +75,7 @@ void Nft::Impl::OnMessage(const nlmsghdr* header) {
   }
   if (mnl_nlmsg_get_payload_len(header) < sizeof(nfgenmsg)) return;
   const auto* gen = static_cast<const nfgenmsg*>(mnl_nlmsg_get_payload(header));
-  if (gen->nfgen_family != (options.v6 ? NFPROTO_IPV6 : NFPROTO_IPV4)) return;
+  if (gen->nfgen_family != Family(options.family)) return;
   ForEachAttribute(header, sizeof(nfgenmsg), [this](const nlattr* a) {
     if (mnl_attr_get_type(a) != kTableNameAttribute || mnl_attr_validate(a, MNL_TYPE_NUL_STRING) < 0) return;
     if (options.table == mnl_attr_get_str(a)) touched = true;
@@ -189,4 +194,4 @@ Task<void> Nft::Stop() {
 
 uint64_t Nft::foreign_changes() const { return impl_->foreign_changes; }
 
-}  // namespace keelson::proxy
+}  // namespace keelson::net
