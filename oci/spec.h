@@ -35,7 +35,12 @@ struct HostFacts {
       true;  // else a lower value than ours is replaced by ours (restrict_oom_score_adj)
   uint64_t max_open_files = 1048576;  // hard RLIMIT_NOFILE of the server
   bool in_user_namespace = false;
+  bool hugetlb_controller = false;
+  std::string architecture = "amd64";    // as Go and image configs name it
+  std::string apparmor_default_profile;  // loaded for RuntimeDefault; "" : there is none
 };
+// cgroup hierarchies are found through `proc_root`/self/mounts, whose mount points are taken as they stand.
+// systemd_cgroup, architecture of another machine and apparmor_default_profile are the caller's to set.
 // `proc_root`: "/proc", or a test's tree.
 absl::StatusOr<HostFacts> DiscoverHostFacts(const std::string& proc_root);
 
@@ -62,7 +67,7 @@ struct HostDevice {
   int64_t major = 0, minor = 0;
   uint32_t mode = 0666;
   uint32_t uid = 0, gid = 0;
-  std::string permissions = "rwm";
+  std::string permissions = "rwm";  // CRI's Device.permissions win over it
 };
 
 struct SpecInput {
@@ -86,7 +91,6 @@ struct SpecInput {
   std::vector<HostDevice> all_host_devices;
   // Text of a Localhost seccomp profile, read by the caller.
   std::string seccomp_localhost_profile;
-  // Mount points the host has as rshared or rslave, to check propagation against: see RequiredPropagation.
   HostFacts host;
   RuntimeFeatures features;
   std::string runtime_handler;  // for messages
@@ -94,6 +98,11 @@ struct SpecInput {
   std::vector<std::string> cdi_env;
   std::vector<HostDevice> cdi_devices;
   std::vector<criv1::Mount> cdi_mounts;
+  // ImageConfig.volumes the caller made a directory for -> that directory. Mounts of the container win.
+  std::map<std::string, std::string> image_volume_paths;
+  // Annotations of the pod that go to the OCI runtime besides all of the container's: exact keys, or prefixes
+  // with "*" at the end. What a pod's author writes is not to steer the runtime unless asked for.
+  std::vector<std::string> pod_annotation_patterns;
 };
 
 struct SpecOutput {
@@ -103,11 +112,28 @@ struct SpecOutput {
       warnings;  // said once each by the caller (e.g. an oom_score_adj that may not be lowered)
   std::vector<std::string> args;  // resolved argv, for status and messages
   int64_t oom_score_adj = 0;
+  // Sources of the container's own mounts, in their order. A missing one is to be made as a directory (0755).
+  std::vector<std::string> bind_sources;
+  // Those of them to be given mount_label (CRI selinux_relabel); empty on a host without SELinux.
+  std::vector<std::string> relabel_paths;
+  std::string mount_label;
 };
 
 // InvalidArgument names the CRI field ("security_context.seccomp: ..."). Unimplemented: set and not supported
 // here.
+//
+// What it takes for granted: input.namespaces agrees with NamespaceMode of the container (PID mode POD
+// without a path is FailedPrecondition: the sandbox has no PID namespace to share); mounts of images have
+// their host_path; CRI sysctls were set in the pinned namespaces; id-mapped mounts the runtime cannot make
+// were made by the caller and their mappings cleared. Masked and readonly paths are taken as given,
+// privileged clears them.
 absl::StatusOr<SpecOutput> GenerateSpec(const SpecInput& input);
+
+// Whether the mount `host_path` lies on lets `propagation` work, by the text of /proc/self/mountinfo:
+// BIDIRECTIONAL needs a shared mount, HOST_TO_CONTAINER a shared one or a slave. FailedPrecondition names the
+// mount. Pure. `host_path` is resolved (no symlinks).
+absl::Status CheckPropagation(std::string_view mountinfo, const std::string& host_path,
+                              criv1::MountPropagation propagation);
 
 // process.json for an exec into a running container: the container's own process section (from its
 // config.json) with another command; capabilities, no_new_privs, user, apparmor and rlimits stay the

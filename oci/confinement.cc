@@ -1,0 +1,153 @@
+// Seccomp, AppArmor and SELinux of a container.
+#include <absl/strings/match.h>
+#include <absl/strings/strip.h>
+
+#include <algorithm>
+
+#include "base/status.h"
+#include "oci/spec_parts.h"
+
+namespace keelson::oci {
+namespace {
+
+using ProfileType = criv1::SecurityProfile::ProfileType;
+
+constexpr std::string_view kSeccompField = "security_context.seccomp";
+constexpr std::string_view kApparmorField = "security_context.apparmor";
+constexpr size_t kMaxApparmorName = 256;
+
+struct Profile {
+  bool set = false;
+  ProfileType type = criv1::SecurityProfile::Unconfined;
+  std::string name;  // of Localhost
+};
+
+// The message, or else the text of older kubelets: "", "runtime/default", "unconfined", "localhost/NAME".
+absl::StatusOr<Profile> ProfileOf(bool present, const criv1::SecurityProfile& profile,
+                                  const std::string& text, std::string_view field,
+                                  std::string_view text_field) {
+  if (present) {
+    if (!criv1::SecurityProfile::ProfileType_IsValid(profile.profile_type())) {
+      return absl::InvalidArgumentError(
+          StrCat(field, ".profile_type: unknown value ", static_cast<int>(profile.profile_type())));
+    }
+    if (profile.profile_type() == criv1::SecurityProfile::Localhost && profile.localhost_ref().empty()) {
+      return absl::InvalidArgumentError(StrCat(field, ".localhost_ref: is missing"));
+    }
+    return Profile{true, profile.profile_type(), profile.localhost_ref()};
+  }
+  if (text.empty()) return Profile{};
+  if (text == "unconfined") return Profile{true, criv1::SecurityProfile::Unconfined, ""};
+  if (text == "runtime/default" || text == "docker/default") {
+    return Profile{true, criv1::SecurityProfile::RuntimeDefault, ""};
+  }
+  absl::string_view name = text;
+  if (!absl::ConsumePrefix(&name, "localhost/") || name.empty()) {
+    return absl::InvalidArgumentError(
+        StrCat("security_context.", text_field, ": unknown profile \"", text, "\""));
+  }
+  return Profile{true, criv1::SecurityProfile::Localhost, std::string(name)};
+}
+
+absl::Status BuildSeccomp(const SpecInput& input, RuntimeSpec* spec, Warnings* warnings) {
+  const auto& security = input.container->linux().security_context();
+  ASSIGN_OR_RETURN(const Profile profile,
+                   ProfileOf(security.has_seccomp(), security.seccomp(), security.seccomp_profile_path(),
+                             kSeccompField, "seccomp_profile_path"));
+  if (security.privileged() || profile.type == criv1::SecurityProfile::Unconfined) return absl::OkStatus();
+  const SeccompContext context{spec->process.capabilities.bounding, input.host.architecture,
+                               input.host.kernel_major, input.host.kernel_minor};
+  if (profile.type == criv1::SecurityProfile::RuntimeDefault) {
+    if (input.host.seccomp) {
+      spec->seccomp = DefaultSeccompProfile(context);
+    } else {
+      warnings->push_back("seccomp: the kernel has none, RuntimeDefault does not apply");
+    }
+    return absl::OkStatus();
+  }
+  if (!input.host.seccomp) {
+    return absl::FailedPreconditionError(
+        StrCat(kSeccompField, ": profile ", profile.name, ": the kernel has no seccomp"));
+  }
+  absl::StatusOr<SeccompProfile> parsed =
+      ParseSeccompProfile(input.seccomp_localhost_profile, context, warnings);
+  if (!parsed.ok()) return Annotate(parsed.status(), StrCat(kSeccompField, ": ", profile.name));
+  if (!parsed->listener_path.empty() && !input.features.seccomp_notify) {
+    return absl::InvalidArgumentError(StrCat(kSeccompField, ": ", profile.name, ": runtime handler \"",
+                                             input.runtime_handler, "\" does not support SCMP_ACT_NOTIFY"));
+  }
+  spec->seccomp = *std::move(parsed);
+  return absl::OkStatus();
+}
+
+bool IsPlainName(std::string_view name, size_t max) {
+  return !name.empty() && name.size() <= max &&
+         std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 0x7f; });
+}
+
+absl::Status BuildApparmor(const SpecInput& input, RuntimeSpec* spec, Warnings* warnings) {
+  const auto& security = input.container->linux().security_context();
+  ASSIGN_OR_RETURN(const Profile profile,
+                   ProfileOf(security.has_apparmor(), security.apparmor(), security.apparmor_profile(),
+                             kApparmorField, "apparmor_profile"));
+  if (profile.type == criv1::SecurityProfile::Localhost) {
+    if (!input.host.apparmor) {
+      return absl::FailedPreconditionError(
+          StrCat(kApparmorField, ": profile ", profile.name, ": the host has no AppArmor"));
+    }
+    // CRI: without the prefix; the deprecated field had it, and kubelets send both forms.
+    const std::string name(absl::StripPrefix(profile.name, "localhost/"));
+    if (!IsPlainName(name, kMaxApparmorName)) {
+      return absl::InvalidArgumentError(StrCat(kApparmorField, ".localhost_ref: \"", name, "\" is no name"));
+    }
+    spec->process.apparmor_profile = name;
+    return absl::OkStatus();
+  }
+  if (!input.host.apparmor || security.privileged()) return absl::OkStatus();
+  if (profile.set && profile.type == criv1::SecurityProfile::Unconfined) {
+    spec->process.apparmor_profile = "unconfined";
+    return absl::OkStatus();
+  }
+  // RuntimeDefault, which is also what a container on an AppArmor host gets that says nothing.
+  spec->process.apparmor_profile = input.host.apparmor_default_profile;
+  if (profile.set && input.host.apparmor_default_profile.empty()) {
+    warnings->push_back("apparmor: no default profile is loaded, RuntimeDefault does not apply");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> LabelPart(const std::string& value, std::string_view fallback,
+                                      std::string_view name) {
+  if (value.empty()) return std::string(fallback);
+  constexpr size_t kMaxPart = 256;
+  const bool level = name == "level";  // the only part with colons
+  if (!IsPlainName(value, kMaxPart) || (!level && value.find(':') != std::string::npos)) {
+    return absl::InvalidArgumentError(
+        StrCat("security_context.selinux_options.", name, ": \"", value, "\" is no part of a label"));
+  }
+  return value;
+}
+
+absl::Status BuildSelinux(const SpecInput& input, RuntimeSpec* spec) {
+  const auto& security = input.container->linux().security_context();
+  if (!security.has_selinux_options()) return absl::OkStatus();
+  const criv1::SELinuxOption& options = security.selinux_options();
+  ASSIGN_OR_RETURN(const std::string user, LabelPart(options.user(), "system_u", "user"));
+  ASSIGN_OR_RETURN(const std::string role, LabelPart(options.role(), "system_r", "role"));
+  ASSIGN_OR_RETURN(const std::string type, LabelPart(options.type(), "container_t", "type"));
+  ASSIGN_OR_RETURN(const std::string level, LabelPart(options.level(), "s0", "level"));
+  if (!input.host.selinux) return absl::OkStatus();
+  if (!security.privileged()) spec->process.selinux_label = StrCat(user, ":", role, ":", type, ":", level);
+  spec->mount_label = StrCat("system_u:object_r:container_file_t:", level);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status BuildConfinement(const SpecInput& input, RuntimeSpec* spec, Warnings* warnings) {
+  RETURN_IF_ERROR(BuildSeccomp(input, spec, warnings));
+  RETURN_IF_ERROR(BuildApparmor(input, spec, warnings));
+  return BuildSelinux(input, spec);
+}
+
+}  // namespace keelson::oci
