@@ -49,6 +49,9 @@ class ContainerMonitor {
   virtual Task<absl::StatusOr<MonitoredProcess>> Create(OciRuntime* runtime, MonitorOptions options) = 0;
   // How the container ended, if it has: from the exit record. Also right after our own restart.
   virtual std::optional<ContainerExit> ReadExit(const std::string& id) = 0;
+  // A Create whose caller died half way: ends the monitor it may have left, by the pid file in its bundle,
+  // and waits until it is gone. OK when there is none.
+  virtual Task<absl::Status> KillInterrupted(std::string bundle_dir) = 0;
   // Removes the exit record and what else is kept outside the bundle.
   virtual void Forget(const std::string& id) = 0;
   // The log file was renamed away: the monitor opens it anew. Returns when it has.

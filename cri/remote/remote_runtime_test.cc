@@ -11,7 +11,7 @@
 #include "base/strings.h"
 #include "cri/testing/conformance.h"
 #include "cri/testing/fake_runtime.h"
-#include "cri/testing/grpc_front.h"
+#include "cri/server/grpc_server.h"
 
 namespace keelson::cri {
 namespace {
@@ -42,7 +42,7 @@ class RemoteRuntimeTest : public testing::Test {
     std::filesystem::remove_all(directory_);
   }
   void Serve() {
-    auto front = GrpcFront::Serve(env_, fake_, fake_, socket_);
+    auto front = GrpcServer::Serve(env_, fake_, fake_, socket_);
     ASSERT_TRUE(front.ok()) << front.status();
     front_ = *std::move(front);
   }
@@ -62,7 +62,7 @@ class RemoteRuntimeTest : public testing::Test {
   std::string directory_, socket_;
   RealEnv env_{Paths()};
   FakeRuntime fake_{env_, Options()};
-  std::unique_ptr<GrpcFront> front_;
+  std::unique_ptr<GrpcServer> front_;
   std::unique_ptr<RemoteRuntime> remote_;
 };
 

@@ -1,11 +1,15 @@
-#include "cri/testing/grpc_front.h"
+#include "cri/server/grpc_server.h"
 
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <boost/asio/post.hpp>
 
+#include "base/fd.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "cri/proto/runtime/v1/service.grpc.pb.h"
@@ -18,6 +22,32 @@ namespace {
 
 grpc::Status ToGrpc(const absl::Status& status) {
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
+}
+
+constexpr mode_t kSocketMask = 0117;  // 0660
+// More are refused by gRPC instead of growing without bound; a kubelet has one connection.
+constexpr int kMaxStreamsPerConnection = 1000;
+
+// Removes a socket nobody serves.
+absl::Status ClearSocket(const std::string& path) {
+  sockaddr_un address{};
+  if (path.size() > kMaxSocketPathBytes || path.size() >= sizeof address.sun_path) {
+    return absl::InvalidArgumentError(
+        StrCat("listen on ", path, ": the path is longer than ", kMaxSocketPathBytes, " bytes"));
+  }
+  struct stat info;
+  if (::lstat(path.c_str(), &info) != 0) return absl::OkStatus();
+  if (!S_ISSOCK(info.st_mode))
+    return absl::FailedPreconditionError(StrCat("listen on ", path, ": it is no socket"));
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, path.size());
+  Fd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!probe.valid()) return ErrnoStatus(errno, "socket");
+  if (::connect(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 || errno == EAGAIN) {
+    return absl::AlreadyExistsError(StrCat("listen on ", path, ": another server answers there"));
+  }
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return ErrnoStatus(errno, StrCat("remove ", path));
+  return absl::OkStatus();
 }
 
 // Finishes a call once, at the latest when its task is dropped.
@@ -114,7 +144,7 @@ Task<void> AnswerEvents(RuntimeService* runtime, EventWriter* writer,
   }
 }
 
-#define KEELSON_FRONT_UNARY_(Rpc, Request, Response)                                                         \
+#define KEELSON_SERVE_UNARY_(Rpc, Request, Response)                                                         \
   grpc::ServerUnaryReactor* Rpc(grpc::CallbackServerContext* context, const v1::Request* request,            \
                                 v1::Response* response) override {                                           \
     auto* reactor = context->DefaultReactor();                                                               \
@@ -126,7 +156,7 @@ Task<void> AnswerEvents(RuntimeService* runtime, EventWriter* writer,
     });                                                                                                      \
     return reactor;                                                                                          \
   }
-#define KEELSON_FRONT_STREAM_(Rpc, Request, Response)                                                      \
+#define KEELSON_SERVE_STREAM_(Rpc, Request, Response)                                                      \
   grpc::ServerWriteReactor<v1::Response>* Rpc(grpc::CallbackServerContext*, const v1::Request* request)    \
       override {                                                                                           \
     auto* writer = new PartWriter<v1::Response>(scope_->executor());                                       \
@@ -139,12 +169,12 @@ Task<void> AnswerEvents(RuntimeService* runtime, EventWriter* writer,
     return writer;                                                                                         \
   }
 
-class RuntimeFront : public v1::RuntimeService::CallbackService {
+class RuntimeHandlers : public v1::RuntimeService::CallbackService {
  public:
-  RuntimeFront(RuntimeService& service, std::shared_ptr<Scope> scope)
+  RuntimeHandlers(RuntimeService& service, std::shared_ptr<Scope> scope)
       : service_(service), scope_(std::move(scope)) {}
-  KEELSON_CRI_RUNTIME_UNARY_RPCS(KEELSON_FRONT_UNARY_)
-  KEELSON_CRI_RUNTIME_STREAM_RPCS(KEELSON_FRONT_STREAM_)
+  KEELSON_CRI_RUNTIME_UNARY_RPCS(KEELSON_SERVE_UNARY_)
+  KEELSON_CRI_RUNTIME_STREAM_RPCS(KEELSON_SERVE_STREAM_)
 
   grpc::ServerWriteReactor<v1::ContainerEventResponse>* GetContainerEvents(
       grpc::CallbackServerContext*, const v1::GetEventsRequest*) override {
@@ -172,34 +202,40 @@ class RuntimeFront : public v1::RuntimeService::CallbackService {
   std::vector<std::weak_ptr<Scope>> events_;
 };
 
-class ImageFront : public v1::ImageService::CallbackService {
+class ImageHandlers : public v1::ImageService::CallbackService {
  public:
-  ImageFront(ImageService& service, std::shared_ptr<Scope> scope)
+  ImageHandlers(ImageService& service, std::shared_ptr<Scope> scope)
       : service_(service), scope_(std::move(scope)) {}
-  KEELSON_CRI_IMAGE_UNARY_RPCS(KEELSON_FRONT_UNARY_)
-  KEELSON_CRI_IMAGE_STREAM_RPCS(KEELSON_FRONT_STREAM_)
+  KEELSON_CRI_IMAGE_UNARY_RPCS(KEELSON_SERVE_UNARY_)
+  KEELSON_CRI_IMAGE_STREAM_RPCS(KEELSON_SERVE_STREAM_)
 
  private:
   cri::ImageService& service_;
   std::shared_ptr<Scope> scope_;
 };
 
-class GrpcFrontImpl : public GrpcFront {
+class GrpcServerImpl : public GrpcServer {
  public:
-  GrpcFrontImpl(Env& env, RuntimeService& runtime, ImageService& images)
+  GrpcServerImpl(Env& env, RuntimeService& runtime, ImageService& images)
       : env_(env),
         scope_(std::make_shared<Scope>(env.executor())),
         runtime_(runtime, scope_),
         images_(images, scope_) {}
 
   absl::Status Start(const std::string& socket_path) {
-    ::unlink(socket_path.c_str());
+    RETURN_IF_ERROR(ClearSocket(socket_path));
     grpc::ServerBuilder builder;
     builder.AddListeningPort(StrCat("unix:", socket_path), grpc::InsecureServerCredentials());
     builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+    builder.SetMaxSendMessageSize(kMaxMessageBytes);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+    builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);
     builder.RegisterService(&runtime_);
     builder.RegisterService(&images_);
+    // gRPC binds on its own: the mode can only come from the mask.
+    mode_t before = ::umask(kSocketMask);
     server_ = builder.BuildAndStart();
+    ::umask(before);
     if (server_ == nullptr) return absl::UnavailableError(StrCat("listen on ", socket_path));
     return absl::OkStatus();
   }
@@ -225,17 +261,17 @@ class GrpcFrontImpl : public GrpcFront {
 
   Env& env_;
   std::shared_ptr<Scope> scope_;
-  RuntimeFront runtime_;
-  ImageFront images_;
+  RuntimeHandlers runtime_;
+  ImageHandlers images_;
   std::unique_ptr<grpc::Server> server_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GrpcFront>> GrpcFront::Serve(Env& env, RuntimeService& runtime,
-                                                            ImageService& images,
-                                                            const std::string& socket_path) {
-  auto front = std::make_unique<GrpcFrontImpl>(env, runtime, images);
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Serve(Env& env, RuntimeService& runtime,
+                                                              ImageService& images,
+                                                              const std::string& socket_path) {
+  auto front = std::make_unique<GrpcServerImpl>(env, runtime, images);
   RETURN_IF_ERROR(front->Start(socket_path));
   return front;
 }

@@ -1,0 +1,32 @@
+// GrpcServer: any RuntimeService and ImageService served as CRI gRPC on a unix socket: `keelson cri`, and the
+// fake in tests of the remote client.
+//
+// A client that goes away does not cancel its call: what was begun is finished, as the records say. Only a
+// stream of events ends with its reader.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <memory>
+#include <string>
+
+#include "base/env.h"
+#include "cri/image_service.h"
+#include "cri/runtime_service.h"
+
+namespace keelson::cri {
+
+class GrpcServer {
+ public:
+  // Serves until destroyed; calls run on `env`'s loop. The socket is 0660 from its first moment on. A socket
+  // file that nobody serves is replaced; AlreadyExists: somebody does. InvalidArgument: the path is longer
+  // than kMaxSocketPathBytes. The umask is changed meanwhile: call it before other threads make files.
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> Serve(Env& env, RuntimeService& runtime,
+                                                           ImageService& images,
+                                                           const std::string& socket_path);
+  virtual ~GrpcServer() = default;
+  // Cancels what is in flight, waits, stops listening. Before destruction.
+  virtual Task<void> Close() = 0;
+};
+
+}  // namespace keelson::cri

@@ -1,0 +1,16 @@
+#include "base/status.h"
+#include "cri/server/image_server.h"
+
+namespace keelson::cri {
+
+Task<absl::StatusOr<v1::ImageStatusResponse>> ImageServer::ImageStatus(v1::ImageStatusRequest request) {
+  if (request.image().image().empty()) co_return absl::InvalidArgumentError("image.image: required");
+  v1::ImageStatusResponse response;
+  const images::ImageRecord* record = store_.Find(request.image().image());
+  if (record == nullptr) co_return response;
+  *response.mutable_image() = ImageOf(*record);
+  if (request.verbose()) (*response.mutable_info())["imageSpec"] = record->config_json;
+  co_return response;
+}
+
+}  // namespace keelson::cri
