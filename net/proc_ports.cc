@@ -100,15 +100,10 @@ absl::StatusOr<std::vector<ListeningSocket>> ListListeningSockets(const std::str
   return out;
 }
 
-absl::StatusOr<std::optional<PortOwner>> FindPortOwner(uint16_t port, bool udp,
-                                                       const std::string& proc_root) {
-  ASSIGN_OR_RETURN(std::vector<ListeningSocket> sockets, ListListeningSockets(proc_root));
-  auto it = std::find_if(sockets.begin(), sockets.end(),
-                         [&](const ListeningSocket& s) { return s.udp == udp && s.port == port; });
-  if (it == sockets.end()) return std::optional<PortOwner>();
+PortOwner OwnerOf(const ListeningSocket& socket, const std::string& proc_root) {
   PortOwner owner;
-  owner.socket = *it;
-  std::string link = StrCat("socket:[", it->inode, "]");
+  owner.socket = socket;
+  std::string link = StrCat("socket:[", socket.inode, "]");
   ForEachEntry(proc_root, [&](std::string_view name) {
     int pid = 0;
     if (!absl::SimpleAtoi(Av(name), &pid) || !HoldsSocket(StrCat(proc_root, "/", name, "/fd"), link))
@@ -118,7 +113,16 @@ absl::StatusOr<std::optional<PortOwner>> FindPortOwner(uint16_t port, bool udp,
     if (command.ok()) owner.command = command->substr(0, command->find('\n'));
     return false;
   });
-  return std::optional<PortOwner>(std::move(owner));
+  return owner;
+}
+
+absl::StatusOr<std::optional<PortOwner>> FindPortOwner(uint16_t port, bool udp,
+                                                       const std::string& proc_root) {
+  ASSIGN_OR_RETURN(std::vector<ListeningSocket> sockets, ListListeningSockets(proc_root));
+  auto it = std::find_if(sockets.begin(), sockets.end(),
+                         [&](const ListeningSocket& s) { return s.udp == udp && s.port == port; });
+  if (it == sockets.end()) return std::optional<PortOwner>();
+  return std::optional<PortOwner>(OwnerOf(*it, proc_root));
 }
 
 }  // namespace keelson::net

@@ -29,6 +29,8 @@ struct PortOwner {
 
 // Every listening TCP and bound UDP socket of the network namespace that `proc_root` shows.
 absl::StatusOr<std::vector<ListeningSocket>> ListListeningSockets(const std::string& proc_root = "/proc");
+// Who holds `socket`; pid 0 when nobody visible does.
+PortOwner OwnerOf(const ListeningSocket& socket, const std::string& proc_root = "/proc");
 // nullopt: the port is free.
 absl::StatusOr<std::optional<PortOwner>> FindPortOwner(uint16_t port, bool udp = false,
                                                        const std::string& proc_root = "/proc");
