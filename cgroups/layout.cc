@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/fd.h"
+#include "base/mounts.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "cgroups/libcgroup_mounts.h"
@@ -12,24 +13,6 @@
 namespace keelson::cgroups {
 
 namespace {
-
-// \ooo as the kernel writes space, tab, newline and backslash.
-std::string Unescape(std::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    auto octal = [&](size_t at) { return at < text.size() && text[at] >= '0' && text[at] <= '7'; };
-    if (text[i] == '\\' && octal(i + 1) && octal(i + 2) && octal(i + 3)) {
-      int value = (text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0');
-      if (value <= 255) {
-        out.push_back(static_cast<char>(value));
-        i += 3;
-        continue;
-      }
-    }
-    out.push_back(text[i]);
-  }
-  return out;
-}
 
 absl::Status BadLine(std::string_view file, size_t number, std::string_view why) {
   return absl::InvalidArgumentError(StrCat(file, " line ", number, ": ", why));
@@ -70,11 +53,11 @@ absl::StatusOr<std::vector<MountEntry>> ParseMounts(std::string_view text) {
     std::vector<std::string_view> fields = Split(line, ' ', Empty::kSkip);
     if (fields.size() < 4) return BadLine("mounts", number, "fewer than 4 fields");
     MountEntry entry;
-    entry.device = Unescape(fields[0]);
-    entry.mount_point = Unescape(fields[1]);
+    entry.device = UnescapeMountField(fields[0]);
+    entry.mount_point = UnescapeMountField(fields[1]);
     entry.fs_type = std::string(fields[2]);
     for (std::string_view option : Split(fields[3], ',', Empty::kSkip)) {
-      entry.options.push_back(Unescape(option));
+      entry.options.push_back(UnescapeMountField(option));
     }
     entries.push_back(std::move(entry));
   }

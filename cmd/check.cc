@@ -6,13 +6,18 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <set>
+#include <utility>
 
 #include "base/fd.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "cgroups/layout.h"
+#include "cmd/host_network.h"
+#include "cmd/packet_check.h"
 #include "cmd/supervisor.h"
+#include "net/netlink.h"
 #include "net/proc_ports.h"
 
 namespace keelson {
@@ -38,8 +43,12 @@ class Checker {
     Root();
     Programs();
     Ports();
+    Network();
     Kernel();
     Disk();
+    if (options_.packets && !HasErrors(findings_)) {
+      for (Finding& finding : CheckPackets(layout_)) findings_.push_back(std::move(finding));
+    }
     return std::move(findings_);
   }
 
@@ -87,11 +96,19 @@ class Checker {
   }
 
   bool OurOwn(int pid) const {
-    for (const char* name : {"up", "master", "kubelet", "proxy", "containerd", "registry"}) {
-      auto identity = ReadPidFile(layout_.pid_file(name));
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(layout_.paths.run_dir, ignored)) {
+      if (entry.path().extension() != ".pid") continue;
+      auto identity = ReadPidFile(entry.path());
       if (identity.ok() && identity->pid == pid) return true;
     }
     return false;
+  }
+
+  // "" : nobody, or one of our own components.
+  std::string HeldBy(const net::ListeningSocket& socket) const {
+    net::PortOwner owner = net::FindSocketOwner(socket, options_.proc_root);
+    return options_.ignore_own && OurOwn(owner.pid) ? "" : owner.ToString();
   }
 
   void Ports() {
@@ -106,36 +123,92 @@ class Checker {
                           {o.kubelet_healthz_port, "kubelet healthz", "--kubelet-healthz-port"},
                           {o.proxy_healthz_port, "proxy healthz", "--proxy-healthz-port"},
                           {o.registry_port, "local registry", "--registry-port"}};
+    auto sockets = net::ListListeningSockets(options_.proc_root);
+    if (!sockets.ok()) return Add(Severity::kWarning, "ports", std::string(sockets.status().message()));
     for (const Port& port : ports) {
-      std::string what = StrCat("port ", port.port, " (", port.use, ")");
-      auto owner = net::FindPortOwner(port.port, /*udp=*/false, options_.proc_root);
-      if (!owner.ok()) {
-        Add(Severity::kWarning, what, std::string(owner.status().message()));
-      } else if (!owner->has_value() || (options_.ignore_own && OurOwn((*owner)->pid))) {
-        Add(Severity::kOk, what, owner->has_value() ? "ours" : "free");
+      std::string what = StrCat("port ", port.port, " (", port.use, ")"), holder, found = "free";
+      for (const net::ListeningSocket& socket : *sockets) {
+        if (socket.udp || socket.port != port.port) continue;
+        found = "ours";
+        if (holder.empty()) holder = HeldBy(socket);
+      }
+      if (holder.empty()) {
+        Add(Severity::kOk, what, found);
       } else {
-        Add(Severity::kError, what, StrCat("in use by ", (*owner)->ToString()),
+        Add(Severity::kError, what, StrCat("in use by ", holder),
             StrCat("stop it, or choose another port with ", port.flag));
       }
     }
-    NodePorts();
+    DnsPort(*sockets);
+    NodePorts(*sockets);
+  }
+
+  // Cluster DNS binds one address of its own; a server bound to every address keeps it from that.
+  void DnsPort(const std::vector<net::ListeningSocket>& sockets) {
+    constexpr uint16_t kDns = 53;
+    std::string what = StrCat("port ", kDns, " (cluster DNS on ", layout_.dns_ip(), ")");
+    for (const net::ListeningSocket& socket : sockets) {
+      if (socket.port != kDns || !socket.address.is_unspecified()) continue;
+      std::string holder = HeldBy(socket);
+      if (holder.empty()) continue;
+      return Add(Severity::kError, what,
+                 StrCat("in use on every address by ", holder, socket.udp ? ", UDP" : ", TCP"),
+                 "stop it, or let it listen on its own addresses only (dnsmasq: bind-interfaces)");
+    }
+    Add(Severity::kOk, what, "free");
   }
 
   // A program that listens in the NodePort range loses its port to a Service that gets the same number.
-  void NodePorts() {
+  void NodePorts(const std::vector<net::ListeningSocket>& sockets) {
     constexpr uint16_t kFirst = 30000, kLast = 32767;
-    auto sockets = net::ListListeningSockets(options_.proc_root);
-    if (!sockets.ok()) return;
-    std::set<uint16_t> taken;
-    for (const net::ListeningSocket& socket : *sockets) {
-      if (!socket.udp && socket.port >= kFirst && socket.port <= kLast) taken.insert(socket.port);
-    }
-    for (uint16_t port : taken) {
-      auto owner = net::FindPortOwner(port, /*udp=*/false, options_.proc_root);
-      if (!owner.ok() || !owner->has_value()) continue;
-      Add(Severity::kWarning, StrCat("port ", port, " (NodePorts)"),
-          StrCat("in use by ", (*owner)->ToString()),
+    std::set<std::pair<uint16_t, bool>> seen;  // IPv4 and IPv6 of one server are one finding
+    for (const net::ListeningSocket& socket : sockets) {
+      if (socket.port < kFirst || socket.port > kLast) continue;
+      if (!seen.emplace(socket.port, socket.udp).second) continue;
+      std::string holder = HeldBy(socket);
+      if (holder.empty()) continue;
+      Add(Severity::kWarning, StrCat("port ", socket.port, socket.udp ? "/UDP" : "", " (NodePorts)"),
+          StrCat("in use by ", holder),
           "stop it, or do not give this number to a Service: the book's application uses 30001");
+    }
+  }
+
+  void Network() {
+    HostNetwork host;
+    absl::Status read = [&host]() -> absl::Status {
+      ASSIGN_OR_RETURN(net::Netlink netlink, net::Netlink::Open());
+      ASSIGN_OR_RETURN(host.addresses, netlink.ListAddresses());
+      ASSIGN_OR_RETURN(host.routes, netlink.ListRoutes());
+      return absl::OkStatus();
+    }();
+    auto pods = net::Cidr::Parse(layout_.options.pod_cidr);
+    auto services = net::Cidr::Parse(layout_.options.service_cidr);
+    if (!read.ok() || !pods.ok() || !services.ok()) {
+      return Add(Severity::kWarning, "host network", std::string(read.message()));
+    }
+    // With the mark of a cluster here, links to its pods and its DNS address are no overlap.
+    std::vector<net::Cidr> own;
+    ClusterLayout made = layout_;
+    if (ApplyMarker(&made)) {
+      for (const std::string& block : {made.node_pod_cidr(), made.dns_ip() + "/32"}) {
+        auto parsed = net::Cidr::Parse(block);
+        if (parsed.ok()) own.push_back(*parsed);
+      }
+    }
+    std::vector<Overlap> overlaps = FindOverlaps(host, *pods, own, *services);
+    Block("--pod-cidr", *pods, overlaps);
+    // The two suggestions must not overlap either.
+    auto suggested = overlaps.empty() ? pods : net::Cidr::Parse(overlaps[0].free);
+    Block("--service-cidr", *services,
+          FindOverlaps(host, *services, own, suggested.ok() ? *suggested : *pods));
+  }
+
+  void Block(const char* flag, const net::Cidr& block, const std::vector<Overlap>& overlaps) {
+    std::string what = StrCat(flag, " ", block.ToString());
+    if (overlaps.empty()) Add(Severity::kOk, what, "no address or route of this host lies in it");
+    for (const Overlap& overlap : overlaps) {
+      std::string example = overlap.free.empty() ? "" : StrCat(", for example ", flag, " ", overlap.free);
+      Add(Severity::kError, what, StrCat("overlaps ", overlap.with), StrCat("choose another block", example));
     }
   }
 
@@ -158,17 +231,6 @@ class Checker {
     } else {
       Add(Severity::kError, "cgroups", std::string(cgroup_layout.status().message()),
           "mount the cgroup2 hierarchy at /sys/fs/cgroup");
-    }
-    for (const char* firewall : {"firewalld", "ufw"}) {
-      if (::access(StrCat("/run/", firewall).c_str(), F_OK) == 0) {
-        Add(Severity::kWarning, "firewall", StrCat(firewall, " is running and may drop pod traffic"),
-            StrCat("allow ", layout_.options.pod_cidr, " and ", layout_.options.service_cidr,
-                   ", or stop it"));
-      }
-    }
-    if (::access("/var/run/docker.sock", F_OK) == 0) {
-      Add(Severity::kWarning, "firewall", "docker is running: its FORWARD policy may drop pod traffic",
-          "iptables -P FORWARD ACCEPT, or stop docker");
     }
   }
 

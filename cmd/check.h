@@ -21,6 +21,7 @@ struct CheckOptions {
   std::string proc_root = "/proc";
   std::string path;        // "" : $PATH
   bool ignore_own = true;  // ports held by this cluster's own components are fine
+  bool packets = false;    // send some: packet_check.h
 };
 
 // Findings in order of the checks; kOk ones included.

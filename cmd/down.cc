@@ -1,6 +1,5 @@
 #include "cmd/down.h"
 
-#include <absl/strings/str_split.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/mounts.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "cgroups/manager.h"
@@ -28,7 +28,6 @@ namespace {
 constexpr absl::Duration kStopGrace = absl::Seconds(10);
 constexpr absl::Duration kContainerdStart = absl::Seconds(20);
 constexpr size_t kParallelSandboxes = 8;
-constexpr size_t kMaxMountInfoBytes = 16 << 20;
 
 Task<void> StopByPidFile(Env* env, std::string path) {
   auto process = AdoptFromPidFile(*env, path);
@@ -129,9 +128,11 @@ Task<absl::Status> RemovePods(Env* env, ClusterLayout layout) {
 
 absl::Status UnmountAll(const ClusterLayout& layout) {
   ASSIGN_OR_RETURN(std::string mountinfo, ReadFile("/proc/self/mountinfo", kMaxMountInfoBytes));
+  std::vector<std::string> mounts =
+      MountPointsBelow(mountinfo, {layout.paths.kubelet_dir, layout.paths.state_dir, layout.paths.run_dir});
+  std::reverse(mounts.begin(), mounts.end());  // later mounts lie over earlier ones
   absl::Status result;
-  for (const std::string& mount :
-       MountsBelow(mountinfo, {layout.paths.kubelet_dir, layout.paths.state_dir, layout.paths.run_dir})) {
+  for (const std::string& mount : mounts) {
     if (::umount2(mount.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0 && errno != EINVAL && errno != ENOENT) {
       result = ErrnoStatus(errno, StrCat("unmount ", mount));
     }
@@ -206,34 +207,6 @@ void Collect(absl::Status step, const char* what, absl::Status* result) {
 }
 
 }  // namespace
-
-std::vector<std::string> MountsBelow(const std::string& mountinfo, const std::vector<std::string>& dirs) {
-  std::vector<std::string> found;
-  for (absl::string_view line : absl::StrSplit(mountinfo, '\n')) {
-    std::vector<absl::string_view> fields = absl::StrSplit(line, ' ');
-    constexpr size_t kMountPoint = 4;
-    if (fields.size() <= kMountPoint) continue;
-    std::string point;
-    absl::string_view raw = fields[kMountPoint];
-    for (size_t i = 0; i < raw.size(); ++i) {  // \040 and friends
-      if (raw[i] == '\\' && i + 3 < raw.size()) {
-        point.push_back(
-            static_cast<char>((raw[i + 1] - '0') * 64 + (raw[i + 2] - '0') * 8 + (raw[i + 3] - '0')));
-        i += 3;
-      } else {
-        point.push_back(raw[i]);
-      }
-    }
-    for (const std::string& dir : dirs) {
-      if (point.starts_with(dir + "/")) {
-        found.push_back(point);
-        break;
-      }
-    }
-  }
-  std::reverse(found.begin(), found.end());  // later mounts lie over earlier ones
-  return found;
-}
 
 Task<absl::Status> TearDown(Env* env, ClusterLayout layout) {
   absl::Status result;

@@ -5,9 +5,6 @@
 
 #include <absl/status/status.h>
 
-#include <string>
-#include <vector>
-
 #include "base/env.h"
 #include "cmd/cluster_layout.h"
 
@@ -19,8 +16,5 @@ Task<absl::Status> TearDown(Env* env, ClusterLayout layout);
 // `keelson down`: asks the running `keelson up` to do it, or does it here when there is none. `purge` removes
 // state, images, configuration and logs as well.
 absl::Status RunDown(const ClusterLayout& layout, bool purge);
-
-// Mount points at or below one of `dirs`, deepest first. `mountinfo` as in /proc/self/mountinfo.
-std::vector<std::string> MountsBelow(const std::string& mountinfo, const std::vector<std::string>& dirs);
 
 }  // namespace keelson

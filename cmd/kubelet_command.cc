@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <climits>
-#include <cstdio>
 #include <map>
 #include <memory>
 #include <string>
@@ -19,7 +18,7 @@
 #include "client/http_api_client.h"
 #include "client/kubeconfig.h"
 #include "cmd/commands.h"
-#include "cmd/signals.h"
+#include "cmd/component.h"
 #include "cri/remote/remote_runtime.h"
 #include "kubelet/config/kubelet_settings.h"
 #include "kubelet/kubelet.h"
@@ -105,53 +104,25 @@ absl::Status MakeNode(Env& env, const KubeletSettings& settings, Node* node) {
   return absl::OkStatus();
 }
 
-Task<void> StopNode(Node* node) {
-  if (node->server != nullptr) {
-    Task<void> stop = node->server->Stop();
-    co_await std::move(stop);
-  }
-  if (node->kubelet != nullptr) {
-    Task<void> stop = node->kubelet->Stop();
-    co_await std::move(stop);
-  }
-  if (node->probes != nullptr) {
-    Task<void> stop = node->probes->Stop();
-    co_await std::move(stop);
-  }
-  if (node->volumes != nullptr) {
-    Task<void> stop = node->volumes->Stop();
-    co_await std::move(stop);
-  }
-  if (node->objects != nullptr) {
-    Task<void> stop = node->objects->Stop();
-    co_await std::move(stop);
-  }
-  if (node->events != nullptr) {
-    Task<void> stop = node->events->Stop();
-    co_await std::move(stop);
-  }
-}
-
 Task<absl::Status> Serve(Env* env, const KubeletSettings* settings) {
-  Scope scope(env->executor());
-  AsyncEvent stop;
-  scope.Spawn("signals", WatchSignals(env, &stop));
   Node node;
   absl::Status status = MakeNode(*env, *settings, &node);
+  ComponentLife life(*env);
+  life.StopAtEnd(node.events.get());
+  life.StopAtEnd(node.objects.get());
+  life.StopAtEnd(node.volumes.get());
+  life.StopAtEnd(node.probes.get());
+  life.StopAtEnd(node.kubelet.get());
+  life.StopAtEnd(node.server.get());
   // The port first: a second kubelet here must not touch a container.
   if (status.ok()) status = node.server->Start();
   if (status.ok()) status = node.kubelet->Start();
   if (status.ok()) {
     LogInfo("kubelet running",
             {{"node", settings->options.node_name}, {"runtime", settings->runtime_endpoint}});
-    Task<void> wait = stop.Wait();
-    co_await std::move(wait);
   }
-  Task<void> stop_node = StopNode(&node);
-  co_await std::move(stop_node);
-  Task<void> close = scope.Close();
-  co_await std::move(close);
-  co_return status;
+  Task<absl::Status> run = life.RunUntilStopped(status);
+  co_return co_await std::move(run);
 }
 
 int RunKubelet(const KubeletFlags& flags) {
@@ -162,16 +133,9 @@ int RunKubelet(const KubeletFlags& flags) {
   char host[HOST_NAME_MAX + 1] = {};
   (void)::gethostname(host, HOST_NAME_MAX);
   auto settings = kubelet::MakeKubeletSettings(flags, host);
-  absl::Status status = settings.status();
-  if (settings.ok()) {
-    for (const std::string& warning : settings->warnings) LogWarning(warning);
-    RealEnv env(settings->paths);
-    status = env.RunUntilDone(Serve(&env, &*settings));
-  }
-  if (status.ok()) return 0;
-  LogError("kubelet ended", {{"error", status}});
-  std::fprintf(stderr, "keelson kubelet: %s\n", std::string(status.message()).c_str());
-  return 1;
+  if (!settings.ok()) return ComponentExitStatus("kubelet", settings.status());
+  for (const std::string& warning : settings->warnings) LogWarning(warning);
+  return RunComponent("kubelet", settings->paths, [&settings](Env* env) { return Serve(env, &*settings); });
 }
 
 // Takes "true" and "false", no other text.

@@ -132,7 +132,9 @@ int Main(int argc, char** argv) {
       exit_status = Report(layout.status());
       return;
     }
-    auto findings = CheckHost(*layout);
+    CheckOptions check_options;
+    check_options.packets = true;
+    auto findings = CheckHost(*layout, check_options);
     std::fputs(FormatFindings(findings, /*with_ok=*/true).c_str(), stdout);
     exit_status = HasErrors(findings) ? 1 : 0;
   });

@@ -8,7 +8,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "cmd/commands.h"
-#include "cmd/signals.h"
+#include "cmd/component.h"
 #include "master/apiserver/api_server.h"
 #include "master/controllers/controller_manager.h"
 #include "master/scheduler/scheduler.h"
@@ -84,6 +84,13 @@ std::unique_ptr<master::Controller> MakeScheduler(master::ControllerContext cont
   return std::make_unique<master::Scheduler>(context);
 }
 
+// It goes away before its store is closed.
+Task<void> StopServer(std::unique_ptr<master::ApiServer>* server) {
+  Task<void> stop = (*server)->Stop();
+  co_await std::move(stop);
+  server->reset();
+}
+
 // Everything that serves, in the order it is started; stopped in the reverse order.
 Task<absl::Status> Serve(Env* env, MasterOptions options) {
   absl::Duration start = env->clock().Monotonic();
@@ -108,10 +115,11 @@ Task<absl::Status> Serve(Env* env, MasterOptions options) {
   listen.port = options.secure_port;
   listen.tls = tls;
   absl::Status status = http.ListenTcp(listen).status();
-  Scope scope(env->executor());
-  AsyncEvent stop;
-  scope.Spawn("signals", WatchSignals(env, &stop));
-  scope.Spawn("reload certificates", ReloadTls(env, &http, options.pki_dir));
+  ComponentLife life(*env);
+  life.AtEnd([&store] { return store->Close(); });
+  life.AtEnd([&server] { return StopServer(&server); });
+  life.AtEnd([&http] { return http.Close(); });
+  life.scope().Spawn("reload certificates", ReloadTls(env, &http, options.pki_dir));
   std::unique_ptr<client::ApiClient> controller_client = server->NewClient("system:kube-controller-manager");
   master::ControllerManagerOptions controller_options;
   controller_options.service_cidr = options.service_cidr;
@@ -120,6 +128,7 @@ Task<absl::Status> Serve(Env* env, MasterOptions options) {
   controller_options.secure_port = options.secure_port;
   master::ControllerManager controllers(*env, *controller_client, controller_options);
   controllers.Add(MakeScheduler);
+  life.StopAtEnd(&controllers);
   if (status.ok()) {
     Task<absl::Status> serving = server->Start();
     status = co_await std::move(serving);
@@ -133,21 +142,9 @@ Task<absl::Status> Serve(Env* env, MasterOptions options) {
   if (status.ok()) {
     LogInfo("controllers running",
             {{"after_ms", absl::ToInt64Milliseconds(env->clock().Monotonic() - start)}});
-    Task<void> wait = stop.Wait();
-    co_await std::move(wait);
   }
-  Task<void> close_scope = scope.Close();
-  co_await std::move(close_scope);
-  Task<void> stop_controllers = controllers.Stop();
-  co_await std::move(stop_controllers);
-  Task<void> close_http = http.Close();
-  co_await std::move(close_http);
-  Task<void> stop_server = server->Stop();
-  co_await std::move(stop_server);
-  server.reset();
-  Task<void> close_store = store->Close();
-  co_await std::move(close_store);
-  co_return status;
+  Task<absl::Status> run = life.RunUntilStopped(status);
+  co_return co_await std::move(run);
 }
 
 int Run(MasterOptions options) {
@@ -159,12 +156,7 @@ int Run(MasterOptions options) {
     auto address = net::NodeAddress();
     options.advertise_address = address.ok() ? address->ToString() : "127.0.0.1";
   }
-  RealEnv env(paths);
-  absl::Status status = env.RunUntilDone(Serve(&env, options));
-  if (status.ok()) return 0;
-  LogError("master ended", {{"error", status}});
-  std::fprintf(stderr, "keelson master: %s\n", std::string(status.message()).c_str());
-  return 1;
+  return RunComponent("master", paths, [&options](Env* env) { return Serve(env, options); });
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <climits>
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,7 +14,7 @@
 #include "client/http_api_client.h"
 #include "client/kubeconfig.h"
 #include "cmd/commands.h"
-#include "cmd/signals.h"
+#include "cmd/component.h"
 #include "net/address.h"
 #include "net/http_server.h"
 #include "proxy/proxy.h"
@@ -80,9 +79,9 @@ Task<absl::Status> Serve(Env* env, ProxyFlags flags) {
   net::HttpServerOptions http_options;
   http_options.name = "healthz";
   net::HttpServer http(env->executor(), &env->clock(), &proxy.http_handler(), http_options);
-  Scope scope(env->executor());
-  AsyncEvent stop;
-  scope.Spawn("signals", WatchSignals(env, &stop));
+  ComponentLife life(*env);
+  life.StopAtEnd(&proxy);
+  life.AtEnd([&http] { return http.Close(); });
   absl::Status status;
   if (flags.healthz_port != 0) {
     net::HttpServer::TcpListen listen;
@@ -94,27 +93,17 @@ Task<absl::Status> Serve(Env* env, ProxyFlags flags) {
   if (status.ok()) {
     LogInfo("proxy running",
             {{"node", options.node_name}, {"table", options.table}, {"dns", options.dns_address.ToString()}});
-    Task<void> wait = stop.Wait();
-    co_await std::move(wait);
   }
-  Task<void> close = scope.Close();
-  co_await std::move(close);
-  Task<void> close_http = http.Close();
-  co_await std::move(close_http);
-  Task<void> stop_proxy = proxy.Stop();
-  co_await std::move(stop_proxy);
-  co_return status;
+  Task<absl::Status> run = life.RunUntilStopped(status);
+  co_return co_await std::move(run);
 }
 
 int Run(const ProxyFlags& flags) {
   InitLog(LogOptions{"proxy"});
-  RealEnv env(Paths::WithRoot(flags.root));
-  absl::Status status = flags.kubeconfig.empty() ? absl::InvalidArgumentError("--kubeconfig is required")
-                                                 : env.RunUntilDone(Serve(&env, flags));
-  if (status.ok()) return 0;
-  LogError("proxy ended", {{"error", status}});
-  std::fprintf(stderr, "keelson proxy: %s\n", std::string(status.message()).c_str());
-  return 1;
+  if (flags.kubeconfig.empty()) {
+    return ComponentExitStatus("proxy", absl::InvalidArgumentError("--kubeconfig is required"));
+  }
+  return RunComponent("proxy", Paths::WithRoot(flags.root), [&flags](Env* env) { return Serve(env, flags); });
 }
 
 }  // namespace

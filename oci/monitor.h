@@ -51,7 +51,7 @@ class ContainerMonitor {
   virtual std::optional<ContainerExit> ReadExit(const std::string& id) = 0;
   // A Create whose caller died half way: ends the monitor it may have left, by the pid file in its bundle,
   // and waits until it is gone. OK when there is none.
-  virtual Task<absl::Status> KillInterrupted(std::string bundle_dir) = 0;
+  virtual Task<absl::Status> KillInterrupted(std::string id) = 0;
   // Removes the exit record and what else is kept outside the bundle.
   virtual void Forget(const std::string& id) = 0;
   // The log file was renamed away: the monitor opens it anew. Returns when it has.

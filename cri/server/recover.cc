@@ -174,7 +174,7 @@ Task<absl::Status> RuntimeServer::ResolveInterruptedStart(std::shared_ptr<Contai
     }
   }
   // Not started: as if StartContainer had never been called.
-  CO_RETURN_IF_ERROR(deps_.monitor->KillInterrupted(ContainerDir(id)));
+  CO_RETURN_IF_ERROR(deps_.monitor->KillInterrupted(id));
   CO_RETURN_IF_ERROR(runtime->Delete(id, /*force=*/true));
   deps_.monitor->Forget(id);
   record.clear_init();

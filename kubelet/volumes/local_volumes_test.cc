@@ -150,12 +150,5 @@ TEST_F(LocalVolumes, TearDownUnmountsFirstAndStopsWhereItCannot) {
   EXPECT_TRUE(TearDownVolumes(mounter_, dir_ + "/volumes").ok());  // twice
 }
 
-TEST(MountInfo, PointsWithEscapes) {
-  EXPECT_THAT(ParseMountPoints("36 35 98:0 / /mnt/a\\040b rw,noatime master:1 - ext3 /dev/root rw\n"
-                               "garbage\n"
-                               "37 35 0:5 / /run rw - tmpfs tmpfs rw\n"),
-              ElementsAre("/mnt/a b", "/run"));
-}
-
 }  // namespace
 }  // namespace keelson::kubelet

@@ -1,35 +1,18 @@
 #include "kubelet/volumes/mounter.h"
 
 #include <absl/strings/str_format.h>
-#include <absl/strings/str_split.h>
 #include <sys/mount.h>
 
 #include <algorithm>
 #include <cerrno>
 
 #include "base/fd.h"
+#include "base/mounts.h"
 #include "base/status.h"
 #include "base/strings.h"
 
 namespace keelson::kubelet {
 namespace {
-
-constexpr size_t kMaxMountInfoBytes = 64 << 20;
-constexpr size_t kMountPointField = 4;  // proc(5)
-
-std::string Unescape(absl::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size()) {
-      out.push_back(
-          static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0')));
-      i += 3;
-    } else {
-      out.push_back(text[i]);
-    }
-  }
-  return out;
-}
 
 class HostMounter : public Mounter {
  public:
@@ -71,17 +54,5 @@ class HostMounter : public Mounter {
 }  // namespace
 
 std::unique_ptr<Mounter> NewHostMounter() { return std::make_unique<HostMounter>(); }
-
-std::vector<std::string> ParseMountPoints(std::string_view mountinfo) {
-  std::vector<std::string> points;
-  for (absl::string_view line : absl::StrSplit(Av(mountinfo), '\n', absl::SkipEmpty())) {
-    std::vector<absl::string_view> fields = absl::StrSplit(line, ' ');
-    if (fields.size() > kMountPointField && !fields[kMountPointField].empty() &&
-        fields[kMountPointField][0] == '/') {
-      points.push_back(Unescape(fields[kMountPointField]));
-    }
-  }
-  return points;
-}
 
 }  // namespace keelson::kubelet

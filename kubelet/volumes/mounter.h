@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace keelson::kubelet {
@@ -27,9 +26,5 @@ class Mounter {
 };
 
 std::unique_ptr<Mounter> NewHostMounter();
-
-// Mount points of a /proc/self/mountinfo text, octal escapes undone, in file order. Lines that do not parse
-// are left out.
-std::vector<std::string> ParseMountPoints(std::string_view mountinfo);
 
 }  // namespace keelson::kubelet
