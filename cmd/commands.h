@@ -10,6 +10,7 @@ namespace keelson {
 void AddMasterCommand(CLI::App& app, int* exit_status);
 void AddKubeletCommand(CLI::App& app, int* exit_status);
 void AddProxyCommand(CLI::App& app, int* exit_status);
+void AddCriCommand(CLI::App& app, int* exit_status);
 // For an executable called through a symlink named `kubelet`: the flags stand at the top level.
 void AddKubeletFlags(CLI::App& app, int* exit_status);
 

@@ -151,6 +151,7 @@ int Main(int argc, char** argv) {
   AddMasterCommand(app, &exit_status);
   AddKubeletCommand(app, &exit_status);
   AddProxyCommand(app, &exit_status);
+  AddCriCommand(app, &exit_status);
 
   CLI::App* version = app.add_subcommand("version", "Print the version");
   version->callback([] { std::printf("keelson %s (Kubernetes v1.37)\n", KEELSON_VERSION); });

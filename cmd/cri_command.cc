@@ -1,0 +1,311 @@
+// `keelson cri`: the container runtime without a daemon behind it, and the concrete classes it is made of.
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "api/yaml.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "base/strings.h"
+#include "cgroups/manager.h"
+#include "cmd/commands.h"
+#include "cmd/component.h"
+#include "cmd/signals.h"
+#include "cri/cni/cni.h"
+#include "cri/server/grpc_server.h"
+#include "cri/server/host_ports.h"
+#include "cri/server/image_server.h"
+#include "cri/server/runtime_server.h"
+#include "cri/streaming/streaming.h"
+#include "images/image_store.h"
+#include "oci/cgroup_view.h"
+#include "oci/monitor.h"
+#include "oci/runtime.h"
+
+namespace keelson {
+namespace {
+
+// Image pulls, network plugins and file trees of several pods at a time.
+constexpr int kPoolThreads = 4;
+
+struct CriFlags {
+  std::string config, root;
+  std::string listen;        // "" : <run_dir>/cri/cri.sock
+  std::string state_dir;     // "" : <state_dir>/cri
+  std::string run_dir;       // "" : <run_dir>/cri
+  std::string cni_conf_dir;  // "" : <etc_dir>/cni/net.d, or /etc/cni/net.d when that does not exist
+  std::vector<std::string> cni_bin_dirs = {"/opt/cni/bin", "/usr/lib/cni"};
+  std::string cni_conf_template;
+  std::string registries_dir;  // "" : <etc_dir>/certs.d
+  std::string auth_file;
+  std::string default_handler;  // "" : crun if it is there, else runc
+  std::string runc = "runc", crun = "crun", conmon = "conmon";
+  std::string cgroup_parent;  // "" : keelson-cri, below the root's own
+  std::string pause = "as-needed";
+  std::string streaming_address = "127.0.0.1";
+  uint16_t streaming_port = 0;
+  std::vector<std::string> masquerade_cidrs;
+  std::string nft_table;
+  int parallel_layers = 3;
+  bool seccomp_default = false;
+  int verbosity = 0;
+};
+
+// One server and all it stands on, in the order things are made.
+struct Parts {
+  std::unique_ptr<cgroups::Manager> cgroups;
+  std::unique_ptr<images::ImageStore> images;
+  std::unique_ptr<cri::Cni> cni;
+  std::unique_ptr<cri::HostPorts> host_ports;
+  std::unique_ptr<oci::ContainerMonitor> monitor;
+  std::vector<std::unique_ptr<oci::OciRuntime>> runtimes;
+  std::unique_ptr<cri::RuntimeServer> runtime;
+  std::unique_ptr<cri::ImageServer> image_server;
+  std::unique_ptr<cri::StreamingServer> streaming;
+  std::unique_ptr<cri::GrpcServer> grpc;
+};
+
+bool Exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+// Fills in what was left empty.
+void Complete(const Paths& paths, CriFlags* f) {
+  auto fill = [](std::string* field, const std::string& value) {
+    if (field->empty()) *field = value;
+  };
+  fill(&f->state_dir, paths.state_dir + "/cri");
+  fill(&f->run_dir, paths.run_dir + "/cri");
+  fill(&f->listen, f->run_dir + "/cri.sock");
+  if (f->listen.starts_with("unix://")) f->listen = f->listen.substr(7);
+  std::string own_cni = paths.etc_dir + "/cni/net.d";
+  fill(&f->cni_conf_dir, !paths.root.empty() || Exists(own_cni) ? own_cni : "/etc/cni/net.d");
+  fill(&f->registries_dir, paths.etc_dir + "/certs.d");
+  std::string name = paths.root.empty() ? "" : paths.root.substr(paths.root.rfind('/') + 1);
+  fill(&f->cgroup_parent, paths.cgroup_root.empty() ? "keelson-cri" : paths.cgroup_root + "/cri");
+  fill(&f->nft_table, name.empty() ? "keelson_cri" : StrCat("keelson_cri_", name));
+  std::replace_if(
+      f->nft_table.begin(), f->nft_table.end(),
+      [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
+}
+
+// Options of the file that the command line does not set. Keys are the flags' names.
+absl::Status ApplyConfigFile(CLI::App* command, const std::string& path) {
+  ASSIGN_OR_RETURN(std::string text, ReadFile(path, api::kMaxYamlBytes));
+  absl::StatusOr<std::string> json_text = api::YamlDocumentToJson(text);
+  if (!json_text.ok()) return Annotate(json_text.status(), path);
+  nlohmann::json json = nlohmann::json::parse(*json_text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return absl::InvalidArgumentError(StrCat(path, ": want \"option: value\" lines"));
+  for (const auto& [key, value] : json.items()) {
+    CLI::Option* option = command->get_option_no_throw("--" + key);
+    if (option == nullptr || key == "config" || key == "help") {
+      return absl::InvalidArgumentError(StrCat(path, ": \"", key, "\" is no option of keelson cri"));
+    }
+    if (option->count() > 0) continue;
+    auto add = [&](const nlohmann::json& item) {
+      option->add_result(item.is_string() ? item.get<std::string>() : item.dump());
+    };
+    if (value.is_array()) {
+      for (const auto& item : value) add(item);
+    } else {
+      add(value);
+    }
+    try {
+      option->run_callback();
+    } catch (const CLI::Error& error) {
+      return absl::InvalidArgumentError(StrCat(path, ": ", key, ": ", error.what()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+Task<absl::Status> OpenRuntimes(Env* env, const CriFlags* flags, Parts* parts) {
+  for (const std::string& name : {std::string("crun"), std::string("runc")}) {
+    oci::RuntimeOptions options;
+    options.name = name;
+    options.path = name == "crun" ? flags->crun : flags->runc;
+    options.state_dir = StrCat(flags->run_dir, "/", name);
+    options.run_dir = StrCat(flags->run_dir, "/r");
+    options.cache_dir = flags->state_dir + "/probes";
+    Task<absl::StatusOr<std::unique_ptr<oci::OciRuntime>>> open = oci::OpenRuntime(env, options);
+    absl::StatusOr<std::unique_ptr<oci::OciRuntime>> runtime = co_await std::move(open);
+    if (absl::IsNotFound(runtime.status())) continue;
+    if (!runtime.ok()) {
+      LogWarning("an OCI runtime cannot be used", {{"runtime", name}, {"error", runtime.status()}});
+      continue;
+    }
+    LogInfo("OCI runtime",
+            {{"handler", name}, {"path", (*runtime)->path()}, {"version", (*runtime)->version()}});
+    for (const std::string& hole : oci::KnownVulnerabilities(name, (*runtime)->version())) {
+      LogWarning("OCI runtime has a known hole: update it", {{"runtime", name}, {"hole", hole}});
+    }
+    parts->runtimes.push_back(*std::move(runtime));
+  }
+  if (parts->runtimes.empty()) {
+    co_return absl::FailedPreconditionError("neither crun nor runc can be used: install one of them");
+  }
+  co_return absl::OkStatus();
+}
+
+absl::Status MakeParts(Env& env, const CriFlags& flags, Parts* parts) {
+  RETURN_IF_ERROR(MakeDirs(flags.run_dir, 0700));
+  // Also when somebody made it before: the socket is for those who may enter.
+  if (::chmod(flags.run_dir.c_str(), 0700) != 0) return ErrnoStatus(errno, StrCat("chmod ", flags.run_dir));
+  RETURN_IF_ERROR(MakeDirs(flags.state_dir, 0700));
+  ASSIGN_OR_RETURN(parts->cgroups, cgroups::NewHostManager());
+  images::ImageStoreOptions images;
+  images.root_dir = flags.state_dir + "/images";
+  images.registries_dir = Exists(flags.registries_dir) ? flags.registries_dir : "";
+  images.auth_file = flags.auth_file;
+  images.parallel_layers = flags.parallel_layers;
+  ASSIGN_OR_RETURN(parts->images, images::ImageStore::Open(env, images));
+  cri::CniOptions cni;
+  cni.conf_dir = flags.cni_conf_dir;
+  cni.bin_dirs = flags.cni_bin_dirs;
+  cni.cache_dir = flags.state_dir + "/cni";
+  cni.conf_template = flags.cni_conf_template;
+  ASSIGN_OR_RETURN(parts->cni, cri::NewCni(env, cni));
+  cri::HostPortsOptions ports;
+  ports.table = flags.nft_table;
+  ports.masquerade_cidrs = flags.masquerade_cidrs;
+  parts->host_ports = cri::NewHostPorts(env, ports);
+  oci::ConmonOptions conmon;
+  conmon.path = flags.conmon;
+  conmon.run_dir = flags.run_dir + "/m";
+  ASSIGN_OR_RETURN(parts->monitor, oci::NewConmonMonitor(env, conmon));
+  cri::RuntimeServerDeps deps;
+  deps.env = &env;
+  deps.images = parts->images.get();
+  deps.cni = parts->cni.get();
+  deps.host_ports = parts->host_ports.get();
+  deps.cgroups = parts->cgroups.get();
+  deps.monitor = parts->monitor.get();
+  for (const auto& runtime : parts->runtimes) deps.runtimes[runtime->name()] = runtime.get();
+  ASSIGN_OR_RETURN(deps.host, oci::DiscoverHostFacts("/proc"));
+  cri::RuntimeServerOptions options;
+  options.state_dir = flags.state_dir;
+  options.run_dir = flags.run_dir;
+  options.default_handler =
+      flags.default_handler.empty() ? parts->runtimes.front()->name() : flags.default_handler;
+  options.always_pause = flags.pause == "always";
+  options.default_cgroup_parent = flags.cgroup_parent;
+  options.seccomp_default = flags.seccomp_default;
+  ASSIGN_OR_RETURN(parts->runtime, cri::RuntimeServer::Create(std::move(deps), std::move(options)));
+  parts->image_server = std::make_unique<cri::ImageServer>(env, *parts->images);
+  return absl::OkStatus();
+}
+
+Task<absl::Status> Listen(Env* env, const CriFlags* flags, Parts* parts) {
+  CO_RETURN_IF_ERROR(parts->runtime->Recover());
+  cri::StreamingOptions streaming;
+  streaming.address = flags->streaming_address;
+  streaming.port = flags->streaming_port;
+  CO_ASSIGN_OR_RETURN_SYNC(parts->streaming, cri::StreamingServer::Start(*env, *parts->runtime, streaming));
+  parts->runtime->set_streaming(parts->streaming.get());
+  // Last: whoever connects finds everything there.
+  CO_ASSIGN_OR_RETURN_SYNC(
+      parts->grpc, cri::GrpcServer::Serve(*env, *parts->runtime, *parts->image_server, flags->listen));
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> Serve(Env* env, const CriFlags* flags) {
+  Parts parts;
+  Task<absl::Status> open = OpenRuntimes(env, flags, &parts);
+  absl::Status status = co_await std::move(open);
+  if (status.ok()) status = MakeParts(*env, *flags, &parts);
+  if (status.ok()) {
+    Task<absl::Status> listen = Listen(env, flags, &parts);
+    status = co_await std::move(listen);
+  }
+  if (!status.ok()) {
+    // What was recovered lives on, as after a kill.
+    ::_exit(ComponentExitStatus("cri", status));
+  }
+  LogInfo("container runtime running", {{"endpoint", "unix://" + flags->listen}});
+  AsyncEvent stop;
+  Scope signals(env->executor());
+  signals.Spawn("signals", WatchSignals(env, &stop));
+  Task<void> wait = stop.Wait();
+  co_await std::move(wait);
+  // The end is the one a kill makes, and recovery knows no other: nothing is cancelled half way.
+  LogInfo("stopped; containers go on");
+  ::unlink(flags->listen.c_str());
+  ::_exit(0);
+}
+
+int RunCri(CLI::App* command, CriFlags* flags) {
+  if (!flags->config.empty()) {
+    absl::Status status = ApplyConfigFile(command, flags->config);
+    if (!status.ok()) return ComponentExitStatus("cri", status);
+  }
+  LogOptions log{"cri"};
+  if (flags->verbosity >= 4) log.level = LogLevel::kDebug;
+  InitLog(log);
+  ::umask(0022);
+  Paths paths = Paths::WithRoot(flags->root);
+  Complete(paths, flags);
+  if (flags->pause != "as-needed" && flags->pause != "always") {
+    return ComponentExitStatus("cri", absl::InvalidArgumentError("--pause: want as-needed or always"));
+  }
+  // Before any thread: a mount namespace is a thread's own.
+  absl::StatusOr<bool> view = oci::EnterCgroupView();
+  if (!view.ok()) return ComponentExitStatus("cri", view.status());
+  if (*view) LogInfo("hybrid cgroup layout: this runtime's mount namespace leaves out the unified hierarchy");
+  absl::StatusOr<bool> shared = oci::EnsureRootShared();
+  if (!shared.ok())
+    LogWarning("the root mount is not shared: volumes cannot propagate", {{"error", shared.status()}});
+  RealEnv env(paths, kPoolThreads);
+  return ComponentExitStatus("cri", env.RunUntilDone(Serve(&env, flags)));
+}
+
+}  // namespace
+
+void AddCriCommand(CLI::App& app, int* exit_status) {
+  auto flags = std::make_shared<CriFlags>();
+  CLI::App* command =
+      app.add_subcommand("cri", "A CRI v1 runtime with no daemon behind it: drives crun or runc itself");
+  CriFlags& f = *flags;
+  command->add_option("--config", f.config, "YAML file of these options, by name (listen: /run/x.sock)");
+  command->add_option("--root", f.root,
+                      "Keep everything below this folder: a second runtime beside the first");
+  command->add_option("--listen", f.listen, "Unix socket; default: /run/keelson/cri/cri.sock");
+  command->add_option("--state-dir", f.state_dir, "Records and images; default: /var/lib/keelson/cri");
+  command->add_option("--run-dir", f.run_dir, "Bundles, mounts, namespaces; default: /run/keelson/cri");
+  command->add_option("--cni-conf-dir", f.cni_conf_dir,
+                      "Network configuration; default: /etc/keelson/cni/net.d, "
+                      "else /etc/cni/net.d");
+  command->add_option("--cni-bin-dir", f.cni_bin_dirs, "Where network plugins are")->capture_default_str();
+  command->add_option("--cni-conf-template", f.cni_conf_template,
+                      "Filled in with the pod CIDR the kubelet gives");
+  command->add_option("--registries-dir", f.registries_dir,
+                      "Mirrors: HOST/hosts.toml; default: /etc/keelson/certs.d");
+  command->add_option("--auth-file", f.auth_file, "Registry credentials: docker's config.json");
+  command->add_option("--default-runtime-handler", f.default_handler,
+                      "crun or runc; default: crun if it is there");
+  command->add_option("--crun", f.crun, "The crun to use")->capture_default_str();
+  command->add_option("--runc", f.runc, "The runc to use")->capture_default_str();
+  command->add_option("--conmon", f.conmon, "The conmon to use")->capture_default_str();
+  command->add_option("--cgroup-parent", f.cgroup_parent, "For pods that name none; default: keelson-cri");
+  command->add_option("--pause", f.pause, "A pause process in a sandbox: as-needed or always")
+      ->capture_default_str();
+  command->add_option("--streaming-address", f.streaming_address, "Of exec, attach, port-forward")
+      ->capture_default_str();
+  command->add_option("--streaming-port", f.streaming_port, "0: any free one")->capture_default_str();
+  command->add_option("--masquerade-cidr", f.masquerade_cidrs,
+                      "Pod addresses whose traffic to elsewhere leaves as the node's");
+  command->add_option("--nft-table", f.nft_table, "Table of host ports; default: keelson_cri");
+  command->add_option("--parallel-layers", f.parallel_layers, "Layers of one image pulled at a time")
+      ->capture_default_str();
+  command->add_flag("--seccomp-default", f.seccomp_default,
+                    "RuntimeDefault where a container asks for no profile");
+  command->add_option("--v,-v", f.verbosity, "Verbosity of the log; 4: debug");
+  command->callback([command, flags, exit_status] { *exit_status = RunCri(command, flags.get()); });
+}
+
+}  // namespace keelson
