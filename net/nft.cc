@@ -41,6 +41,15 @@ uint8_t Family(std::string_view name) {
   return name == "ip6" ? NFPROTO_IPV6 : NFPROTO_IPV4;
 }
 
+// Back to false also when the load is cancelled: what it did then counts as foreign.
+struct Applying {
+  explicit Applying(bool* f) : flag(f) { *flag = true; }
+  ~Applying() { *flag = false; }
+  Applying(const Applying&) = delete;
+  Applying& operator=(const Applying&) = delete;
+  bool* flag;
+};
+
 }  // namespace
 
 struct Nft::Impl {
@@ -137,7 +146,7 @@ Task<absl::Status> Nft::Apply(std::string script) {
   run.argv = {impl.options.nft, "-f", "-"};
   run.stdin_data = std::move(script);
   run.timeout = impl.options.timeout;
-  impl.applying = true;
+  Applying applying(&impl.applying);
   Task<absl::StatusOr<SubprocessResult>> task = impl.env.subprocess().Run(std::move(run));
   absl::StatusOr<SubprocessResult> result = co_await std::move(task);
   impl.applying = false;

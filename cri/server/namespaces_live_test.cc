@@ -245,13 +245,14 @@ TEST_F(NamespacesLiveTest, Counters) {
   In("--net=" + net,
      "ip link add eth0 type veth peer name lost && ip link set lost up && ip addr add 10.9.9.9/24 dev eth0 "
      "&& ip link set eth0 up && "
-     "ping -c1 -W1 10.9.9.1 || true");
+     "bash -c \"echo > /dev/udp/10.9.9.1/9\"");
   absl::StatusOr<std::vector<InterfaceCounters>> counters = ReadInterfaceCounters(net);
   ASSERT_TRUE(counters.ok()) << counters.status();
   ASSERT_EQ(counters->size(), 2u);
   for (const InterfaceCounters& c : *counters) {
     EXPECT_TRUE(c.name == "eth0" || c.name == "lost") << c.name;
-    if (c.name == "eth0") EXPECT_GT(c.tx_bytes, 0u);
+    if (c.name != "eth0") continue;
+    EXPECT_GT(c.tx_bytes, 0u);
   }
   auto many = ReadInterfaceCountersOf({net, dir_ + "/nothing", net});
   ASSERT_EQ(many.size(), 3u);

@@ -1,0 +1,588 @@
+// Host ports for real: pods on ptp links and on a bridge, a node, and two hosts outside, in network
+// namespaces of this process' own; the machine's rules, links and sysctls stay as they are. Needs root, nft
+// and ip.
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <boost/asio/post.hpp>
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <future>
+#include <thread>
+
+#include "base/env.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "cri/server/host_ports.h"
+
+namespace keelson::cri {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr char kHost[] = "";  // this process' namespace
+constexpr char kNode[] = "192.168.77.1", kNodeSecond[] = "192.168.77.9", kNode6[] = "fd77::1";
+constexpr char kOut[] = "192.168.77.2", kFar[] = "192.168.78.2", kOut6[] = "fd77::2";
+constexpr char kLoopback[] = "127.0.0.1";
+constexpr char kTable[] = "keelson_cri_test";
+constexpr int kDialTimeoutMs = 700;
+
+int Sh(const std::string& command) { return std::system(("{ " + command + "; } >/dev/null 2>&1").c_str()); }
+
+void Enter(const std::string& netns) {
+  if (netns.empty()) return;
+  Fd fd(open(("/run/netns/" + netns).c_str(), O_RDONLY | O_CLOEXEC));
+  KEELSON_CHECK(setns(fd.get(), CLONE_NEWNET) == 0, "setns ", netns, ": ", strerror(errno));
+}
+
+struct Address {
+  Address(const std::string& ip, int port) {
+    auto* v6 = reinterpret_cast<sockaddr_in6*>(&storage);
+    auto* v4 = reinterpret_cast<sockaddr_in*>(&storage);
+    bool is_v6 = ip.find(':') != std::string::npos;
+    storage.ss_family = is_v6 ? AF_INET6 : AF_INET;
+    size = is_v6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
+    if (is_v6) {
+      v6->sin6_port = htons(static_cast<uint16_t>(port));
+      KEELSON_CHECK(inet_pton(AF_INET6, ip.c_str(), &v6->sin6_addr) == 1, ip);
+    } else {
+      v4->sin_port = htons(static_cast<uint16_t>(port));
+      KEELSON_CHECK(inet_pton(AF_INET, ip.c_str(), &v4->sin_addr) == 1, ip);
+    }
+  }
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+};
+
+Fd NewSocket(int family, int type) {
+  Fd fd(socket(family, type | SOCK_CLOEXEC, 0));
+  timeval timeout{.tv_sec = 0, .tv_usec = kDialTimeoutMs * 1000};
+  setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+  setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+  return fd;
+}
+
+std::string Reason(int error) {
+  if (error == ECONNREFUSED) return "refused";
+  if (error == EAGAIN || error == EINPROGRESS || error == ETIMEDOUT) return "timeout";
+  return strerror(error);
+}
+
+std::string Receive(int fd) {
+  char buffer[2048];
+  ssize_t n = recv(fd, buffer, sizeof(buffer), 0);
+  return n < 0 ? Reason(errno) : std::string(buffer, static_cast<size_t>(n));
+}
+
+// "SERVER CLIENT-ADDRESS", or "refused", "timeout".
+std::string Dial(const std::string& netns, const std::string& ip, int port, int type = SOCK_STREAM) {
+  std::string out;
+  std::thread([&] {
+    Enter(netns);
+    Address to(ip, port);
+    Fd fd = NewSocket(to.storage.ss_family, type);
+    if (connect(fd.get(), to.get(), to.size) != 0) {
+      out = Reason(errno);
+      return;
+    }
+    if (type == SOCK_DGRAM && send(fd.get(), "?", 1, 0) != 1) {
+      out = Reason(errno);
+      return;
+    }
+    out = Receive(fd.get());
+  }).join();
+  return out;
+}
+
+// Answers TCP connections and UDP datagrams, IPv4 and IPv6, with its name and the client's address.
+class Server {
+ public:
+  Server(const std::string& netns, std::string name, int port,
+         std::vector<std::string> ips = {"0.0.0.0", "::"})
+      : name_(std::move(name)), stop_(eventfd(0, EFD_CLOEXEC)) {
+    std::promise<void> ready;
+    thread_ = std::thread([this, netns, ips, port, &ready] {
+      Enter(netns);
+      Serve(ips, port, &ready);
+    });
+    ready.get_future().wait();
+  }
+  ~Server() {
+    eventfd_write(stop_.get(), 1);
+    thread_.join();
+  }
+
+ private:
+  void Serve(const std::vector<std::string>& ips, int port, std::promise<void>* ready) {
+    std::vector<Fd> sockets;
+    std::vector<pollfd> polls = {{stop_.get(), POLLIN, 0}};
+    for (const std::string& ip : ips) {
+      for (int type : {SOCK_STREAM, SOCK_DGRAM}) {
+        Address at(ip, port);
+        Fd fd(socket(at.storage.ss_family, type | SOCK_CLOEXEC, 0));
+        int on = 1;
+        setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+        if (at.storage.ss_family == AF_INET6)
+          setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+        KEELSON_CHECK(bind(fd.get(), at.get(), at.size) == 0, "bind ", name_, ": ", strerror(errno));
+        if (type == SOCK_STREAM) listen(fd.get(), 128);
+        polls.push_back({fd.get(), POLLIN, 0});
+        sockets.push_back(std::move(fd));
+      }
+    }
+    ready->set_value();
+    while (poll(polls.data(), polls.size(), -1) > 0 && (polls[0].revents & POLLIN) == 0) {
+      for (size_t i = 1; i < polls.size(); ++i) {
+        if ((polls[i].revents & POLLIN) == 0) continue;
+        sockaddr_storage peer{};
+        socklen_t size = sizeof(peer);
+        auto* address = reinterpret_cast<sockaddr*>(&peer);
+        if (i % 2 == 1) {
+          Fd connection(accept4(polls[i].fd, address, &size, SOCK_CLOEXEC));
+          if (connection.valid()) WriteAll(connection.get(), Answer(peer)).IgnoreError();
+        } else {
+          char buffer[512];
+          if (recvfrom(polls[i].fd, buffer, sizeof(buffer), 0, address, &size) < 0) continue;
+          std::string answer = Answer(peer);
+          sendto(polls[i].fd, answer.data(), answer.size(), 0, address, size);
+        }
+      }
+    }
+  }
+  std::string Answer(const sockaddr_storage& peer) const {
+    char text[INET6_ADDRSTRLEN] = "";
+    if (peer.ss_family == AF_INET6) {
+      inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr, text, sizeof(text));
+    } else {
+      inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in&>(peer).sin_addr, text, sizeof(text));
+    }
+    return StrCat(name_, " ", text);
+  }
+  std::string name_;
+  Fd stop_;
+  std::thread thread_;
+};
+
+// HostPorts on a loop of its own, as the server would run it.
+class Running {
+ public:
+  explicit Running(HostPortsOptions options) {
+    options.table = kTable;
+    loop_ = std::thread([this] { env_.Run(); });
+    OnLoop([&] { ports_ = NewHostPorts(env_, options); });
+  }
+  ~Running() {
+    Wait(StopTask()).IgnoreError();
+    OnLoop([this] { ports_.reset(); });
+    std::promise<void> closed;
+    boost::asio::post(env_.executor(), [&] { closing_.Spawn("close", Close(&closed)); });
+    closed.get_future().wait();
+    for (bool live = true; live;) OnLoop([&] { live = closing_.live() != 0; });
+    env_.Stop();
+    loop_.join();
+  }
+  absl::Status Sync(HostPortState state) { return Wait(ports_->Sync(std::move(state))); }
+  absl::Status Add(const std::string& id, HostPortSandbox sandbox) {
+    return Wait(ports_->Add(id, std::move(sandbox)));
+  }
+  absl::Status Remove(const std::string& id) { return Wait(ports_->Remove(id)); }
+
+ private:
+  void OnLoop(std::function<void()> work) {
+    std::promise<void> done;
+    boost::asio::post(env_.executor(), [&] {
+      work();
+      done.set_value();
+    });
+    done.get_future().wait();
+  }
+  Task<void> Finish(Task<absl::Status> task, std::promise<absl::Status>* done) {
+    absl::Status status = co_await std::move(task);
+    done->set_value(status);
+  }
+  absl::Status Wait(Task<absl::Status> task) {
+    std::promise<absl::Status> done;
+    auto shared = std::make_shared<Task<absl::Status>>(std::move(task));
+    boost::asio::post(env_.executor(),
+                      [&, shared] { scope_.Spawn("call", Finish(std::move(*shared), &done)); });
+    return done.get_future().get();
+  }
+  Task<absl::Status> StopTask() {
+    Task<void> stop = ports_->Stop();
+    co_await std::move(stop);
+    co_return absl::OkStatus();
+  }
+  Task<void> Close(std::promise<void>* closed) {
+    Task<void> close = scope_.Close();
+    co_await std::move(close);
+    closed->set_value();
+  }
+
+  RealEnv env_{Paths{}};
+  Scope scope_{env_.executor()}, closing_{env_.executor()};
+  std::unique_ptr<HostPorts> ports_;
+  std::thread loop_;
+};
+
+template <class Condition>
+bool Eventually(Condition condition, int limit_ms = 3000) {
+  auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(limit_ms);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return true;
+}
+
+// A namespace whose IPv6 addresses are usable at once.
+int AddNamespace(const std::string& ns) {
+  return Sh(StrCat("ip netns add ", ns, " && ip netns exec ", ns,
+                   " sh -c 'echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad'"));
+}
+
+// As the ptp plugin leaves it: host routes only.
+void AddPtpPod(int number) {
+  std::string n = std::to_string(number), ns = "pod" + n, ip = "10.244.0." + n, ip6 = "fd24::" + n;
+  ASSERT_EQ(AddNamespace(ns), 0);
+  ASSERT_EQ(Sh(StrCat("ip link add veth", n, " type veth peer name eth0 netns ", ns)), 0);
+  ASSERT_EQ(Sh(StrCat("ip addr add 10.244.0.1/32 dev veth", n, " && ip addr add fd24::1/128 dev veth", n,
+                      " nodad && ip link set veth", n, " up")),
+            0);
+  ASSERT_EQ(
+      Sh(StrCat("ip -n ", ns, " link set lo up && ip -n ", ns, " addr add ", ip, "/32 dev eth0 && ip -n ", ns,
+                " addr add ", ip6, "/128 dev eth0 nodad && ip -n ", ns, " link set eth0 up")),
+      0);
+  ASSERT_EQ(
+      Sh(StrCat("ip -n ", ns, " route add 10.244.0.1 dev eth0 && ip -n ", ns,
+                " route add default via 10.244.0.1 && ip -n ", ns, " route add fd24::1 dev eth0 && ip -n ",
+                ns, " route add default via fd24::1 dev eth0")),
+      0);
+  ASSERT_EQ(Sh(StrCat("ip route add ", ip, "/32 dev veth", n, " && ip route add ", ip6, "/128 dev veth", n)),
+            0);
+}
+
+// As the bridge plugin leaves it.
+void AddBridgePod(int number) {
+  std::string n = std::to_string(number), ns = "pod" + n;
+  ASSERT_EQ(AddNamespace(ns), 0);
+  ASSERT_EQ(Sh(StrCat("ip link add veth", n, " type veth peer name eth0 netns ", ns, " && ip link set veth",
+                      n, " master br0 && ip link set veth", n, " up")),
+            0);
+  ASSERT_EQ(Sh(StrCat("ip -n ", ns, " link set lo up && ip -n ", ns, " addr add 10.245.0.", n,
+                      "/24 dev eth0 && ip -n ", ns, " link set eth0 up && ip -n ", ns,
+                      " route add default via 10.245.0.1")),
+            0);
+}
+
+void AddOutside(const std::string& ns, const std::string& link, const std::string& node,
+                const std::string& ip, const std::string& node6, const std::string& ip6) {
+  ASSERT_EQ(AddNamespace(ns), 0);
+  ASSERT_EQ(Sh(StrCat("ip link add ", link, " type veth peer name eth0 netns ", ns)), 0);
+  ASSERT_EQ(Sh(StrCat("ip addr add ", node, "/24 dev ", link, " && ip addr add ", node6, "/64 dev ", link,
+                      " nodad && ip link set ", link, " up")),
+            0);
+  ASSERT_EQ(Sh(StrCat("ip -n ", ns, " addr add ", ip, "/24 dev eth0 && ip -n ", ns, " addr add ", ip6,
+                      "/64 dev eth0 nodad && ip -n ", ns, " link set eth0 up && ip -n ", ns,
+                      " link set lo up && ip -n ", ns, " route add default via ", node, " && ip -n ", ns,
+                      " route add default via ", node6)),
+            0);
+}
+
+class HostPortsLiveTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    if (geteuid() != 0) return;
+    // Threads made from here on share these; other processes see nothing of them.
+    if (unshare(CLONE_NEWNET | CLONE_NEWNS) != 0) return;
+    ASSERT_EQ(mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+    ASSERT_EQ(mount("none", "/run", "tmpfs", 0, nullptr), 0);
+    if (Sh("nft list tables") != 0 || Sh("ip link set lo up") != 0) return;
+    Sh("echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables");
+    ASSERT_EQ(Sh("echo 1 > /proc/sys/net/ipv4/ip_forward && echo 1 > /proc/sys/net/ipv6/conf/all/forwarding"),
+              0);
+    ASSERT_EQ(Sh("echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad"), 0);
+    AddPtpPod(2);
+    AddPtpPod(3);
+    ASSERT_EQ(Sh("ip link add br0 type bridge && ip addr add 10.245.0.1/24 dev br0 && ip link set br0 up"),
+              0);
+    AddBridgePod(4);
+    AddBridgePod(5);
+    AddOutside("out", "up0", kNode, kOut, kNode6, kOut6);
+    AddOutside("far", "up1", "192.168.78.1", kFar, "fd78::1", "fd78::2");
+    ASSERT_EQ(Sh(StrCat("ip addr add ", kNodeSecond, "/24 dev up0")), 0);
+    usable_ = true;
+  }
+  static void TearDownTestSuite() {
+    for (const char* ns : {"pod2", "pod3", "pod4", "pod5", "pod6", "out", "far"})
+      Sh(StrCat("ip netns del ", ns));
+  }
+  void SetUp() override {
+    if (!usable_) GTEST_SKIP() << "needs root, nft and ip, and network namespaces";
+    for (int n : {2, 3, 4, 5})
+      pods_.push_back(std::make_unique<Server>(StrCat("pod", n), StrCat("pod", n), 80));
+    Start();
+  }
+  void TearDown() override {
+    if (!usable_) return;
+    running_.reset();
+    // CVE-2020-15257.
+    EXPECT_THAT(*ReadFile("/proc/self/net/unix"), Not(HasSubstr("@")));
+    pods_.clear();
+    Sh(StrCat("nft delete table inet ", kTable));
+    Sh("for f in /proc/sys/net/ipv4/conf/*/route_localnet; do echo 0 > $f; done");
+  }
+  void Start(HostPortState state = {}, std::vector<std::string> masquerade = {}) {
+    running_.reset();
+    running_ = std::make_unique<Running>(HostPortsOptions{.masquerade_cidrs = masquerade});
+    absl::Status synced = running_->Sync(std::move(state));
+    ASSERT_TRUE(synced.ok()) << synced;
+  }
+  static HostPortSandbox Pod(int number, std::vector<HostPort> ports) {
+    bool bridge = number >= 4 && number <= 5;
+    HostPortSandbox out{.pod_name = StrCat("default/pod", number), .ports = std::move(ports)};
+    out.ips = {StrCat(bridge ? "10.245.0." : "10.244.0.", number)};
+    if (!bridge) out.ips.push_back(StrCat("fd24::", number));
+    return out;
+  }
+  static bool TableIsThere() { return Sh(StrCat("nft list table inet ", kTable)) == 0; }
+
+  static bool usable_;
+  std::vector<std::unique_ptr<Server>> pods_;
+  std::unique_ptr<Running> running_;
+};
+bool HostPortsLiveTest::usable_ = false;
+
+TEST_F(HostPortsLiveTest, EveryAddressOfTheNodeFromEverywhere) {
+  EXPECT_FALSE(TableIsThere());
+  absl::Status added = running_->Add("a", Pod(2, {{"tcp", "", 8080, 80}, {"udp", "", 8080, 80}}));
+  ASSERT_TRUE(added.ok()) << added;
+  for (int type : {SOCK_STREAM, SOCK_DGRAM}) {
+    SCOPED_TRACE(type == SOCK_STREAM ? "tcp" : "udp");
+    EXPECT_EQ(Dial("out", kNode, 8080, type), StrCat("pod2 ", kOut));  // the client is seen
+    EXPECT_EQ(Dial("out", kNodeSecond, 8080, type), StrCat("pod2 ", kOut));
+    EXPECT_EQ(Dial("far", kNode, 8080, type), StrCat("pod2 ", kFar));
+    EXPECT_EQ(Dial(kHost, kNode, 8080, type), StrCat("pod2 ", kNode));
+    EXPECT_EQ(Dial(kHost, kLoopback, 8080, type), "pod2 10.244.0.1");
+    EXPECT_EQ(Dial("pod3", kNode, 8080, type), "pod2 10.244.0.3");
+    EXPECT_EQ(Dial("pod4", kNode, 8080, type), "pod2 10.245.0.4");
+    EXPECT_EQ(Dial("pod2", kNode, 8080, type), "pod2 10.244.0.1");  // hairpin
+    EXPECT_EQ(Dial("out", kNode6, 8080, type), StrCat("pod2 ", kOut6));
+    EXPECT_EQ(Dial(kHost, kNode6, 8080, type), StrCat("pod2 ", kNode6));
+    EXPECT_EQ(Dial("pod2", kNode6, 8080, type), "pod2 fd24::1");
+  }
+  EXPECT_EQ(Dial(kHost, "::1", 8080), "refused");
+  EXPECT_EQ(Dial(kHost, "127.0.0.2", 8080), "refused");
+  EXPECT_EQ(Dial("out", kNode, 80), "refused");
+  ASSERT_TRUE(running_->Remove("a").ok());
+  EXPECT_EQ(Dial("out", kNode, 8080), "refused");
+  EXPECT_EQ(Dial(kHost, kLoopback, 8080), "refused");
+}
+
+TEST_F(HostPortsLiveTest, PodsOfOneBridge) {
+  ASSERT_TRUE(running_->Add("a", Pod(4, {{"tcp", "", 8080, 80}, {"udp", "", 8080, 80}})).ok());
+  for (int type : {SOCK_STREAM, SOCK_DGRAM}) {
+    EXPECT_EQ(Dial("out", kNode, 8080, type), StrCat("pod4 ", kOut));
+    EXPECT_EQ(Dial(kHost, kLoopback, 8080, type), "pod4 10.245.0.1");
+    EXPECT_EQ(Dial("pod5", kNode, 8080, type), "pod4 10.245.0.1");  // or the answer would go past the node
+    EXPECT_EQ(Dial("pod4", kNode, 8080, type), "pod4 10.245.0.1");
+    EXPECT_EQ(Dial("pod3", kNode, 8080, type), "pod4 10.244.0.3");
+  }
+}
+
+// The class of CVE-2025-67499: a rule for the port alone catches what is none of its business.
+TEST_F(HostPortsLiveTest, NobodyElsesTrafficToTheSamePort) {
+  Server out("out", "out", 8080), far("far", "far", 8080), other("pod3", "other", 8080),
+      bridged("pod4", "bridged", 8080);
+  ASSERT_TRUE(running_->Add("a", Pod(2, {{"tcp", "", 8080, 80}, {"udp", "", 8080, 80}})).ok());
+  for (int type : {SOCK_STREAM, SOCK_DGRAM}) {
+    SCOPED_TRACE(type == SOCK_STREAM ? "tcp" : "udp");
+    // Pods to hosts outside, to other pods, and hosts outside to each other through this node.
+    EXPECT_EQ(Dial("pod3", kOut, 8080, type), "out 10.244.0.3");
+    EXPECT_EQ(Dial("pod2", kFar, 8080, type), "far 10.244.0.2");
+    EXPECT_EQ(Dial("pod2", "10.244.0.3", 8080, type), "other 10.244.0.2");
+    EXPECT_EQ(Dial("pod5", "10.245.0.4", 8080, type), "bridged 10.245.0.5");
+    EXPECT_EQ(Dial("out", kFar, 8080, type), StrCat("far ", kOut));
+    EXPECT_EQ(Dial("out", "10.244.0.3", 8080, type), StrCat("other ", kOut));
+    // The host's own connections.
+    EXPECT_EQ(Dial(kHost, kOut, 8080, type), StrCat("out ", kNode));
+    EXPECT_EQ(Dial(kHost, "10.244.0.3", 8080, type), "other 10.244.0.1");
+    EXPECT_EQ(Dial("pod3", kOut6, 8080, type), "out fd24::3");
+    EXPECT_EQ(Dial(kHost, kOut6, 8080, type), StrCat("out ", kNode6));
+    // A pod's own loopback.
+    EXPECT_EQ(Dial("pod3", kLoopback, 8080, type), "other 127.0.0.1");
+  }
+  // The test means something: without the condition the pod would get them.
+  ASSERT_EQ(Sh(StrCat("nft list chain inet ", kTable, " nat_prerouting | grep -q 'fib daddr type local'")),
+            0);
+}
+
+TEST_F(HostPortsLiveTest, OneAddressOnly) {
+  ASSERT_TRUE(running_->Add("a", Pod(2, {{"tcp", kNodeSecond, 8080, 80}})).ok());
+  ASSERT_TRUE(running_->Add("b", Pod(3, {{"tcp", kLoopback, 8080, 80}})).ok());
+  ASSERT_TRUE(running_->Add("c", Pod(4, {{"tcp", kNode, 8080, 80}})).ok());
+  EXPECT_EQ(running_->Add("d", Pod(5, {{"tcp", "", 8080, 80}})).code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(Dial("out", kNodeSecond, 8080), StrCat("pod2 ", kOut));
+  EXPECT_EQ(Dial(kHost, kLoopback, 8080), "pod3 10.244.0.1");
+  EXPECT_EQ(Dial("out", kNode, 8080), StrCat("pod4 ", kOut));
+  ASSERT_TRUE(running_->Remove("c").ok());
+  EXPECT_EQ(Dial("out", kNode, 8080), "refused");
+  EXPECT_EQ(Dial("out", kNodeSecond, 8080), StrCat("pod2 ", kOut));
+}
+
+TEST_F(HostPortsLiveTest, AListenerOfTheHostKeepsItsPort) {
+  Server host(kHost, "host", 8080, {kLoopback});
+  absl::Status refused = running_->Add("a", Pod(2, {{"tcp", "", 8080, 80}}));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr(StrCat("(pid ", getpid(), "), listening on 127.0.0.1")));
+  EXPECT_EQ(Dial(kHost, kLoopback, 8080), "host 127.0.0.1");
+  EXPECT_FALSE(TableIsThere());
+  // Another address of the host is free.
+  EXPECT_TRUE(running_->Add("a", Pod(2, {{"tcp", kNode, 8080, 80}})).ok());
+}
+
+// CVE-2020-8558: route_localnet would let a pod talk to what listens on the host's loopback.
+TEST_F(HostPortsLiveTest, PodsCannotReachTheHostsLoopback) {
+  Server secret(kHost, "secret", 9001, {kLoopback});
+  ASSERT_TRUE(running_->Add("a", Pod(2, {{"tcp", "", 8080, 80}})).ok());
+  ASSERT_TRUE(running_->Add("b", Pod(4, {{"tcp", "", 8081, 80}})).ok());
+  for (const char* link : {"veth2", "br0"}) {
+    ASSERT_EQ(Sh(StrCat("test $(cat /proc/sys/net/ipv4/conf/", link, "/route_localnet) = 1")), 0) << link;
+  }
+  for (const char* link : {"up0", "veth3", "all"}) {
+    ASSERT_EQ(Sh(StrCat("test $(cat /proc/sys/net/ipv4/conf/", link, "/route_localnet) = 0")), 0) << link;
+  }
+  // A pod with root in its own namespace makes 127.0.0.1 a remote address.
+  auto attack = [](const std::string& ns, const std::string& gateway) {
+    return Sh(StrCat("ip netns exec ", ns, " sh -c 'echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet; ",
+                     "ip rule add pref 0 to 127.0.0.1 lookup 5; ip route add 127.0.0.1 via ", gateway,
+                     " table 5; ip rule add pref 10 lookup local; ip rule del pref 0 lookup local'"));
+  };
+  ASSERT_EQ(attack("pod2", "10.244.0.1"), 0);
+  ASSERT_EQ(attack("pod4", "10.245.0.1"), 0);
+  EXPECT_EQ(Dial("pod2", kLoopback, 9001), "timeout");
+  EXPECT_EQ(Dial("pod4", kLoopback, 9001), "timeout");
+  // The bridge stays open when its last port goes; so does the guard.
+  ASSERT_TRUE(running_->Remove("a").ok());
+  ASSERT_TRUE(running_->Remove("b").ok());
+  EXPECT_EQ(Dial("pod4", kLoopback, 9001), "timeout");
+  // Also over a restart with nothing in the records.
+  Start();
+  EXPECT_EQ(Dial("pod4", kLoopback, 9001), "timeout");
+  EXPECT_TRUE(TableIsThere());
+  // Without it the pod gets in, until it is put back.
+  running_.reset();
+  ASSERT_EQ(Sh(StrCat("nft flush chain inet ", kTable, " guard_localhost")), 0);
+  EXPECT_EQ(Dial("pod4", kLoopback, 9001), "secret 10.245.0.4");
+  for (const char* ns : {"pod2", "pod4"}) {
+    ASSERT_EQ(Sh(StrCat("ip netns exec ", ns,
+                        " sh -c 'ip rule add pref 0 lookup local; ip rule del pref 10; "
+                        "ip rule del pref 0 to 127.0.0.1 lookup 5; ip route flush table 5; "
+                        "echo 0 > /proc/sys/net/ipv4/conf/all/route_localnet'")),
+              0);
+  }
+}
+
+TEST_F(HostPortsLiveTest, FlushedRulesAreBackWithinASecond) {
+  ASSERT_TRUE(running_->Add("a", Pod(2, {{"tcp", "", 8080, 80}})).ok());
+  ASSERT_EQ(Dial("out", kNode, 8080), StrCat("pod2 ", kOut));
+  for (const char* blow : {"nft flush ruleset", "nft delete table inet keelson_cri_test",
+                           "nft delete element inet keelson_cri_test any4 { tcp . 8080 }"}) {
+    ASSERT_EQ(Sh(StrCat("nft add table ip stranger && ", blow)), 0);
+    auto start = std::chrono::steady_clock::now();
+    EXPECT_TRUE(
+        Eventually([] { return Sh("nft list map inet keelson_cri_test any4 | grep -q 8080") == 0; }, 1000))
+        << blow;
+    auto took = std::chrono::steady_clock::now() - start;
+    std::printf("restored after %d ms: %s\n",
+                static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(took).count()), blow);
+    EXPECT_EQ(Dial("out", kNode, 8080), StrCat("pod2 ", kOut));
+    Sh("nft delete table ip stranger");
+  }
+  // A change after that is still an element, and our own changes are not taken for foreign ones.
+  ASSERT_TRUE(running_->Add("b", Pod(3, {{"tcp", "", 8081, 80}})).ok());
+  EXPECT_EQ(Dial("out", kNode, 8081), StrCat("pod3 ", kOut));
+}
+
+TEST_F(HostPortsLiveTest, ThePodsLinkGoesAndWithItTheTable) {
+  AddPtpPod(6);
+  {
+    Server late("pod6", "pod6", 80);
+    ASSERT_TRUE(running_->Add("a", Pod(6, {{"tcp", "", 8080, 80}})).ok());
+    EXPECT_EQ(Dial(kHost, kLoopback, 8080), "pod6 10.244.0.1");
+  }
+  ASSERT_EQ(Sh("ip link del veth6 && ip netns del pod6"), 0);
+  ASSERT_TRUE(running_->Remove("a").ok());
+  EXPECT_FALSE(TableIsThere());
+}
+
+TEST_F(HostPortsLiveTest, PodsLeaveWithTheNodesAddress) {
+  Server out("out", "out", 9000), other("pod3", "other", 9000);
+  EXPECT_EQ(Dial("pod2", kOut, 9000), "out 10.244.0.2");
+  Start({}, {"10.244.0.0/24", "10.245.0.0/24", "fd24::/64"});
+  EXPECT_EQ(Dial("pod2", kOut, 9000), StrCat("out ", kNode));
+  EXPECT_EQ(Dial("pod4", kOut, 9000), StrCat("out ", kNode));
+  EXPECT_EQ(Dial("pod2", kOut6, 9000), StrCat("out ", kNode6));
+  EXPECT_EQ(Dial("pod2", "10.244.0.3", 9000), "other 10.244.0.2");
+  EXPECT_EQ(Dial("pod4", "10.244.0.3", 9000), "other 10.245.0.4");
+  ASSERT_TRUE(running_->Add("a", Pod(2, {{"tcp", "", 8080, 80}})).ok());
+  EXPECT_EQ(Dial("pod3", kNode, 8080), "pod2 10.244.0.3");
+  EXPECT_EQ(Dial("out", kNode, 8080), StrCat("pod2 ", kOut));
+}
+
+// A UDP client that keeps its socket finds the pod that came, and after it the next one.
+TEST_F(HostPortsLiveTest, UdpFlowsFollow) {
+  Fd fd;
+  std::thread([&] {
+    Enter("out");
+    Address to(kNode, 8053);
+    fd = NewSocket(AF_INET, SOCK_DGRAM);
+    KEELSON_CHECK(connect(fd.get(), to.get(), to.size) == 0, "connect");
+  }).join();
+  auto ask = [&] { return send(fd.get(), "?", 1, 0) == 1 ? Receive(fd.get()) : Reason(errno); };
+  EXPECT_EQ(ask(), "refused");
+  // Conntrack works only from here on: the flow is in it as one to the host.
+  ASSERT_TRUE(running_->Add("x", Pod(4, {{"tcp", "", 1, 80}})).ok());
+  ask();
+  ask();
+  ASSERT_TRUE(running_->Add("a", Pod(2, {{"udp", "", 8053, 80}})).ok());
+  ask();  // an error of before may still wait
+  EXPECT_EQ(ask(), StrCat("pod2 ", kOut));
+  ASSERT_TRUE(running_->Remove("a").ok());
+  ASSERT_TRUE(running_->Add("b", Pod(3, {{"udp", "", 8053, 80}})).ok());
+  ask();
+  EXPECT_EQ(ask(), StrCat("pod3 ", kOut));
+}
+
+// Thirty at once are a few transactions.
+TEST_F(HostPortsLiveTest, Figures) {
+  constexpr int kSandboxes = 100;
+  auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < kSandboxes; ++i) {
+    HostPortSandbox s = Pod(2, {{"tcp", "", static_cast<uint16_t>(10000 + i), 80}});
+    ASSERT_TRUE(running_->Add(StrCat("s", i), s).ok());
+  }
+  double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+  std::printf("add one port: %.1f ms\n", ms / kSandboxes);
+  begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < kSandboxes; ++i) ASSERT_TRUE(running_->Remove(StrCat("s", i)).ok());
+  ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+  std::printf("remove one port: %.1f ms\n", ms / kSandboxes);
+}
+
+}  // namespace
+}  // namespace keelson::cri
