@@ -88,9 +88,10 @@ struct Case {
   criv1::ContainerConfig container;
   criv1::PodSandboxConfig sandbox;
   SpecInput input;
+  absl::Status user_status;
 };
 
-void ReadUser(const Json& json, const SpecInput& input, ProcessUser* user) {
+absl::StatusOr<ProcessUser> ReadUser(const Json& json, const SpecInput& input) {
   UserRequest request;
   const auto& security = input.container->linux().security_context();
   if (security.has_run_as_user()) request.run_as_user = security.run_as_user().value();
@@ -102,10 +103,7 @@ void ReadUser(const Json& json, const SpecInput& input, ProcessUser* user) {
   if (security.supplemental_groups_policy() == criv1::Strict) {
     request.policy = SupplementalGroupsPolicy::kStrict;
   }
-  absl::StatusOr<ProcessUser> resolved =
-      ResolveUser(request, json.value("passwd", std::string()), json.value("group", std::string()));
-  if (!resolved.ok()) throw std::runtime_error(resolved.status().ToString());
-  *user = *resolved;
+  return ResolveUser(request, json.value("passwd", std::string()), json.value("group", std::string()));
 }
 
 void ReadCase(const Json& json, Case* out) {
@@ -119,7 +117,9 @@ void ReadCase(const Json& json, Case* out) {
   absl::StatusOr<ImageConfig> image = ParseImageConfig(json.at("image").dump());
   if (!image.ok()) throw std::runtime_error(image.status().ToString());
   input.image = *image;
-  ReadUser(json, input, &input.user);
+  absl::StatusOr<ProcessUser> user = ReadUser(json, input);
+  out->user_status = user.status();
+  if (user.ok()) input.user = *user;
   input.rootfs_path = "/run/bundle/rootfs";
   const Json& namespaces = json.at("namespaces");
   input.namespaces = {namespaces.value("network", std::string()), namespaces.value("ipc", std::string()),
@@ -166,7 +166,8 @@ void ShortenSeccomp(Json* config) {
 
 Json OutputOf(const Case& item, bool whole_seccomp) {
   Json out = Json::object();
-  absl::StatusOr<SpecOutput> spec = GenerateSpec(item.input);
+  absl::StatusOr<SpecOutput> spec =
+      item.user_status.ok() ? GenerateSpec(item.input) : absl::StatusOr<SpecOutput>(item.user_status);
   if (!spec.ok()) {
     out["error"] = spec.status().ToString();
     return out;
@@ -185,23 +186,31 @@ Json OutputOf(const Case& item, bool whole_seccomp) {
   return out;
 }
 
-// JSON with what fits on a line on one line: a specification is a screen or two and its diff can be read.
+constexpr size_t kColumns = 110;
+
+// JSON with what fits on a line on one line, and lists of words filled up to it: a specification is a screen
+// or two and its diff can be read.
 void PrintJson(const Json& json, size_t indent, std::string* out) {
-  constexpr size_t kColumns = 110;
   const std::string line = json.dump();
   if (!json.is_structured() || json.empty() || indent + line.size() <= kColumns) {
     *out += line;
     return;
   }
+  const bool words = json.is_array() &&
+                     std::none_of(json.begin(), json.end(), [](const Json& j) { return j.is_structured(); });
   const std::string margin(indent + 1, ' ');
-  const char* const brackets = json.is_object() ? "{}" : "[]";
-  *out += brackets[0];
+  *out += json.is_object() ? "{" : "[";
+  size_t column = kColumns;
   for (auto it = json.begin(); it != json.end(); ++it) {
-    *out += (it == json.begin() ? "\n" : ",\n") + margin;
-    if (json.is_object()) *out += Json(it.key()).dump() + ": ";
-    PrintJson(*it, indent + 1, out);
+    if (it != json.begin()) *out += ",";
+    std::string item = json.is_object() ? Json(it.key()).dump() + ": " : std::string();
+    PrintJson(*it, indent + 1, &item);
+    const bool fits = words && column + item.size() + 2 <= kColumns;
+    *out += fits ? " " : "\n" + margin;
+    column = (fits ? column : indent + 1) + item.size() + 2;
+    *out += item;
   }
-  *out += "\n" + std::string(indent, ' ') + brackets[1];
+  *out += "\n" + std::string(indent, ' ') + (json.is_object() ? "}" : "]");
 }
 
 class GoldenSpecTest : public testing::TestWithParam<std::string> {};

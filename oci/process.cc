@@ -21,6 +21,28 @@ absl::Status NoNul(std::string_view text, std::string_view field) {
   return absl::InvalidArgumentError(StrCat(field, ": contains a NUL byte"));
 }
 
+// RFC 3629, without surrogates and overlong forms.
+bool IsUtf8(std::string_view text) {
+  size_t i = 0;
+  while (i < text.size()) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const size_t more = byte < 0x80 ? 0 : byte < 0xe0 ? 1 : byte < 0xf0 ? 2 : 3;
+    if ((byte >= 0x80 && byte < 0xc2) || byte > 0xf4 || i + more >= text.size()) return false;
+    uint32_t code = more == 0 ? byte : byte & (0x3fu >> more);
+    for (size_t k = 1; k <= more; ++k) {
+      const auto next = static_cast<unsigned char>(text[i + k]);
+      if ((next & 0xc0) != 0x80) return false;
+      code = code << 6 | (next & 0x3fu);
+    }
+    if ((more == 2 && (code < 0x800 || (code >= 0xd800 && code < 0xe000))) ||
+        (more == 3 && (code < 0x10000 || code > 0x10ffff))) {
+      return false;
+    }
+    i += more + 1;
+  }
+  return true;
+}
+
 // CRI command replaces entrypoint and cmd, args replaces cmd (ContainerConfig.command, args).
 absl::StatusOr<std::vector<std::string>> ResolveArgs(const SpecInput& input) {
   const criv1::ContainerConfig& config = *input.container;
@@ -61,7 +83,7 @@ class Environment {
   std::vector<std::string> entries_;
 };
 
-absl::StatusOr<std::vector<std::string>> ResolveEnv(const SpecInput& input) {
+absl::StatusOr<std::vector<std::string>> ResolveEnv(const SpecInput& input, Warnings* warnings) {
   Environment env;
   env.Set("PATH", kDefaultPath);
   if (input.container->tty()) env.Set("TERM", "xterm");
@@ -78,6 +100,9 @@ absl::StatusOr<std::vector<std::string>> ResolveEnv(const SpecInput& input) {
     }
     RETURN_IF_ERROR(NoNul(pair.key(), field + ".key"));
     RETURN_IF_ERROR(NoNul(pair.value(), field + ".value"));
+    if (!IsUtf8(pair.value())) {
+      warnings->push_back(StrCat(field, ": ", pair.key(), " is not UTF-8, the runtime gets it with U+FFFD"));
+    }
     env.Set(pair.key(), pair.value());
   }
   for (const std::string& entry : input.cdi_env) env.SetEntry(entry);
@@ -136,7 +161,7 @@ absl::StatusOr<SpecProcess> BuildProcess(const SpecInput& input, Warnings* warni
   process.gid = input.user.gid;
   process.additional_gids = input.user.additional_gids;
   ASSIGN_OR_RETURN(process.args, ResolveArgs(input));
-  ASSIGN_OR_RETURN(process.env, ResolveEnv(input));
+  ASSIGN_OR_RETURN(process.env, ResolveEnv(input, warnings));
   ASSIGN_OR_RETURN(process.cwd, ResolveWorkingDir(input));
   ASSIGN_OR_RETURN(process.capabilities, ContainerCapabilities(input, warnings));
   const uint64_t open_files = std::min(kMaxOpenFiles, input.host.max_open_files);

@@ -56,9 +56,6 @@ absl::Status CheckInput(const SpecInput& input) {
     return absl::InvalidArgumentError(
         "security_context.privileged: no privileged container in a sandbox that is not");
   }
-  if (input.container->stdin_once() && !input.container->stdin()) {
-    return absl::InvalidArgumentError("stdin_once: needs stdin");
-  }
   return absl::OkStatus();
 }
 
