@@ -66,6 +66,10 @@ struct ImageStoreOptions {
   uint64_t max_image_bytes = 64ull << 30;                                      // unpacked; a bomb ends here
   int parallel_layers = 3;
   absl::Duration no_progress_timeout = absl::Minutes(1);
+  // The compressed layers as they came, which Export needs. false: half the disk, and images that cannot be
+  // exported.
+  bool keep_layer_blobs = true;
+  absl::Duration min_retry_backoff = absl::Milliseconds(250);  // between tries of one registry; grows
 };
 
 class ImageStore {
@@ -105,6 +109,9 @@ class ImageStore {
   // OCI layout directories and docker archives (tar). Return the image IDs.
   virtual Task<absl::StatusOr<std::vector<std::string>>> Import(std::string path) = 0;
   virtual Task<absl::Status> Export(std::string reference_or_id, std::string path, bool docker_archive) = 0;
+
+  // Ends what is under way (callers get Cancelled) and waits. To be awaited before the destructor.
+  virtual Task<void> Close() { co_return; }
 };
 
 }  // namespace keelson::images

@@ -120,10 +120,51 @@ class SocketDeadline {
   uint64_t id_ = 0;
 };
 
+// Asks a proxy for a tunnel to the endpoint; the socket then speaks to the endpoint itself.
+Task<absl::Status> OpenTunnel(std::shared_ptr<Socket> socket, HttpEndpoint endpoint) {
+  std::string target = JoinHostPort(endpoint.host, endpoint.port);
+  std::string head = StrCat("CONNECT ", target, " HTTP/1.1\r\nHost: ", target, "\r\n");
+  if (!endpoint.proxy_authorization.empty()) {
+    StrAppend(&head, "Proxy-Authorization: ", endpoint.proxy_authorization, "\r\n");
+  }
+  head += "\r\n";
+  Task<absl::Status> write = WriteAll(socket, head);
+  absl::Status status = co_await std::move(write);
+  if (!status.ok()) co_return status;
+  // An answer to CONNECT has no body, as one to HEAD.
+  ResponseParser parser(ParserLimits(), /*head_request=*/true);
+  InputBuffer input;
+  while (parser.state() == ResponseParser::State::kHeaders) {
+    ssize_t n = input.FillFrom(socket.get(), kReadBytes);
+    if (n == 0) co_return absl::UnavailableError("the proxy closed the connection");
+    if (n == kIoError) co_return socket->error();
+    if (n == kWouldBlock) {
+      Task<void> wait = socket->WaitReadable();
+      co_await std::move(wait);
+      continue;
+    }
+    input.Consume(parser.Put(input.view()));
+  }
+  if (parser.state() == ResponseParser::State::kError) {
+    co_return absl::UnavailableError(StrCat("the proxy's answer: ", parser.error_message()));
+  }
+  if (parser.status() / 100 != 2) {
+    co_return absl::UnavailableError(StrCat("the proxy refused the tunnel with ", parser.status()));
+  }
+  if (!input.empty()) co_return absl::UnavailableError("the proxy sent bytes nobody asked for");
+  co_return absl::OkStatus();
+}
+
 Task<absl::StatusOr<SocketOwner>> Dial(Env* env, HttpEndpoint endpoint, absl::Duration timeout) {
   std::string name = EndpointName(endpoint);
   absl::Duration deadline = env->clock().Monotonic() + timeout;
-  auto resolve = Addresses(env, endpoint);
+  HttpEndpoint first = endpoint;
+  if (!endpoint.proxy_host.empty()) {
+    first.host = endpoint.proxy_host;
+    first.port = endpoint.proxy_port;
+    name = StrCat(name, " through proxy ", EndpointName(first));
+  }
+  auto resolve = Addresses(env, first);
   auto addresses = co_await std::move(resolve);
   if (!addresses.ok()) co_return addresses.status();
   absl::Status last = absl::UnavailableError("no address");
@@ -143,6 +184,14 @@ Task<absl::StatusOr<SocketOwner>> Dial(Env* env, HttpEndpoint endpoint, absl::Du
     if (endpoint.tls == nullptr) co_return std::move(socket);
     SocketDeadline timer(&env->clock(), deadline - env->clock().Monotonic(), socket.shared(),
                          "TLS handshake timed out");
+    if (!endpoint.proxy_host.empty()) {
+      auto tunnel = OpenTunnel(socket.shared(), endpoint);
+      absl::Status opened = co_await std::move(tunnel);
+      if (!opened.ok()) {
+        last = opened;
+        continue;
+      }
+    }
     std::string server_name = endpoint.tls_server_name.empty() ? endpoint.host : endpoint.tls_server_name;
     auto handshake = socket->ClientHandshake(endpoint.tls, std::move(server_name));
     absl::Status status = co_await std::move(handshake);
@@ -281,7 +330,9 @@ using ClientPtr = std::shared_ptr<HttpClient::Impl>;
 
 std::string PoolKey(const HttpEndpoint& endpoint) {
   return StrCat(endpoint.unix_path, "|", endpoint.host, "|", static_cast<int>(endpoint.port), "|",
-                reinterpret_cast<uintptr_t>(endpoint.tls.get()), "|", endpoint.tls_server_name);
+                reinterpret_cast<uintptr_t>(endpoint.tls.get()), "|", endpoint.tls_server_name, "|",
+                endpoint.proxy_host, "|", static_cast<int>(endpoint.proxy_port), "|",
+                endpoint.proxy_authorization);
 }
 
 // An idle connection that still looks alive, taken out of the pool.
@@ -345,7 +396,13 @@ std::string RequestHead(const HttpClientOptions& options, const HttpEndpoint& en
                         const HttpClientRequest& request) {
   std::string out;
   out.reserve(512);
-  StrAppend(&out, request.method, " ", request.target, " HTTP/1.1\r\n");
+  bool by_proxy = !endpoint.proxy_host.empty() && endpoint.tls == nullptr;
+  StrAppend(&out, request.method, " ");
+  if (by_proxy) StrAppend(&out, "http://", JoinHostPort(endpoint.host, endpoint.port));
+  StrAppend(&out, request.target, " HTTP/1.1\r\n");
+  if (by_proxy && !endpoint.proxy_authorization.empty()) {
+    StrAppend(&out, "Proxy-Authorization: ", endpoint.proxy_authorization, "\r\n");
+  }
   if (!request.headers.Has("Host")) {
     std::string host = endpoint.host.empty() ? "localhost" : endpoint.host;
     bool default_port = endpoint.port == 0 || endpoint.port == (endpoint.tls != nullptr ? 443 : 80);

@@ -26,6 +26,10 @@ struct HttpEndpoint {
   std::string unix_path;                  // set: host and port only make the Host header
   std::shared_ptr<TlsClientContext> tls;  // null: plain
   std::string tls_server_name;  // empty: host. Verified against DNS or IP SANs; sent as SNI unless an IP
+  // An HTTP proxy between: asked in absolute form for plain requests, for a CONNECT tunnel with TLS.
+  std::string proxy_host;  // empty: direct
+  uint16_t proxy_port = 0;
+  std::string proxy_authorization;  // Proxy-Authorization; empty: none
 
   static HttpEndpoint FromUrl(const HttpUrl& url, std::shared_ptr<TlsClientContext> tls);
 };

@@ -1,0 +1,186 @@
+// Export: an image as an OCI image layout or as an archive that `docker load` reads.
+#include <archive.h>
+#include <archive_entry.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+
+#include "base/status.h"
+#include "base/strings.h"
+#include "images/digest.h"
+#include "images/store.h"
+
+namespace keelson::images {
+namespace {
+
+constexpr size_t kCopyBytes = 256 << 10;
+
+std::string HexOf(const std::string& digest) { return digest.substr(kSha256Prefix.size()); }
+
+absl::Status CopyBlob(const StoreDir& dir, const std::string& digest, const std::string& to) {
+  ASSIGN_OR_RETURN(Fd in, OpenFile(dir.blob(digest), O_RDONLY));
+  ASSIGN_OR_RETURN(Fd out, OpenFile(to, O_WRONLY | O_CREAT | O_TRUNC, 0644));
+  while (true) {
+    ssize_t n = ::copy_file_range(in.get(), nullptr, out.get(), nullptr, 1 << 30, 0);
+    if (n == 0) return absl::OkStatus();
+    if (n > 0) continue;
+    if (errno != EXDEV && errno != EINVAL && errno != ENOSYS)
+      return ErrnoStatus(errno, StrCat("copy to ", to));
+    break;
+  }
+  std::string buffer(kCopyBytes, '\0');
+  while (true) {
+    ssize_t n = ::read(in.get(), buffer.data(), buffer.size());
+    if (n < 0) return ErrnoStatus(errno, StrCat("read blob ", digest));
+    if (n == 0) return absl::OkStatus();
+    RETURN_IF_ERROR(WriteAll(out.get(), std::string_view(buffer.data(), static_cast<size_t>(n))));
+  }
+}
+
+absl::Status ExportLayout(const StoreDir& dir, const StoredImage& image, const std::vector<std::string>& tags,
+                          const std::string& path) {
+  RETURN_IF_ERROR(MakeDirs(path));
+  std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir(path.c_str()), ::closedir);
+  while (const dirent* entry = listing == nullptr ? nullptr : ::readdir(listing.get())) {
+    if (entry->d_name[0] != '.') return absl::AlreadyExistsError(StrCat(path, ": not an empty directory"));
+  }
+  RETURN_IF_ERROR(MakeDirs(path + "/blobs/sha256"));
+  for (const std::string& digest : image.BlobDigests()) {
+    RETURN_IF_ERROR(CopyBlob(dir, digest, StrCat(path, "/blobs/sha256/", HexOf(digest))));
+  }
+  RETURN_IF_ERROR(WriteFileAtomic(path + "/oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}"));
+  ASSIGN_OR_RETURN(std::string json, dir.ReadBlob(image.manifest_digest, kMaxManifestBytes));
+  ASSIGN_OR_RETURN(ManifestOrIndex parsed, ParseManifest(json, ""));
+  Descriptor entry;
+  entry.media_type = parsed.manifest.media_type;
+  entry.digest = image.manifest_digest;
+  entry.size_bytes = json.size();
+  entry.platform = {image.record.config.os, image.record.config.architecture, image.record.config.variant};
+  std::vector<Descriptor> entries;
+  for (const std::string& tag : tags) {
+    entry.ref_name = tag;
+    entries.push_back(entry);
+  }
+  if (entries.empty()) entries.push_back(entry);
+  return WriteFileAtomic(path + "/index.json", EncodeIndex(entries));
+}
+
+class TarWriter {
+ public:
+  explicit TarWriter(int fd) : archive_(::archive_write_new(), ::archive_write_free) {
+    ::archive_write_set_format_pax_restricted(archive_.get());
+    ::archive_write_set_bytes_in_last_block(archive_.get(), 1);
+    ok_ = ::archive_write_open_fd(archive_.get(), fd) == ARCHIVE_OK;
+  }
+  absl::Status Add(const std::string& name, std::string_view bytes) {
+    RETURN_IF_ERROR(Header(name, bytes.size()));
+    return Data(bytes);
+  }
+  absl::Status AddFile(const std::string& name, const std::string& path) {
+    ASSIGN_OR_RETURN(Fd fd, OpenFile(path, O_RDONLY));
+    struct stat st;
+    if (::fstat(fd.get(), &st) != 0) return ErrnoStatus(errno, StrCat("stat ", path));
+    RETURN_IF_ERROR(Header(name, static_cast<uint64_t>(st.st_size)));
+    std::string buffer(kCopyBytes, '\0');
+    while (true) {
+      ssize_t n = ::read(fd.get(), buffer.data(), buffer.size());
+      if (n < 0) return ErrnoStatus(errno, StrCat("read ", path));
+      if (n == 0) return absl::OkStatus();
+      RETURN_IF_ERROR(Data(std::string_view(buffer.data(), static_cast<size_t>(n))));
+    }
+  }
+  absl::Status Close() {
+    return ok_ && ::archive_write_close(archive_.get()) == ARCHIVE_OK ? absl::OkStatus() : Error();
+  }
+
+ private:
+  absl::Status Header(const std::string& name, uint64_t size) {
+    std::unique_ptr<archive_entry, void (*)(archive_entry*)> entry(::archive_entry_new(),
+                                                                   ::archive_entry_free);
+    ::archive_entry_set_pathname(entry.get(), name.c_str());
+    ::archive_entry_set_size(entry.get(), static_cast<int64_t>(size));
+    ::archive_entry_set_filetype(entry.get(), AE_IFREG);
+    ::archive_entry_set_perm(entry.get(), 0644);
+    ::archive_entry_set_mtime(entry.get(), 0, 0);
+    return ok_ && ::archive_write_header(archive_.get(), entry.get()) == ARCHIVE_OK ? absl::OkStatus()
+                                                                                    : Error();
+  }
+  absl::Status Data(std::string_view bytes) {
+    la_ssize_t n = ::archive_write_data(archive_.get(), bytes.data(), bytes.size());
+    return n == static_cast<la_ssize_t>(bytes.size()) ? absl::OkStatus() : Error();
+  }
+  absl::Status Error() {
+    const char* text = ::archive_error_string(archive_.get());
+    return absl::DataLossError(StrCat("write archive: ", text == nullptr ? "failed" : text));
+  }
+
+  std::unique_ptr<archive, int (*)(archive*)> archive_;
+  bool ok_ = false;
+};
+
+absl::Status WriteArchive(const StoreDir& dir, const StoredImage& image, const std::vector<std::string>& tags,
+                          const std::string& path) {
+  ASSIGN_OR_RETURN(Fd fd, OpenFile(path, O_WRONLY | O_CREAT | O_TRUNC, 0644));
+  TarWriter tar(fd.get());
+  ArchiveImage entry;
+  entry.config_path = HexOf(image.record.id) + ".json";
+  entry.repo_tags = tags;
+  std::set<std::string> written;
+  for (const StoredLayer& layer : image.layers) {
+    std::string name = HexOf(layer.digest) + ".tar";
+    entry.layer_paths.push_back(name);
+    if (written.insert(name).second) RETURN_IF_ERROR(tar.AddFile(name, dir.blob(layer.digest)));
+  }
+  RETURN_IF_ERROR(tar.AddFile(entry.config_path, dir.blob(image.record.id)));
+  RETURN_IF_ERROR(tar.Add("manifest.json", EncodeDockerArchive({entry})));
+  RETURN_IF_ERROR(tar.Close());
+  if (::fsync(fd.get()) != 0) return ErrnoStatus(errno, StrCat("fsync ", path));
+  return absl::OkStatus();
+}
+
+absl::Status ExportArchive(const StoreDir& dir, const StoredImage& image,
+                           const std::vector<std::string>& tags, const std::string& path) {
+  std::string temp = path + ".partial";
+  absl::Status status = WriteArchive(dir, image, tags, temp);
+  if (status.ok() && ::rename(temp.c_str(), path.c_str()) != 0) {
+    status = ErrnoStatus(errno, StrCat("rename ", temp));
+  }
+  if (!status.ok()) (void)::unlink(temp.c_str());
+  return status;
+}
+
+}  // namespace
+
+Task<absl::Status> Store::Export(std::string reference_or_id, std::string path, bool docker_archive) {
+  std::string what = StrCat("export ", reference_or_id);
+  const StoredImage* found = FindStored(reference_or_id);
+  if (found == nullptr) co_return absl::NotFoundError(StrCat(what, ": no such image"));
+  StoredImage image = *found;
+  Holds holds(this);
+  for (const std::string& digest : image.BlobDigests()) {
+    if (blobs_.count(digest) == 0) {
+      co_return absl::FailedPreconditionError(
+          StrCat(what, ": blob ", digest, " was not kept when the image was pulled (keep_layer_blobs)"));
+    }
+    holds.AddBlob(digest);
+  }
+  std::vector<std::string> tags = image.record.repo_tags;
+  auto reference = Reference::Parse(reference_or_id);
+  if (reference.ok() && names_.count(reference->ToString()) != 0 && reference->digest.empty()) {
+    tags = {reference->ToString()};
+  }
+  absl::AnyInvocable<absl::Status()> work = [root = dir_.root(), image, tags, path, docker_archive] {
+    StoreDir dir(root);
+    return docker_archive ? ExportArchive(dir, image, tags, path) : ExportLayout(dir, image, tags, path);
+  };
+  Task<absl::Status> run = env_.Blocking<absl::Status>(std::move(work));
+  absl::Status status = co_await std::move(run);
+  if (!status.ok()) co_return Annotate(status, what);
+  co_return absl::OkStatus();
+}
+
+}  // namespace keelson::images
