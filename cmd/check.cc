@@ -80,6 +80,13 @@ class Checker {
       programs.push_back({"containerd", "containerd", true});
       programs.push_back({"runc", "runc", true});
     }
+    if (layout_.own_cri()) {
+      programs.push_back({"conmon", "conmon", true});
+      // Either will do: the one that is missing is only a handler less.
+      bool has_runc = !FindProgram("runc", path).empty();
+      programs.push_back({"crun", "crun", !has_runc});
+      programs.push_back({"runc", "runc", false});
+    }
     for (const Program& program : programs) {
       std::string found = FindProgram(program.name, path);
       if (!found.empty()) {
@@ -89,7 +96,7 @@ class Checker {
             "not found in PATH", StrCat("apt-get install ", program.package));
       }
     }
-    if (layout_.own_containerd() && ::access("/usr/lib/cni/ptp", X_OK) != 0) {
+    if (layout_.own_runtime() && ::access("/usr/lib/cni/ptp", X_OK) != 0) {
       Add(Severity::kError, "CNI plugins", "/usr/lib/cni/ptp is missing",
           "apt-get install containernetworking-plugins");
     }

@@ -67,7 +67,7 @@ std::string ClusterLayout::service_ip(uint64_t n) const {
 
 std::string RenderMarker(const ClusterOptions& options) {
   return StrCat("pod_cidr=", options.pod_cidr, "\nservice_cidr=", options.service_cidr,
-                "\nnode_name=", options.node_name,
+                "\nnode_name=", options.node_name, "\ncontainer_runtime=", options.container_runtime,
                 "\ncontainer_runtime_endpoint=", options.container_runtime_endpoint, "\n");
 }
 
@@ -80,6 +80,7 @@ bool ApplyMarker(ClusterLayout* layout) {
     if (field.first == "pod_cidr" && is_block) layout->options.pod_cidr = field.second;
     if (field.first == "service_cidr" && is_block) layout->options.service_cidr = field.second;
     if (field.first == "node_name") layout->options.node_name = field.second;
+    if (field.first == "container_runtime") layout->options.container_runtime = field.second;
     if (field.first == "container_runtime_endpoint")
       layout->options.container_runtime_endpoint = field.second;
   }
@@ -104,6 +105,10 @@ absl::StatusOr<ClusterLayout> MakeClusterLayout(ClusterOptions options) {
   for (const std::string& message : api::IsDns1123Subdomain(options.node_name)) {
     return absl::InvalidArgumentError(StrCat("--hostname-override ", options.node_name, ": ", message));
   }
+  if (options.container_runtime != "cri" && options.container_runtime != "containerd") {
+    return absl::InvalidArgumentError(
+        StrCat("--container-runtime ", options.container_runtime, ": want cri or containerd"));
+  }
   if (options.node_ip.empty()) options.node_ip = FindNodeIp();
   auto pods = net::Cidr::ParseStrict(options.pod_cidr);
   if (!pods.ok()) return Annotate(pods.status(), "--pod-cidr");
@@ -119,7 +124,7 @@ absl::StatusOr<ClusterLayout> MakeClusterLayout(ClusterOptions options) {
   layout.executable.assign(exe, static_cast<size_t>(length));
   layout.options = std::move(options);
   RETURN_IF_ERROR(CheckOverlaps(layout, *pods, *services));
-  // Unix socket paths end at 107 bytes; say so here rather than when containerd starts.
+  // Unix socket paths end at 107 bytes; say so here rather than when the runtime starts.
   if (layout.containerd_socket().size() + 8 > 107) {
     return absl::InvalidArgumentError(
         StrCat("--root ", layout.paths.root, ": too long, socket paths below it exceed 107 bytes"));

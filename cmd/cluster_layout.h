@@ -20,7 +20,9 @@ struct ClusterOptions {
   std::string pod_cidr = "10.244.0.0/16";  // the node takes its first /24
   std::string service_cidr = "10.96.0.0/12";
   std::string cluster_domain = "cluster.local";
-  std::string container_runtime_endpoint;  // "" : our own containerd
+  std::string container_runtime = "cri";   // "cri": `keelson cri`; "containerd": a containerd of our own
+  std::string container_runtime_endpoint;  // set: a runtime that runs already, and container_runtime counts
+                                           // for nothing
   uint16_t secure_port = 6443;
   uint16_t kubelet_port = 10250;
   uint16_t kubelet_healthz_port = 10248;
@@ -55,8 +57,19 @@ struct ClusterLayout {
     return paths.log_dir + "/" + component + ".log";
   }
   std::string containerd_socket() const { return paths.run_dir + "/containerd/containerd.sock"; }
-  bool own_containerd() const { return options.container_runtime_endpoint.empty(); }
+  std::string cri_dir() const { return paths.run_dir + "/cri"; }
+  std::string cri_state_dir() const { return paths.state_dir + "/cri"; }
+  std::string cri_socket() const { return cri_dir() + "/cri.sock"; }
+  std::string registries_dir() const { return paths.etc_dir + "/certs.d"; }
+  std::string cri_nft_table() const { return nft_table() + "_cri"; }
+  std::string cri_cgroup() const {
+    return paths.cgroup_root.empty() ? "keelson-cri" : paths.cgroup_root + "/cri";
+  }
+  bool own_runtime() const { return options.container_runtime_endpoint.empty(); }
+  bool own_cri() const { return own_runtime() && options.container_runtime == "cri"; }
+  bool own_containerd() const { return own_runtime() && options.container_runtime == "containerd"; }
   std::string runtime_endpoint() const {
+    if (own_cri()) return "unix://" + cri_socket();
     return own_containerd() ? "unix://" + containerd_socket() : options.container_runtime_endpoint;
   }
   std::string server_url() const;     // https://127.0.0.1:6443

@@ -49,7 +49,7 @@ absl::StatusOr<std::map<std::string, std::string>> ContainerdFiles(const Cluster
       {"REGISTRY_PORT", StrCat(layout.options.registry_port)},
   };
   std::map<std::string, std::string> files;
-  std::string certs = layout.paths.etc_dir + "/containerd/certs.d/";
+  std::string certs = layout.registries_dir() + "/";
   ASSIGN_OR_RETURN(files[layout.containerd_config()], FillTemplate(kTemplate_config_toml_in, values));
   ASSIGN_OR_RETURN(files[layout.registry_config()], FillTemplate(kTemplate_registry_yml_in, values));
   ASSIGN_OR_RETURN(files[layout.cni_conf_dir() + "/10-keelson.conflist"],

@@ -18,6 +18,7 @@
 #include "client/api_client.h"
 #include "client/http_api_client.h"
 #include "cmd/supervisor.h"
+#include "cmd/up.h"
 #include "cri/remote/remote_runtime.h"
 #include "net/address.h"
 #include "proxy/proxy.h"
@@ -26,7 +27,7 @@ namespace keelson {
 namespace {
 
 constexpr absl::Duration kStopGrace = absl::Seconds(10);
-constexpr absl::Duration kContainerdStart = absl::Seconds(20);
+constexpr absl::Duration kRuntimeStart = absl::Seconds(20);
 constexpr size_t kParallelSandboxes = 8;
 
 Task<void> StopByPidFile(Env* env, std::string path) {
@@ -39,9 +40,14 @@ Task<void> StopByPidFile(Env* env, std::string path) {
   ::unlink(path.c_str());
 }
 
-// Shims whose containerd is gone keep containers alive: they can only be removed through a containerd.
+// Monitors (conmon, shims) keep containers alive without their runtime: pods are removed through the runtime
+// only.
 bool RuntimeHasTasks(const ClusterLayout& layout) {
   std::error_code ignored;
+  if (layout.own_cri()) {
+    std::filesystem::path records = layout.cri_state_dir() + "/sandboxes";
+    return std::filesystem::exists(records, ignored) && !std::filesystem::is_empty(records, ignored);
+  }
   std::filesystem::path tasks = layout.paths.run_dir + "/containerd/io.containerd.runtime.v2.task/k8s.io";
   return std::filesystem::exists(tasks, ignored) && !std::filesystem::is_empty(tasks, ignored);
 }
@@ -97,24 +103,21 @@ Task<absl::Status> RemoveAllSandboxes(Env* env, cri::RuntimeService* runtime) {
 }
 
 Task<absl::Status> RemovePods(Env* env, ClusterLayout layout) {
-  if (!layout.own_containerd())
+  if (!layout.own_runtime())
     co_return absl::OkStatus();  // somebody else's runtime: the kubelet's pods stay its own
-  auto running = AdoptFromPidFile(*env, layout.pid_file("containerd"));
+  const std::string name = layout.own_cri() ? "cri" : "containerd";
+  auto running = AdoptFromPidFile(*env, layout.pid_file(name));
   if (!running.ok() && !RuntimeHasTasks(layout)) co_return absl::OkStatus();
   Supervisor supervisor(*env);
   if (!running.ok()) {
-    ComponentSpec spec;
-    spec.name = "containerd";
-    spec.argv = {"containerd", "--config", layout.containerd_config()};
-    spec.pid_file = layout.pid_file("containerd");
-    spec.log_file = layout.log_file("containerd");
-    absl::Status started = supervisor.Start(spec);
-    if (!started.ok()) LogWarning("containerd not started for the clean-up", {{"error", started}});
+    absl::Status started = supervisor.Start(RuntimeComponent(layout));
+    if (!started.ok())
+      LogWarning("runtime not started for the clean-up", {{"name", name}, {"error", started}});
   }
   auto remote = cri::RemoteRuntime::Create(*env, cri::RemoteOptions{layout.runtime_endpoint()});
   absl::Status status = remote.status();
   if (status.ok()) {
-    Task<absl::Status> wait = WaitForRuntime(env, &(*remote)->runtime(), kContainerdStart);
+    Task<absl::Status> wait = WaitForRuntime(env, &(*remote)->runtime(), kRuntimeStart);
     status = co_await std::move(wait);
   }
   if (status.ok()) {
@@ -144,6 +147,7 @@ absl::Status RemoveCgroups(const ClusterLayout& layout) {
   ASSIGN_OR_RETURN(std::unique_ptr<cgroups::Manager> manager, cgroups::NewHostManager());
   std::string pods = layout.paths.cgroup_root.empty() ? "kubepods" : layout.paths.cgroup_root + "/kubepods";
   RETURN_IF_ERROR(manager->Destroy(pods));
+  if (layout.own_cri()) RETURN_IF_ERROR(manager->Destroy(layout.cri_cgroup()));
   if (!layout.paths.cgroup_root.empty()) return manager->Destroy(layout.paths.cgroup_root);
   return absl::OkStatus();
 }
@@ -216,7 +220,7 @@ Task<absl::Status> TearDown(Env* env, ClusterLayout layout) {
   Task<absl::Status> pods = RemovePods(env, layout);
   absl::Status removed = co_await std::move(pods);
   Collect(removed, "remove pods", &result);
-  for (const char* name : {"proxy", "master", "containerd", "registry"}) {
+  for (const char* name : {"proxy", "master", "cri", "containerd", "registry"}) {
     Task<void> stop = StopByPidFile(env, layout.pid_file(name));
     co_await std::move(stop);
   }
@@ -226,6 +230,7 @@ Task<absl::Status> TearDown(Env* env, ClusterLayout layout) {
   Collect(UnmountAll(layout), "unmount", &result);
   Collect(RemoveCgroups(layout), "remove cgroups", &result);
   Collect(RemoveTree(layout.paths.run_dir + "/containerd"), "remove sockets", &result);
+  Collect(RemoveTree(layout.cri_dir()), "remove the runtime's files", &result);
   co_return result;
 }
 

@@ -39,7 +39,11 @@ void AddClusterFlags(CLI::App* command, ClusterOptions* o) {
   command->add_option("--cluster-domain", o->cluster_domain, "DNS domain of the cluster")
       ->capture_default_str();
   command->add_option("--container-runtime-endpoint", o->container_runtime_endpoint,
-                      "CRI socket of a runtime that runs already; default: a containerd of our own");
+                      "CRI socket of a runtime that runs already, instead of one of our own");
+  command
+      ->add_option("--container-runtime", o->container_runtime,
+                   "The runtime of our own: cri (no daemon behind it) or containerd")
+      ->capture_default_str();
   command->add_option("--secure-port", o->secure_port, "Port of the API server")->capture_default_str();
   command->add_option("--kubelet-port", o->kubelet_port, "Port of the kubelet")->capture_default_str();
   command->add_option("--kubelet-healthz-port", o->kubelet_healthz_port, "Its healthz")

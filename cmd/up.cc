@@ -59,6 +59,29 @@ ComponentSpec Component(const ClusterLayout& layout, const std::string& name, st
   return spec;
 }
 
+}  // namespace
+
+ComponentSpec RuntimeComponent(const ClusterLayout& layout) {
+  if (layout.own_containerd()) {
+    return Component(layout, "containerd", {"containerd", "--config", layout.containerd_config()});
+  }
+  std::vector<std::string> argv = {layout.executable,  "cri",
+                                   "--listen",         layout.cri_socket(),
+                                   "--state-dir",      layout.cri_state_dir(),
+                                   "--run-dir",        layout.cri_dir(),
+                                   "--cni-conf-dir",   layout.cni_conf_dir(),
+                                   "--registries-dir", layout.registries_dir(),
+                                   "--cgroup-parent",  layout.cri_cgroup(),
+                                   "--nft-table",      layout.cri_nft_table()};
+  if (!layout.options.root.empty()) {
+    argv.push_back("--root");
+    argv.push_back(layout.options.root);
+  }
+  return Component(layout, "cri", std::move(argv));
+}
+
+namespace {
+
 std::vector<ComponentSpec> Components(const ClusterLayout& layout) {
   const ClusterOptions& o = layout.options;
   std::vector<ComponentSpec> specs;
@@ -72,12 +95,12 @@ std::vector<ComponentSpec> Components(const ClusterLayout& layout) {
   };
   ours("master", {"--secure-port", StrCat(o.secure_port), "--advertise-address", o.node_ip,
                   "--service-cluster-ip-range", o.service_cidr, "--cluster-cidr", o.pod_cidr});
-  if (layout.own_containerd()) {
+  if (layout.own_runtime()) {
     // Without a registry of our own every image comes from where its name says.
     if (::access("/usr/bin/docker-registry", X_OK) == 0) {
       specs.push_back(Component(layout, "registry", {"docker-registry", "serve", layout.registry_config()}));
     }
-    specs.push_back(Component(layout, "containerd", {"containerd", "--config", layout.containerd_config()}));
+    specs.push_back(RuntimeComponent(layout));
   }
   ours("kubelet", {"--config", layout.kubelet_config(), "--kubeconfig", layout.kubelet_conf(),
                    "--hostname-override", o.node_name, "--node-ip", o.node_ip});

@@ -7,6 +7,7 @@
 
 #include "base/env.h"
 #include "cmd/cluster_layout.h"
+#include "cmd/supervisor.h"
 
 namespace keelson {
 
@@ -16,5 +17,9 @@ absl::Status RunUp(const ClusterLayout& layout, int ready_fd);
 
 // Starts RunUp in a session of its own and returns when the node is Ready, showing progress on stdout.
 absl::Status RunUpDetached(const ClusterLayout& layout, const std::vector<std::string>& argv);
+
+// The container runtime of the cluster's own (`keelson cri` or containerd) as it is run; `keelson down`
+// starts it the same way when pods are left without one.
+ComponentSpec RuntimeComponent(const ClusterLayout& layout);
 
 }  // namespace keelson

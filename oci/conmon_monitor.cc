@@ -9,6 +9,7 @@
 //   <bundle>/            attach, ctl, winsz, pidfile, log-path
 #include <absl/strings/ascii.h>
 #include <absl/strings/numbers.h>
+#include <absl/strings/str_split.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/inotify.h>
@@ -113,6 +114,24 @@ class ConmonMonitor : public ContainerMonitor {
     return ReadExitIn(options_.run_dir, id);
   }
 
+  Task<absl::Status> KillInterrupted(std::string id) override {
+    // Rare: only a start that the server's death cut in two is looked for among all processes.
+    std::vector<int> pids = MonitorsOf(id);
+    for (int pid : pids) {
+      absl::StatusOr<std::unique_ptr<ChildProcess>> process = env_->subprocess().Adopt(pid);
+      if (!process.ok()) continue;
+      // Its command line once more, now that the pid cannot become another's. The runtime it runs dies with
+      // it.
+      if (!IsMonitorOf(pid, id)) continue;
+      absl::Status killed = (*process)->Signal(SIGKILL);
+      if (!killed.ok() && !absl::IsNotFound(killed))
+        co_return Annotate(killed, StrCat("kill monitor of ", id));
+      Task<int> wait = (*process)->Wait();
+      co_await std::move(wait);
+    }
+    co_return absl::OkStatus();
+  }
+
   void Forget(const std::string& id) override {
     if (!CheckId(id).ok()) return;
     ::unlink(ExitPath(options_.run_dir, id).c_str());
@@ -161,6 +180,31 @@ class ConmonMonitor : public ContainerMonitor {
     std::set<std::string> known;  // reported, or there before the watch
     std::shared_ptr<Descriptor> inotify;
   };
+
+  // Whether process `pid` is a monitor of ours for container `id`, by its arguments.
+  bool IsMonitorOf(int pid, const std::string& id) const {
+    constexpr size_t kMaxCommandLineBytes = 256 << 10;
+    auto line = ReadFile(StrCat("/proc/", pid, "/cmdline"), kMaxCommandLineBytes);
+    if (!line.ok()) return false;
+    std::string exits = options_.run_dir + "/exits";
+    std::vector<std::string> argv = absl::StrSplit(*line, '\0');
+    bool ours = false, its = false;
+    for (size_t i = 0; i + 1 < argv.size(); ++i) {
+      ours = ours || (argv[i] == "--exit-dir" && argv[i + 1] == exits);
+      its = its || (argv[i] == "--cid" && argv[i + 1] == id);
+    }
+    return ours && its;
+  }
+
+  std::vector<int> MonitorsOf(const std::string& id) const {
+    std::vector<int> out;
+    std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir("/proc"), ::closedir);
+    while (dirent* entry = open != nullptr ? ::readdir(open.get()) : nullptr) {
+      int pid = 0;
+      if (absl::SimpleAtoi(entry->d_name, &pid) && IsMonitorOf(pid, id)) out.push_back(pid);
+    }
+    return out;
+  }
 
   static std::string ExitPath(const std::string& run_dir, const std::string& id) {
     return StrCat(run_dir, "/exits/", id);

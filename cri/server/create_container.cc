@@ -31,7 +31,7 @@ absl::Status CheckConfig(const v1::ContainerConfig& config) {
   }
   if (config.image().image().empty()) return absl::InvalidArgumentError("config.image.image: required");
   if (config.has_windows()) return absl::InvalidArgumentError("config.windows: this is a Linux runtime");
-  if (config.CDI_devices_size() > 0) {
+  if (config.cdi_devices_size() > 0) {
     return absl::UnimplementedError("config.CDI_devices: CDI devices are not implemented");
   }
   if (!config.log_path().empty()) RETURN_IF_ERROR(CheckLogPath(config.log_path()));

@@ -115,9 +115,15 @@ Task<absl::StatusOr<int>> RuntimeServer::Exec(v1::ExecRequest request, StreamSes
   auto streams = std::make_shared<ExecStreams>();
   streams->session = session;
   if (!request.tty()) {
-    if (session->has_stdin()) CO_ASSIGN_OR_RETURN_SYNC(in, MakePipe());
-    if (session->has_stdout()) CO_ASSIGN_OR_RETURN_SYNC(out, MakePipe());
-    if (session->has_stderr()) CO_ASSIGN_OR_RETURN_SYNC(err, MakePipe());
+    if (session->has_stdin()) {
+      CO_ASSIGN_OR_RETURN_SYNC(in, MakePipe());
+    }
+    if (session->has_stdout()) {
+      CO_ASSIGN_OR_RETURN_SYNC(out, MakePipe());
+    }
+    if (session->has_stderr()) {
+      CO_ASSIGN_OR_RETURN_SYNC(err, MakePipe());
+    }
     options.stdin_fd = in.read.get();
     options.stdout_fd = out.write.get();
     options.stderr_fd = err.write.get();

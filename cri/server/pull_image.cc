@@ -39,7 +39,9 @@ absl::StatusOr<std::optional<images::RegistryCredentials>> CredentialsOf(const v
 Task<absl::StatusOr<v1::PullImageResponse>> ImageServer::PullImage(v1::PullImageRequest request) {
   if (request.image().image().empty()) co_return absl::InvalidArgumentError("image.image: required");
   images::PullOptions options;
-  if (request.has_auth()) CO_ASSIGN_OR_RETURN_SYNC(options.credentials, CredentialsOf(request.auth()));
+  if (request.has_auth()) {
+    CO_ASSIGN_OR_RETURN_SYNC(options.credentials, CredentialsOf(request.auth()));
+  }
   CO_ASSIGN_OR_RETURN(std::string id, store_.Pull(request.image().image(), std::move(options)));
   v1::PullImageResponse response;
   response.set_image_ref(id);

@@ -114,7 +114,7 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
     CO_RETURN_IF_ERROR(TearDownContainer(container));
     container->removed = true;
     containers_.erase(id);
-    std::erase_if(container_names_, [&](const auto& entry) { return entry.second == id; });
+    absl::erase_if(container_names_, [&](const auto& entry) { return entry.second == id; });
     co_return store_.RemoveContainer(id);
   }
   if (record.state() == records::CONTAINER_STARTING) CO_RETURN_IF_ERROR(ResolveInterruptedStart(container));

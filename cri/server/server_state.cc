@@ -1,6 +1,7 @@
 #include "cri/server/server_state.h"
 
 #include <absl/strings/ascii.h>
+#include <absl/strings/escaping.h>
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_split.h>
 #include <signal.h>
