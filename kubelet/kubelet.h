@@ -70,6 +70,16 @@ class Kubelet : public PodSyncer, public NodeApi {
   Task<absl::StatusOr<ContainerLocation>> LocateContainer(std::string ns, std::string pod, std::string uid,
                                                           std::string container, bool previous) override;
   Task<absl::StatusOr<std::string>> LocateSandbox(std::string ns, std::string pod, std::string uid) override;
+  // kubelet/streaming_urls.cc
+  Task<absl::StatusOr<std::string>> ExecUrl(std::string ns, std::string pod, std::string uid,
+                                            std::string container, StreamRequest request) override;
+  Task<absl::StatusOr<std::string>> AttachUrl(std::string ns, std::string pod, std::string uid,
+                                              std::string container, StreamRequest request) override;
+  Task<absl::StatusOr<std::string>> PortForwardUrl(std::string ns, std::string pod, std::string uid,
+                                                   std::vector<int32_t> ports) override;
+  Task<absl::StatusOr<std::string>> RunCommand(std::string ns, std::string pod, std::string uid,
+                                               std::string container,
+                                               std::vector<std::string> command) override;
   absl::Status Healthy() const override;
 
   // ---- PodSyncer; called by PodWorkers only ----

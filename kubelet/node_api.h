@@ -21,6 +21,12 @@ struct ContainerLocation {
   int restart_count = 0;
 };
 
+// What exec and attach want of a container.
+struct StreamRequest {
+  std::vector<std::string> command;  // exec only
+  bool with_stdin = false, with_stdout = false, with_stderr = false, tty = false;
+};
+
 class NodeApi {
  public:
   virtual ~NodeApi() = default;
@@ -39,6 +45,18 @@ class NodeApi {
   // The pod's newest ready sandbox, for port-forward.
   virtual Task<absl::StatusOr<std::string>> LocateSandbox(std::string ns, std::string pod,
                                                           std::string uid) = 0;
+  // URLs of the runtime's streaming server, each good for one connection. Errors as of LocateContainer and
+  // LocateSandbox, or the runtime's. Attach: whether there is a terminal is the container's to say.
+  virtual Task<absl::StatusOr<std::string>> ExecUrl(std::string ns, std::string pod, std::string uid,
+                                                    std::string container, StreamRequest request) = 0;
+  virtual Task<absl::StatusOr<std::string>> AttachUrl(std::string ns, std::string pod, std::string uid,
+                                                      std::string container, StreamRequest request) = 0;
+  virtual Task<absl::StatusOr<std::string>> PortForwardUrl(std::string ns, std::string pod, std::string uid,
+                                                           std::vector<int32_t> ports) = 0;
+  // Runs a command to its end; what it printed. Aborted: it failed, with its output.
+  virtual Task<absl::StatusOr<std::string>> RunCommand(std::string ns, std::string pod, std::string uid,
+                                                       std::string container,
+                                                       std::vector<std::string> command) = 0;
   // For /healthz: OK, or what stands still ("PLEG was last seen active 3m ago").
   virtual absl::Status Healthy() const = 0;
 };

@@ -346,6 +346,7 @@ absl::StatusOr<KubeletSettings> MakeKubeletSettings(const KubeletFlags& flags, s
                                                                    : config.container_runtime_endpoint();
   s.image_endpoint = config.image_service_endpoint();
   SetDuration(config.runtime_request_timeout(), &s.runtime_request_timeout);
+  SetDuration(config.streaming_connection_idle_timeout(), &s.server.streaming_idle_timeout);
   s.kubeconfig = flags.kubeconfig;
   if (s.kubeconfig.empty()) s.options.register_node = false;
   s.debug_log = flags.verbosity >= 4;

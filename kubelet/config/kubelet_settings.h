@@ -66,6 +66,7 @@ struct ServerSettings {
   std::string healthz_address = "127.0.0.1";
   int32_t healthz_port = 10248;    // 0: off
   bool debugging_handlers = true;  // /containerLogs, exec and the like
+  absl::Duration streaming_idle_timeout = absl::Hours(4);  // of exec, attach and port-forward
 };
 
 struct KubeletSettings {

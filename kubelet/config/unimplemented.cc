@@ -43,6 +43,7 @@ const std::set<std::string_view>& Implemented() {
       "cgroupsPerQOS",
       "cgroupDriver",
       "runtimeRequestTimeout",
+      "streamingConnectionIdleTimeout",
       "maxPods",
       "podCIDR",
       "podPidsLimit",

@@ -20,6 +20,7 @@
 #include "kubelet/server/log_stream.h"
 #include "net/pki.h"
 #include "net/tls.h"
+#include "net/upgrade_proxy.h"
 
 namespace keelson::kubelet {
 namespace {
@@ -34,10 +35,12 @@ Task<void> SendText(net::ResponseWriter& writer, int status, std::string text) {
 }
 
 Task<void> SendError(net::ResponseWriter& writer, absl::Status status) {
-  int code = absl::IsNotFound(status)          ? 404
-             : absl::IsInvalidArgument(status) ? 400
-             : absl::IsUnimplemented(status)   ? 501
-                                               : 500;
+  int code = absl::IsNotFound(status)            ? 404
+             : absl::IsInvalidArgument(status)   ? 400
+             : absl::IsPermissionDenied(status)  ? 403
+             : absl::IsResourceExhausted(status) ? 429
+             : absl::IsUnimplemented(status)     ? 501
+                                                 : 500;
   Task<void> send = SendText(writer, code, std::string(status.message()));
   co_await std::move(send);
 }
@@ -111,7 +114,65 @@ Task<bool> ContainerRuns(NodeApi* node, std::string ns, std::string pod, std::st
   co_return location->container_id == id && location->running;
 }
 
+// Parameters of exec and attach are "1" when set; the API's own say "true".
+bool IsSet(const net::QueryParams& query, std::string_view name) {
+  std::string_view value = query.Get(name);
+  return value == "1" || value == "true";
+}
+
+constexpr size_t kMaxPorts = 100;
+
 }  // namespace
+
+absl::StatusOr<StreamTarget> ParseStreamTarget(const net::HttpTarget& target) {
+  std::vector<std::string> parts = absl::StrSplit(target.path, '/');
+  parts.erase(parts.begin());
+  const std::string head = parts[0];
+  const bool forward = head == "portForward";
+  const size_t least = forward ? 3 : 4;
+  const bool empty = std::any_of(parts.begin(), parts.end(), [](const std::string& p) { return p.empty(); });
+  if (empty || (parts.size() != least && parts.size() != least + 1)) {
+    return absl::InvalidArgumentError(
+        StrCat("path must be /", head, "/{namespace}/{pod}[/{uid}]", forward ? "" : "/{container}"));
+  }
+  StreamTarget out;
+  out.ns = parts[1];
+  out.pod = parts[2];
+  if (parts.size() == least + 1) out.uid = parts[3];
+  const net::QueryParams& query = target.query;
+  if (forward) {
+    for (std::string_view value : query.GetAll("port")) {
+      for (absl::string_view text : absl::StrSplit(Av(value), ',')) {
+        int32_t port = 0;
+        if (!absl::SimpleAtoi(text, &port) || port < 1 || port > 65535)
+          return absl::InvalidArgumentError(StrCat("port: \"", text, "\" must be a number from 1 to 65535"));
+        if (out.ports.size() >= kMaxPorts)
+          return absl::InvalidArgumentError(StrCat("port: at most ", kMaxPorts, " ports"));
+        out.ports.push_back(port);
+      }
+    }
+    return out;
+  }
+  out.container = parts.back();
+  for (std::string_view word : query.GetAll("command")) out.request.command.emplace_back(word);
+  if (head == "run") {
+    for (std::string_view text : query.GetAll("cmd")) {
+      for (absl::string_view word : absl::StrSplit(Av(text), ' ', absl::SkipEmpty()))
+        out.request.command.emplace_back(word);
+    }
+  }
+  out.request.with_stdin = IsSet(query, "input");
+  out.request.with_stdout = IsSet(query, "output");
+  out.request.with_stderr = IsSet(query, "error");
+  out.request.tty = IsSet(query, "tty");
+  if (out.request.tty) out.request.with_stderr = false;  // a terminal has one output
+  if (head != "attach" && out.request.command.empty())
+    return absl::InvalidArgumentError(head == "run" ? "you must specify a command: ?cmd="
+                                                    : "you must specify at least 1 command: ?command=");
+  if (head != "run" && !out.request.with_stdin && !out.request.with_stdout && !out.request.with_stderr)
+    return absl::InvalidArgumentError("you must specify at least 1 of stdin, stdout, stderr");
+  return out;
+}
 
 int Authorize(const net::HttpRequest& request, std::string* who) {
   const auto& certificate = request.peer_certificate;
@@ -134,6 +195,7 @@ struct KubeletServer::Impl : public net::HttpHandler {
         healthz_handler([this](net::HttpRequest request, net::ResponseWriter& writer) {
           return Healthz(std::move(request), writer);
         }),
+        http(&env_in, net::HttpClientOptions()),
         scope(env_in.executor()) {}
 
   // ---- handlers ----
@@ -160,17 +222,25 @@ struct KubeletServer::Impl : public net::HttpHandler {
 
   Task<void> Route(net::HttpRequest request, std::string path, std::string head,
                    net::ResponseWriter& writer) {
-    static const std::set<std::string, std::less<>> kStreaming = {"exec", "attach", "portForward", "run",
-                                                                  "cri"};
+    static const std::set<std::string, std::less<>> kDebugging = {"exec", "attach", "portForward", "run",
+                                                                  "containerLogs"};
     if (head == "healthz") {
       Task<void> healthz = Healthz(std::move(request), writer);
       co_await std::move(healthz);
       co_return;
     }
-    if (kStreaming.contains(head)) {
-      Task<void> send =
-          SendText(writer, 501, StrCat(path, ": this kubelet does not implement ", head, " yet"));
+    if (kDebugging.contains(head) && !settings.debugging_handlers) {
+      Task<void> send = SendText(writer, 405, "Debug endpoints are disabled.\n");
       co_await std::move(send);
+      co_return;
+    }
+    if (kDebugging.contains(head) && head != "containerLogs") {
+      Task<absl::Status> stream = head == "run" ? Run(std::move(request), writer)
+                                                : Stream(std::move(request), std::move(head), writer);
+      absl::Status status = co_await std::move(stream);
+      if (status.ok() || writer.started()) co_return;
+      Task<void> error = SendError(writer, status);
+      co_await std::move(error);
       co_return;
     }
     if (request.method != "GET" && request.method != "HEAD") {
@@ -190,7 +260,7 @@ struct KubeletServer::Impl : public net::HttpHandler {
     } else if (path == "/runningpods" || path == "/runningpods/") {
       Task<void> running = RunningPods(writer);
       co_await std::move(running);
-    } else if (head == "containerLogs" && settings.debugging_handlers) {
+    } else if (head == "containerLogs") {
       Task<void> logs = ContainerLogs(std::move(request), writer);
       co_await std::move(logs);
     } else {
@@ -251,6 +321,65 @@ struct KubeletServer::Impl : public net::HttpHandler {
     if (status.ok() || writer.started()) co_return;
     Task<void> error = SendError(writer, status);
     co_await std::move(error);
+  }
+
+  // ---- exec, attach, portForward, run ----
+
+  // Where the runtime listens for this one connection. What is behind `url` is the runtime on this machine:
+  // its certificate, if it has one, cannot be known to us.
+  absl::StatusOr<net::HttpEndpoint> RuntimeEndpoint(const std::string& url, std::string* target) {
+    ASSIGN_OR_RETURN(net::HttpUrl parsed, net::HttpUrl::Parse(url));
+    if (parsed.tls && runtime_tls == nullptr) {
+      net::TlsClientConfig config;
+      config.insecure_skip_verify = true;
+      ASSIGN_OR_RETURN(runtime_tls, net::TlsClientContext::Create(config));
+    }
+    *target = parsed.target;
+    return net::HttpEndpoint::FromUrl(parsed, parsed.tls ? runtime_tls : nullptr);
+  }
+
+  Task<absl::Status> Stream(net::HttpRequest request, std::string head, net::ResponseWriter& writer) {
+    if (request.method != "GET" && request.method != "POST")
+      co_return absl::InvalidArgumentError(StrCat("method ", request.method, " is not allowed"));
+    CO_ASSIGN_OR_RETURN_SYNC(StreamTarget t, ParseStreamTarget(request.target));
+    // Before the runtime is asked for anything: no upgrade, or a page of another origin.
+    CO_RETURN_IF_ERROR_SYNC(net::CheckUpgrade(request));
+    Task<absl::StatusOr<std::string>> ask;
+    if (head == "exec") {
+      ask = node.ExecUrl(t.ns, t.pod, t.uid, t.container, t.request);
+    } else if (head == "attach") {
+      ask = node.AttachUrl(t.ns, t.pod, t.uid, t.container, t.request);
+    } else {
+      ask = node.PortForwardUrl(t.ns, t.pod, t.uid, t.ports);
+    }
+    absl::StatusOr<std::string> url = co_await std::move(ask);
+    if (!url.ok()) co_return url.status();
+    std::string target;
+    absl::StatusOr<net::HttpEndpoint> endpoint = RuntimeEndpoint(*url, &target);
+    if (!endpoint.ok()) co_return Annotate(endpoint.status(), "the runtime's streaming URL");
+    net::UpgradeProxy proxy;
+    proxy.client = &http;
+    proxy.scope = &scope;
+    proxy.clock = &env.clock();
+    proxy.idle = settings.streaming_idle_timeout;
+    Task<absl::StatusOr<std::optional<net::UpgradeRefusal>>> run =
+        net::ProxyUpgrade(proxy, *std::move(endpoint), std::move(target), std::move(request), &writer);
+    absl::StatusOr<std::optional<net::UpgradeRefusal>> refusal = co_await std::move(run);
+    if (!refusal.ok()) co_return Annotate(refusal.status(), "connecting to the runtime's streaming server");
+    if (!refusal->has_value()) co_return absl::OkStatus();
+    Task<void> send = SendText(writer, (*refusal)->status, std::move((*refusal)->body));
+    co_await std::move(send);
+    co_return absl::OkStatus();
+  }
+
+  Task<absl::Status> Run(net::HttpRequest request, net::ResponseWriter& writer) {
+    if (request.method != "POST") co_return absl::InvalidArgumentError("run takes POST");
+    CO_ASSIGN_OR_RETURN_SYNC(StreamTarget t, ParseStreamTarget(request.target));
+    CO_ASSIGN_OR_RETURN(std::string output,
+                        node.RunCommand(t.ns, t.pod, t.uid, t.container, t.request.command));
+    Task<void> send = SendText(writer, 200, std::move(output));
+    co_await std::move(send);
+    co_return absl::OkStatus();
   }
 
   // ---- certificates ----
@@ -360,6 +489,8 @@ struct KubeletServer::Impl : public net::HttpHandler {
   const std::string cert_dir;
   net::TlsServerConfig tls_config;
   net::FunctionHandler healthz_handler;
+  std::shared_ptr<net::TlsClientContext> runtime_tls;
+  net::HttpClient http;  // to the runtime's streaming server
   std::unique_ptr<net::HttpServer> server, healthz;
   uint16_t port = 0, healthz_port = 0;
   Scope scope;
@@ -375,12 +506,13 @@ KubeletServer::~KubeletServer() = default;
 absl::Status KubeletServer::Start() { return impl_->Start(); }
 
 Task<void> KubeletServer::Stop() {
-  Task<void> close = impl_->scope.Close();
-  co_await std::move(close);
+  impl_->scope.Cancel();
   if (impl_->server != nullptr) {
     Task<void> stop = impl_->server->Close();
     co_await std::move(stop);
   }
+  Task<void> close = impl_->scope.Close();
+  co_await std::move(close);
   if (impl_->healthz != nullptr) {
     Task<void> stop = impl_->healthz->Close();
     co_await std::move(stop);

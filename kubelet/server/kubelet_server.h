@@ -1,7 +1,9 @@
 // KubeletServer: the kubelet's HTTPS port (10250), for the API server, and plain healthz on loopback (10248).
 //
 //   /healthz /metrics /pods /runningpods /containerLogs/{namespace}/{pod}/{container}
-//   /exec /attach /portForward /run ...: 501 that says so
+//   /exec/{namespace}/{pod}[/{uid}]/{container}?command=&input=1&output=1&error=1&tty=1   an upgrade to SPDY
+//   /attach/...  /portForward/{namespace}/{pod}[/{uid}]                                    or WebSocket
+//   POST /run/{namespace}/{pod}[/{uid}]/{container}?cmd=
 //
 // Who may: a client certificate of clientCAFile whose user is kube-apiserver-kubelet-client or that is in the
 // group system:masters. None or one that does not verify: 401; another user: 403. One loop.
@@ -19,6 +21,15 @@
 #include "net/http_server.h"
 
 namespace keelson::kubelet {
+
+// What a path and query of exec and the like ask for. Pure.
+struct StreamTarget {
+  std::string ns, pod, uid, container;
+  StreamRequest request;
+  std::vector<int32_t> ports;
+};
+// InvalidArgument names what is missing.
+absl::StatusOr<StreamTarget> ParseStreamTarget(const net::HttpTarget& target);
 
 inline constexpr char kApiServerUser[] = "kube-apiserver-kubelet-client";
 inline constexpr char kMastersGroup[] = "system:masters";

@@ -1,5 +1,6 @@
 #include "kubelet/server/kubelet_server.h"
 
+#include <absl/strings/str_join.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include "base/status.h"
 #include "net/http_client.h"
 #include "net/pki.h"
+#include "net/remote_command.h"
 
 namespace keelson::kubelet {
 namespace {
@@ -36,8 +38,30 @@ class FakeNode : public NodeApi {
   Task<absl::StatusOr<std::string>> LocateSandbox(std::string, std::string, std::string) override {
     co_return absl::NotFoundError("none");
   }
+  Task<absl::StatusOr<std::string>> ExecUrl(std::string ns, std::string pod, std::string uid,
+                                            std::string container, StreamRequest request) override {
+    if (pod != "web") co_return absl::NotFoundError(StrCat("pod \"", pod, "\" not found"));
+    asked = StrCat("exec ", ns, "/", pod, "/", uid, "/", container, " ", absl::StrJoin(request.command, " "),
+                   " ", request.with_stdin, request.with_stdout, request.with_stderr, request.tty);
+    co_return url;
+  }
+  Task<absl::StatusOr<std::string>> AttachUrl(std::string, std::string, std::string, std::string container,
+                                              StreamRequest request) override {
+    asked = StrCat("attach ", container, " ", request.with_stdin, request.with_stdout);
+    co_return url;
+  }
+  Task<absl::StatusOr<std::string>> PortForwardUrl(std::string, std::string pod, std::string,
+                                                   std::vector<int32_t> ports) override {
+    asked = StrCat("forward ", pod, " ", absl::StrJoin(ports, ","));
+    co_return url;
+  }
+  Task<absl::StatusOr<std::string>> RunCommand(std::string, std::string, std::string, std::string,
+                                               std::vector<std::string> command) override {
+    if (command[0] == "false") co_return absl::AbortedError("command terminated with exit code 1: ");
+    co_return StrCat("ran ", absl::StrJoin(command, ","));
+  }
   absl::Status Healthy() const override { return health; }
-  std::string log_path;
+  std::string log_path, url = "http://127.0.0.1:1/exec/t", asked;
   absl::Status health;
 };
 
@@ -92,8 +116,6 @@ TEST_F(Server, Paths) {
   node_.health = absl::UnavailableError("PLEG is late");
   EXPECT_THAT(Api("/healthz"), HasSubstr("500 [-]PLEG is late"));
   EXPECT_THAT(Api("/metrics"), HasSubstr("200"));
-  EXPECT_THAT(Get("/exec/ns/web/c", kApiServerUser, "", true, "POST"), HasSubstr("501"));
-  EXPECT_THAT(Api("/portForward/ns/web"), HasSubstr("501"));
   EXPECT_THAT(Api("/"), HasSubstr("404"));
   EXPECT_THAT(Get("/pods", kApiServerUser, "", true, "DELETE"), HasSubstr("405"));
 }
@@ -111,6 +133,101 @@ TEST_F(Server, ContainerLogs) {
   node_.log_path = dir_ + "/gone";
   EXPECT_THAT(Api("/containerLogs/ns/web/c"), HasSubstr("failed to open log file"));
 }
+
+std::string Target(const std::string& target) {
+  auto t = ParseStreamTarget(*net::HttpTarget::Parse(target));
+  if (!t.ok()) return StrCat("!", Sv(t.status().message()));
+  const StreamRequest& r = t->request;
+  return StrCat(t->ns, "/", t->pod, "/", t->uid, "/", t->container, " [", absl::StrJoin(r.command, "|"), "] ",
+                r.with_stdin, r.with_stdout, r.with_stderr, r.tty, " ", absl::StrJoin(t->ports, ","));
+}
+
+TEST(ParseStreamTarget, Table) {
+  EXPECT_EQ(Target("/exec/ns/p/c?command=a%20b&command=c&output=1&error=1"), "ns/p//c [a b|c] 0110 ");
+  EXPECT_EQ(Target("/exec/ns/p/u/c?command=sh&input=1&output=1&error=1&tty=1"), "ns/p/u/c [sh] 1101 ");
+  EXPECT_EQ(Target("/attach/ns/p/c?output=true"), "ns/p//c [] 0100 ");
+  EXPECT_EQ(Target("/portForward/ns/p/u?port=80&port=81,82"), "ns/p/u/ [] 0000 80,81,82");
+  EXPECT_EQ(Target("/portForward/ns/p"), "ns/p// [] 0000 ");
+  EXPECT_EQ(Target("/run/ns/p/c?cmd=ls%20-l"), "ns/p//c [ls|-l] 0000 ");
+  EXPECT_THAT(Target("/exec/ns/p?command=ls&output=1"), HasSubstr("!path must be /exec/"));
+  EXPECT_THAT(Target("/exec/ns//c?command=ls&output=1"), HasSubstr("!path"));
+  EXPECT_THAT(Target("/exec/a/b/c/d/e?command=ls&output=1"), HasSubstr("!path"));
+  EXPECT_THAT(Target("/exec/ns/p/c?output=1"), HasSubstr("!you must specify at least 1 command"));
+  EXPECT_THAT(Target("/exec/ns/p/c?command=ls"), HasSubstr("!you must specify at least 1 of stdin"));
+  EXPECT_THAT(Target("/portForward/ns/p?port=0"), HasSubstr("!port"));
+  EXPECT_THAT(Target("/portForward/ns/p?port=70000"), HasSubstr("!port"));
+  EXPECT_THAT(Target("/run/ns/p/c"), HasSubstr("!you must specify a command"));
+}
+
+TEST_F(Server, StreamsNeedAnUpgrade) {
+  for (const char* method : {"GET", "POST"}) {
+    for (const char* target :
+         {"/exec/ns/web/c?command=ls&output=1", "/attach/ns/web/c?output=1", "/portForward/ns/web"}) {
+      EXPECT_THAT(Get(target, kApiServerUser, "", true, method), HasSubstr("400 unable to upgrade"))
+          << target;
+    }
+  }
+  EXPECT_EQ(node_.asked, "");  // the runtime was not bothered
+  EXPECT_THAT(Get("/exec/ns/web/c?command=ls&output=1", kApiServerUser, "", true, "PUT"), HasSubstr("400"));
+  EXPECT_THAT(Get("/exec/ns/web/c?command=ls&output=1", "mallory", "", true, "POST"), HasSubstr("403"));
+}
+
+TEST_F(Server, Run) {
+  EXPECT_EQ(Get("/run/ns/web/c?cmd=ls%20-l", kApiServerUser, "", true, "POST"), "200 ran ls,-l");
+  EXPECT_THAT(Get("/run/ns/web/c?cmd=false", kApiServerUser, "", true, "POST"),
+              HasSubstr("500 command terminated with exit code 1"));
+  EXPECT_THAT(Api("/run/ns/web/c?cmd=ls"), HasSubstr("400"));
+}
+
+TEST_F(Server, DebuggingHandlersOff) {
+  ServerSettings settings;
+  settings.debugging_handlers = false;
+  KubeletServer server(env_, node_, settings, "node", {}, "/nowhere");
+  for (const char* path :
+       {"/exec/ns/web/c", "/containerLogs/ns/web/c", "/run/ns/web/c", "/portForward/ns/web"}) {
+    net::HttpRequest request;
+    request.method = "POST";
+    request.target = *net::HttpTarget::Parse(path);
+    auto certificate = std::make_shared<net::PeerCertificate>();
+    certificate->common_name = kApiServerUser;
+    certificate->verified = true;
+    request.peer_certificate = certificate;
+    net::RecordingResponseWriter writer;
+    env_.AwaitVoid(server.handler().Handle(request, writer));
+    EXPECT_EQ(writer.status, 405) << path;
+  }
+}
+
+// The runtime's streaming server: says what it was asked, then echoes.
+class EchoRuntime : public net::HttpHandler {
+ public:
+  Task<void> Handle(net::HttpRequest request, net::ResponseWriter& writer) override {
+    last = request;
+    if (request.target.path == "/refuse") {
+      net::HttpResponse response(403, "text/plain", std::string("not today\n"));
+      Task<absl::Status> send = writer.Send(std::move(response));
+      (void)co_await std::move(send);
+      co_return;
+    }
+    net::HttpHeaders answer{{"Connection", "Upgrade"},
+                            {"Upgrade", "SPDY/3.1"},
+                            {"X-Stream-Protocol-Version", "v4.channel.k8s.io"}};
+    Task<absl::StatusOr<std::unique_ptr<net::ByteStream>>> hijack = writer.Hijack(101, std::move(answer));
+    absl::StatusOr<std::unique_ptr<net::ByteStream>> stream = co_await std::move(hijack);
+    char buffer[100];
+    while (true) {
+      Task<absl::StatusOr<size_t>> read = (*stream)->Read(buffer, sizeof buffer);
+      absl::StatusOr<size_t> n = co_await std::move(read);
+      if (!n.ok() || *n == 0) break;
+      Task<absl::Status> write = (*stream)->Write(std::string_view(buffer, *n));
+      absl::Status status = co_await std::move(write);
+      if (!status.ok()) break;
+    }
+    Task<absl::Status> close = (*stream)->CloseWrite();
+    (void)co_await std::move(close);
+  }
+  net::HttpRequest last;
+};
 
 Task<int> StatusOver(Env* env, uint16_t port, std::shared_ptr<net::TlsClientContext> tls, std::string path) {
   net::HttpClient http(env, {});
@@ -154,6 +271,56 @@ Task<absl::Status> OverTheWire(Env* env, std::string dir) {
   Task<int> welcome = StatusOver(env, server.port(), apiserver, "/pods");
   status = co_await std::move(welcome);
   EXPECT_EQ(status, 200);
+
+  // An exec, through to the runtime and back.
+  EchoRuntime runtime;
+  net::HttpServer streaming(env->executor(), &env->clock(), &runtime, net::HttpServerOptions());
+  net::HttpServer::TcpListen listen;
+  listen.address = "127.0.0.1";
+  CO_ASSIGN_OR_RETURN_SYNC(uint16_t port, streaming.ListenTcp(listen));
+  node.url = StrCat("http://127.0.0.1:", port, "/exec/token");
+  net::HttpClient http(env, {});
+  net::HttpEndpoint endpoint;
+  endpoint.host = "127.0.0.1";
+  endpoint.port = server.port();
+  endpoint.tls = apiserver;
+  net::HttpClientRequest exec;
+  exec.method = "POST";
+  exec.target = "/exec/ns/web/uid/c?command=cat&input=1&output=1";
+  net::HttpHeaders offer{{"X-Stream-Protocol-Version", "v4.channel.k8s.io"}};
+  exec.headers = net::UpgradeForward(offer, net::UpgradeKind::kSpdy);
+  exec.headers.Add("Authorization", "Bearer secret");
+  CO_ASSIGN_OR_RETURN(net::HttpUpgrade upgrade, http.Upgrade(endpoint, exec));
+  EXPECT_EQ(upgrade.status, 101) << upgrade.body;
+  EXPECT_EQ(node.asked, "exec ns/web/uid/c cat 1100");
+  EXPECT_EQ(upgrade.headers.Get("X-Stream-Protocol-Version"), "v4.channel.k8s.io");
+  EXPECT_EQ(runtime.last.target.path, "/exec/token");
+  EXPECT_EQ(runtime.last.method, "POST");
+  EXPECT_FALSE(runtime.last.headers.Has("Authorization"));
+  CO_RETURN_IF_ERROR(upgrade.stream->Write("hello"));
+  CO_RETURN_IF_ERROR(upgrade.stream->CloseWrite());
+  std::string got;
+  char buffer[100];
+  while (true) {
+    CO_ASSIGN_OR_RETURN(size_t n, upgrade.stream->Read(buffer, sizeof buffer));
+    if (n == 0) break;
+    got.append(buffer, n);
+  }
+  EXPECT_EQ(got, "hello");
+  // What the runtime refuses is told.
+  node.url = StrCat("http://127.0.0.1:", port, "/refuse");
+  CO_ASSIGN_OR_RETURN(upgrade, http.Upgrade(endpoint, exec));
+  EXPECT_EQ(upgrade.status, 403);
+  EXPECT_EQ(upgrade.body, "not today\n");
+  node.url = "http://127.0.0.1:1/exec/t";
+  CO_ASSIGN_OR_RETURN(upgrade, http.Upgrade(endpoint, exec));
+  EXPECT_EQ(upgrade.status, 500);
+  EXPECT_THAT(upgrade.body, HasSubstr("connecting to the runtime's streaming server"));
+  // Cut off when the kubelet stops.
+  node.url = StrCat("http://127.0.0.1:", port, "/exec/token");
+  CO_ASSIGN_OR_RETURN(upgrade, http.Upgrade(endpoint, exec));
+  Task<void> close_streaming = streaming.Close();
+  co_await std::move(close_streaming);
   Task<void> stop = server.Stop();
   co_await std::move(stop);
   co_return absl::OkStatus();

@@ -54,6 +54,8 @@ Task<void> ApiServer::RepairForever() {
 Task<void> ApiServer::Stop() {
   Task<void> close = scope_.Close();
   co_await std::move(close);
+  Task<void> close_streams = frontend_->Close();
+  co_await std::move(close_streams);
   Task<void> stop = pipeline_->Stop();
   co_await std::move(stop);
 }

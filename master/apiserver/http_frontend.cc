@@ -100,7 +100,8 @@ HttpFrontend::HttpFrontend(Env& env, Pipeline& pipeline, HttpFrontendOptions opt
       pipeline_(pipeline),
       options_(std::move(options)),
       discovery_(options_.discovery),
-      pod_log_(env, pipeline, options_.pod_log) {}
+      pod_log_(env, pipeline, options_.pod_log),
+      pod_stream_(env, pipeline, options_.pod_log.kubelet_tls) {}
 HttpFrontend::~HttpFrontend() = default;
 
 Task<void> HttpFrontend::Handle(HttpRequest request, ResponseWriter& writer) {
@@ -116,7 +117,8 @@ Task<void> HttpFrontend::Handle(HttpRequest request, ResponseWriter& writer) {
   MetricsRegistry& metrics = MetricsRegistry::Default();
   metrics.GetCounter("apiserver_request_total", "Requests answered, by verb, resource and code.", labels)
       .Add();
-  if (x->request.verb != "watch") {
+  const bool lasts = x->request.verb == "watch" || PodStreamProxy::IsStream(x->request.subresource);
+  if (!lasts) {
     MetricLabels verb = {{"verb", x->request.verb}};
     metrics
         .GetHistogram("apiserver_request_duration_seconds", "Time from request to answer.",
@@ -380,11 +382,12 @@ Task<void> HttpFrontend::ServeResource(Exchange& x) {
   if (status.ok() && request.verb.empty()) {
     status = api::MethodNotSupported(request.resource->type->group_resource(), x.http.method);
   }
+  const bool is_stream = PodStreamProxy::IsStream(request.subresource);
   const bool reads = request.verb == "get" || request.verb == "list" || request.verb == "watch";
   if (status.ok()) {
-    const bool is_log = request.subresource == "log";
+    const bool is_raw = request.subresource == "log" || is_stream;
     absl::StatusOr<Negotiated> negotiated =
-        is_log ? Negotiated() : Negotiate(x.http.headers.Get("Accept"), true);
+        is_raw ? Negotiated() : Negotiate(x.http.headers.Get("Accept"), true);
     if (negotiated.ok()) {
       negotiated->pretty = x.encode.negotiated.pretty;
       x.encode.negotiated = *std::move(negotiated);
@@ -409,14 +412,21 @@ Task<void> HttpFrontend::ServeResource(Exchange& x) {
     status = api::UnknownPath();
   // Before the body is read: who may not write need not be told what is wrong with it.
   if (status.ok()) status = pipeline_.Authorize(request);
-  if (status.ok() && !reads) status = ReadBody(x);
+  if (status.ok() && is_stream && request.verb == "get") {
+    // A websocket can only be opened by GET; that must not make a command in a container something that those
+    // who may only read can run.
+    ApiRequest create = request;
+    create.verb = "create";
+    status = pipeline_.Authorize(create);
+  }
+  if (status.ok() && !reads && !is_stream) status = ReadBody(x);
   if (!status.ok()) {
     Task<void> send = SendError(x, status);
     co_await std::move(send);
     co_return;
   }
-  if (request.verb == "watch" || request.subresource == "log") {
-    Task<void> serve = request.verb == "watch" ? ServeWatch(x) : ServeLog(x);
+  if (request.verb == "watch" || request.subresource == "log" || is_stream) {
+    Task<void> serve = request.verb == "watch" ? ServeWatch(x) : is_stream ? ServeStream(x) : ServeLog(x);
     co_await std::move(serve);
     co_return;
   }
@@ -539,6 +549,16 @@ Task<void> HttpFrontend::ServeLog(Exchange& x) {
     co_await std::move(send);
   } else {
     x.writer->Abort();
+  }
+}
+
+Task<void> HttpFrontend::ServeStream(Exchange& x) {
+  Task<absl::Status> serve = pod_stream_.Serve(x.request, std::move(x.http), *x.writer, &x.code);
+  absl::Status status = co_await std::move(serve);
+  if (status.ok()) co_return;
+  if (!x.writer->started()) {
+    Task<void> send = SendError(x, status);
+    co_await std::move(send);
   }
 }
 

@@ -12,6 +12,7 @@
 #include "master/apiserver/openapi.h"
 #include "master/apiserver/pipeline.h"
 #include "master/apiserver/pod_log.h"
+#include "master/apiserver/pod_stream.h"
 #include "master/apiserver/request_path.h"
 #include "master/apiserver/response_encoder.h"
 #include "net/http_server.h"
@@ -28,6 +29,8 @@ class HttpFrontend : public net::HttpHandler {
   // Both outlive every Handle().
   HttpFrontend(Env& env, Pipeline& pipeline, HttpFrontendOptions options);
   ~HttpFrontend() override;
+  // Ends upgraded connections; the HttpServer is closed before.
+  Task<void> Close() { return pod_stream_.Close(); }
 
   Task<void> Handle(net::HttpRequest request, net::ResponseWriter& writer) override;
 
@@ -39,6 +42,7 @@ class HttpFrontend : public net::HttpHandler {
   Task<void> ServeResource(Exchange& x);
   Task<void> ServeWatch(Exchange& x);
   Task<void> ServeLog(Exchange& x);
+  Task<void> ServeStream(Exchange& x);
   Task<void> SendError(Exchange& x, absl::Status status);
   Task<void> SendResponse(Exchange& x, int code, std::string content_type, net::HttpBody body);
   Task<void> SendHealth(Exchange& x, std::string name, bool readiness);
@@ -53,6 +57,7 @@ class HttpFrontend : public net::HttpHandler {
   Discovery discovery_;
   OpenApi openapi_;
   PodLogProxy pod_log_;
+  PodStreamProxy pod_stream_;
 };
 
 }  // namespace keelson::master

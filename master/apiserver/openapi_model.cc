@@ -231,6 +231,10 @@ class PathBuilder {
     }
     if (row.HasVerb("get")) AddItem(row, collection + "/{name}", "", gvk, row.verbs);
     for (const Subresource& sub : row.subresources) {
+      if (sub.connect) {
+        AddConnect(row, StrCat(collection, "/{name}/", sub.name), sub);
+        continue;
+      }
       AddItem(row, StrCat(collection, "/{name}/", sub.name), sub.name, sub.kind, sub.verbs);
     }
   }
@@ -256,6 +260,41 @@ class PathBuilder {
       path["patch"] = Operation(row, "patch", sub, gvk, ns, query);
     }
     if (has("delete")) path["delete"] = Operation(row, "delete", sub, gvk, ns, DeleteQuery());
+  }
+
+  // An upgraded connection, by GET or POST; its query is what the kind has.
+  void AddConnect(const ResourceInfo& row, const std::string& url, const Subresource& sub) {
+    Json& path = Path(url, row.type->namespaced, true);
+    const Descriptor* options = DescriptorOf(sub.kind);
+    for (const char* method : {"get", "post"}) {
+      const std::string verb = method == std::string("get") ? "GET" : "POST";
+      Json out;
+      out["description"] = StrCat("connect ", verb, " requests to ", sub.name, " of ", row.type->gvk.kind);
+      out["operationId"] =
+          StrCat("connectCore", Camel(row.type->gvk.version), Camel(verb == "GET" ? "get" : "post"),
+                 "Namespaced", row.type->gvk.kind, Camel(sub.name));
+      Json parameters = Json::array();
+      for (int i = 0; options != nullptr && i < options->field_count(); ++i) {
+        const FieldDescriptor& field = *options->field(i);
+        const bool flag = field.cpp_type() == FieldDescriptor::CPPTYPE_BOOL;
+        const char* type = flag                                                 ? "boolean"
+                           : field.cpp_type() == FieldDescriptor::CPPTYPE_INT32 ? "integer"
+                                                                                : "string";
+        parameters.push_back(TypedParameter(field.json_name(), "query", type, false));
+      }
+      out["parameters"] = std::move(parameters);
+      if (version_ == OpenApiVersion::kV2) {
+        out["produces"] = {"*/*"};
+        out["responses"] = Json{{"200", Json{{"description", "OK"}, {"schema", Json{{"type", "string"}}}}}};
+      } else {
+        out["responses"] =
+            Json{{"200", Json{{"description", "OK"},
+                              {"content", Json{{"*/*", Json{{"schema", Json{{"type", "string"}}}}}}}}}};
+      }
+      out["x-kubernetes-action"] = "connect";
+      out["x-kubernetes-group-version-kind"] = GvkJson(sub.kind);
+      path[method] = std::move(out);
+    }
   }
 
   static std::vector<std::string> ListQuery() {

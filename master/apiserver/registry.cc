@@ -184,9 +184,12 @@ Registry::Registry() {
   pods.tracks_generation = true;
   pods.returns_deleted_object = true;
   pods.selectable = PodFields();
-  pods.subresources = {{"binding", binding, {"create"}},
+  pods.subresources = {{"attach", {"", "v1", "PodAttachOptions"}, {"create", "get"}, true},
+                       {"binding", binding, {"create"}},
                        {"eviction", {"policy", "v1", "Eviction"}, {"create"}},
+                       {"exec", {"", "v1", "PodExecOptions"}, {"create", "get"}, true},
                        {"log", pods.type->gvk, {"get"}},
+                       {"portforward", {"", "v1", "PodPortForwardOptions"}, {"create", "get"}, true},
                        {"status", pods.type->gvk, StatusVerbs()}};
 
   ResourceInfo& rcs =

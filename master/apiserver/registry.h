@@ -46,6 +46,7 @@ struct Subresource {
   std::string name;            // "status"
   api::GroupVersionKind kind;  // of request and response
   std::vector<std::string> verbs;
+  bool connect = false;  // answered by an upgraded connection; `kind` is that of its query
 };
 
 // A field a field selector may name, besides metadata.name and metadata.namespace.
