@@ -1,5 +1,5 @@
 // Env: the only door to time, randomness, timers, processes, the blocking pool and root paths
-// (DESIGN.md 4.1). Product code takes an Env&; tests and the simulation pass FakeEnv (base/fake_env.h).
+// (docs/architecture.md). Product code takes an Env&; tests and simulation pass FakeEnv (base/fake_env.h).
 #pragma once
 
 #include <absl/functional/any_invocable.h>

@@ -1,4 +1,4 @@
-// Owned file descriptor, and walks of paths outsiders can influence (openat2; STYLE.md rule 10).
+// Owned file descriptor, and walks of paths outsiders can influence (openat2; CONTRIBUTING, rule 7).
 #pragma once
 
 #include <absl/status/status.h>

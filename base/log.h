@@ -1,4 +1,4 @@
-// Structured log lines: time, level, component, message, key=value pairs (STYLE.md rule 13). logfmt on stderr
+// Structured log lines: time, level, component, message, key=value pairs (CONTRIBUTING 9). logfmt on stderr
 // or in a size-bounded, rotated file. Thread-safe.
 //   LogInfo("pod started", {{"pod", "default/web"}, {"attempt", 2}});
 #pragma once
@@ -54,7 +54,7 @@ inline void LogError(std::string_view message, LogFields fields = {}) {
   Log(LogLevel::kError, message, fields);
 }
 
-// Logs and aborts; for what only a bug can break (STYLE.md rule 14).
+// Logs and aborts; for what only a bug can break (CONTRIBUTING 10).
 [[noreturn]] void CheckFailed(const char* file, int line, const char* condition, const std::string& message);
 #define KEELSON_CHECK(condition, ...)                                                         \
   do {                                                                                        \

@@ -1,5 +1,5 @@
 // Where things live on disk. Defaults are upstream's where tools expect them; --root DIR moves all of them
-// under DIR (DESIGN.md section 1), so that several instances run on one machine.
+// under DIR (docs/architecture.md), so that several instances run on one machine.
 #pragma once
 
 #include <string>

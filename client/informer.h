@@ -1,5 +1,5 @@
 // Informer: list-watch of one resource into an indexed, read-only cache of shared objects, with handlers
-// called on every change (DESIGN.md 4.6). Bookmarks move the resourceVersion; 410 Gone and lost streams lead
+// called on every change (abstraction 6). Bookmarks move the resourceVersion; 410 Gone and lost streams lead
 // to a re-list, which is diffed against the cache, so handlers see each change once. One loop.
 #pragma once
 

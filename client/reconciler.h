@@ -1,4 +1,4 @@
-// Reconciler and the loop that drives it from a WorkQueue (DESIGN.md 4.8). Level-driven: Reconcile(key) looks
+// Reconciler and the loop that drives it from a WorkQueue (abstraction 8). Level-driven: Reconcile(key) looks
 // at the world as it is and may be called twice for the same change.
 #pragma once
 

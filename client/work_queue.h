@@ -1,5 +1,5 @@
 // WorkQueue: keys to reconcile. A key is queued once however often it is added, handed to one worker at a
-// time, and comes back after a failure with exponential back-off on the Env's clock (DESIGN.md 4.7).
+// time, and comes back after a failure with exponential back-off on the Env's clock (docs/architecture.md).
 #pragma once
 
 #include <absl/container/flat_hash_map.h>

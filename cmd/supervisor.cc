@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -77,6 +78,22 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> AdoptFromPidFile(Env& env, const s
   return process;
 }
 
+bool ExecutableReplaced(int pid, const std::string& argv0, const std::string& proc_root) {
+  const std::string link = StrCat(proc_root, "/", pid, "/exe");
+  std::string path = argv0;
+  if (path.find('/') == std::string::npos) {  // it was found in PATH; the kernel knows where
+    char target[PATH_MAX + 1];
+    ssize_t length = ::readlink(link.c_str(), target, PATH_MAX);
+    if (length <= 0) return false;
+    path.assign(target, static_cast<size_t>(length));
+    constexpr std::string_view kDeleted = " (deleted)";
+    if (path.ends_with(kDeleted)) path.resize(path.size() - kDeleted.size());
+  }
+  struct stat running, named;
+  if (::stat(link.c_str(), &running) != 0 || ::stat(path.c_str(), &named) != 0) return false;
+  return running.st_dev != named.st_dev || running.st_ino != named.st_ino;
+}
+
 Task<void> StopProcess(Env* env, std::shared_ptr<ChildProcess> process, absl::Duration grace) {
   if (!process->Signal(SIGTERM).ok()) co_return;
   uint64_t timer = env->clock().Schedule(grace, [process] { (void)process->Signal(SIGKILL); });
@@ -93,6 +110,8 @@ struct Supervisor::Component {
   int restarts = 0;
   bool adopted = false;
   bool stopping = false;
+  bool restarting = false;  // it ends because we want it anew
+  AsyncEvent launched;      // set after each attempt to launch it
 };
 
 Supervisor::Supervisor(Env& env) : env_(env), scope_(env.executor()) {
@@ -143,6 +162,13 @@ Task<void> Supervisor::Keep(std::shared_ptr<Component> component) {
       component->process.reset();
       if (component->stopping) co_return;
       ++component->restarts;
+      if (component->restarting) {
+        component->restarting = false;
+        absl::Status launched = Launch(*component);
+        component->launched.Set();
+        if (launched.ok()) continue;
+        LogError("component cannot be started", {{"name", component->spec.name}, {"error", launched}});
+      }
       absl::Duration lived = env_.clock().Monotonic() - component->started;
       LogWarning("component ended, starting it again", {{"name", component->spec.name},
                                                         {"how", Describe(wait_status)},
@@ -162,15 +188,32 @@ Task<void> Supervisor::Keep(std::shared_ptr<Component> component) {
 }
 
 Task<void> Supervisor::StopComponent(std::string name) {
-  for (const auto& component : components_) {
-    if (component->spec.name != name) continue;
-    component->stopping = true;
-    if (component->process != nullptr) {
-      Task<void> stop = StopProcess(&env_, component->process, component->spec.stop_grace);
-      co_await std::move(stop);
-    }
-    ::unlink(component->spec.pid_file.c_str());
+  std::shared_ptr<Component> component = Find(name);
+  if (component == nullptr) co_return;
+  component->stopping = true;
+  if (component->process != nullptr) {
+    Task<void> stop = StopProcess(&env_, component->process, component->spec.stop_grace);
+    co_await std::move(stop);
   }
+  ::unlink(component->spec.pid_file.c_str());
+}
+
+Task<void> Supervisor::Restart(std::string name) {
+  std::shared_ptr<Component> component = Find(name);
+  if (component == nullptr || component->process == nullptr) co_return;
+  LogInfo("component restarted on demand", {{"name", name}, {"pid", component->process->pid()}});
+  component->restarting = true;
+  component->launched.Reset();
+  Task<void> stop = StopProcess(&env_, component->process, component->spec.stop_grace);
+  co_await std::move(stop);
+  Task<void> wait = component->launched.Wait();
+  co_await std::move(wait);
+}
+
+bool Supervisor::replaced(const std::string& name) const {
+  std::shared_ptr<Component> component = Find(name);
+  return component != nullptr && component->process != nullptr &&
+         ExecutableReplaced(component->process->pid(), component->spec.argv[0]);
 }
 
 Task<void> Supervisor::Release() { return scope_.Close(); }
@@ -191,25 +234,26 @@ Task<void> Supervisor::TrimLogs() {
   }
 }
 
-int Supervisor::pid(const std::string& name) const {
+std::shared_ptr<Supervisor::Component> Supervisor::Find(const std::string& name) const {
   for (const auto& component : components_) {
-    if (component->spec.name == name && component->process != nullptr) return component->process->pid();
+    if (component->spec.name == name) return component;
   }
-  return 0;
+  return nullptr;
+}
+
+int Supervisor::pid(const std::string& name) const {
+  std::shared_ptr<Component> component = Find(name);
+  return component != nullptr && component->process != nullptr ? component->process->pid() : 0;
 }
 
 int Supervisor::restarts(const std::string& name) const {
-  for (const auto& component : components_) {
-    if (component->spec.name == name) return component->restarts;
-  }
-  return 0;
+  std::shared_ptr<Component> component = Find(name);
+  return component != nullptr ? component->restarts : 0;
 }
 
 bool Supervisor::adopted(const std::string& name) const {
-  for (const auto& component : components_) {
-    if (component->spec.name == name) return component->adopted;
-  }
-  return false;
+  std::shared_ptr<Component> component = Find(name);
+  return component != nullptr && component->adopted;
 }
 
 }  // namespace keelson

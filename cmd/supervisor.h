@@ -38,6 +38,10 @@ absl::Status WritePidFile(const std::string& path, const ProcessIdentity& identi
 absl::StatusOr<std::unique_ptr<ChildProcess>> AdoptFromPidFile(Env& env, const std::string& path,
                                                                const std::string& proc_root = "/proc");
 
+// True when the file that the process runs is not the one found under its name now: it was built or installed
+// anew since. False when that cannot be said.
+bool ExecutableReplaced(int pid, const std::string& argv0, const std::string& proc_root = "/proc");
+
 // SIGTERM, SIGKILL after `grace`, wait. Ended already: success.
 Task<void> StopProcess(Env* env, std::shared_ptr<ChildProcess> process, absl::Duration grace);
 
@@ -51,6 +55,11 @@ class Supervisor {
   absl::Status Start(ComponentSpec spec);
   // Stops keeping it and ends it.
   Task<void> StopComponent(std::string name);
+  // Ends it and starts it at once; returns when the new one runs or, when it cannot be started, after the
+  // first failure (it is tried again). Unknown or down: does nothing.
+  Task<void> Restart(std::string name);
+  // ExecutableReplaced of the running component.
+  bool replaced(const std::string& name) const;
   // Lets go of everything: components go on running.
   Task<void> Release();
   // Pid now, 0 when it is down.
@@ -63,6 +72,7 @@ class Supervisor {
   Task<void> Keep(std::shared_ptr<Component> component);
   Task<void> TrimLogs();
   absl::Status Launch(Component& component);
+  std::shared_ptr<Component> Find(const std::string& name) const;  // null: unknown
 
   Env& env_;
   Scope scope_;

@@ -77,6 +77,31 @@ class SupervisorTest : public ::testing::Test {
     co_return absl::OkStatus();
   }
 
+  // A component whose program is built anew while it runs.
+  static Task<absl::Status> ReplaceAndRestart(Env* env, ComponentSpec spec, std::string copy) {
+    Supervisor supervisor(*env);
+    CO_RETURN_IF_ERROR_SYNC(supervisor.Start(spec));
+    int pid = supervisor.pid("c");
+    EXPECT_FALSE(supervisor.replaced("c"));
+    EXPECT_EQ(::rename(copy.c_str(), spec.argv[0].c_str()), 0);
+    EXPECT_TRUE(supervisor.replaced("c"));
+    absl::Duration start = env->clock().Monotonic();
+    Task<void> restart = supervisor.Restart("c");
+    co_await std::move(restart);
+    EXPECT_LT(env->clock().Monotonic() - start, absl::Milliseconds(90));  // no back-off
+    EXPECT_NE(supervisor.pid("c"), pid);
+    EXPECT_GT(supervisor.pid("c"), 0);
+    EXPECT_FALSE(supervisor.replaced("c"));
+    EXPECT_EQ(supervisor.restarts("c"), 1);
+    Task<void> unknown = supervisor.Restart("nobody");
+    co_await std::move(unknown);
+    Task<void> stop = supervisor.StopComponent("c");
+    co_await std::move(stop);
+    Task<void> release = supervisor.Release();
+    co_await std::move(release);
+    co_return absl::OkStatus();
+  }
+
   std::string dir_;
 };
 
@@ -90,6 +115,18 @@ TEST_F(SupervisorTest, AdoptsWhatStillRuns) {
   RealEnv env{Paths()};
   absl::Status status = env.RunUntilDone(AdoptAcrossSupervisors(&env, Spec({"sleep", "1000"})));
   EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_F(SupervisorTest, AReplacedExecutableIsSeenAndRestarted) {
+  std::string program = dir_ + "/program", copy = dir_ + "/copy";
+  std::string sleep = *ReadFile("/bin/sleep");
+  ASSERT_TRUE(WriteFileAtomic(program, sleep, 0755).ok());
+  ASSERT_TRUE(WriteFileAtomic(copy, sleep, 0755).ok());
+  RealEnv env{Paths()};
+  absl::Status status = env.RunUntilDone(ReplaceAndRestart(&env, Spec({program, "1000"}), copy));
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_FALSE(ExecutableReplaced(::getpid(), "cmd_test"));  // by the kernel's name for it
+  EXPECT_FALSE(ExecutableReplaced(::getpid(), "/no/such/program"));
 }
 
 TEST_F(SupervisorTest, ARecycledPidIsNotAdopted) {

@@ -111,9 +111,12 @@ std::vector<ComponentSpec> Components(const ClusterLayout& layout) {
   return specs;
 }
 
-bool IsReady(const corev1::Node& node) {
+// Ready, and said so by a kubelet that ran at `since`: the store remembers what an earlier one said.
+bool IsReady(const corev1::Node& node, absl::Time since) {
   for (const auto& condition : node.status().conditions()) {
-    if (condition.type() == "Ready") return condition.status() == "True";
+    if (condition.type() != "Ready") continue;
+    return condition.status() == "True" &&
+           condition.last_heartbeat_time().seconds() >= absl::ToUnixSeconds(since);
   }
   return false;
 }
@@ -138,8 +141,9 @@ Task<void> AnnounceSync(Env* env, client::Informer* nodes, Progress* progress, a
                        absl::ToInt64Milliseconds(env->clock().Monotonic() - start), " ms"));
 }
 
-// Until the Node object says Ready; Cancelled when `stop` is set first.
-Task<absl::Status> WaitForNode(Env* env, ClusterLayout layout, Progress* progress, AsyncEvent* stop) {
+// Until the Node object says Ready, by a kubelet that ran at `since`; Cancelled when `stop` is set first.
+Task<absl::Status> WaitForNode(Env* env, ClusterLayout layout, Progress* progress, AsyncEvent* stop,
+                               absl::Time since) {
   CO_ASSIGN_OR_RETURN_SYNC(client::KubeConfig config, client::LoadKubeConfig(layout.admin_conf()));
   CO_ASSIGN_OR_RETURN_SYNC(std::unique_ptr<client::ApiClient> client, client::NewHttpApiClient(*env, config));
   client::InformerOptions options;
@@ -156,7 +160,7 @@ Task<absl::Status> WaitForNode(Env* env, ClusterLayout layout, Progress* progres
     if (node == nullptr) return;
     if (!seen) progress->Say(StrCat("node ", node->metadata().name(), " registered after ", elapsed()));
     seen = true;
-    if (IsReady(*node)) ready.Set();
+    if (IsReady(*node, since)) ready.Set();
   });
   Scope scope(env->executor());
   scope.Spawn("ready limit", Expire(env, &ready, &expired));
@@ -179,6 +183,25 @@ Task<absl::Status> WaitForNode(Env* env, ClusterLayout layout, Progress* progres
   co_return absl::OkStatus();
 }
 
+// Starts adopted components anew whose executable was built or installed anew, one after the other. The pods
+// go on: none of the components is the parent of a container. One that does not come back well is reported
+// and left to the supervisor.
+Task<void> RestartReplaced(Env* env, ClusterLayout layout, Supervisor* supervisor, Progress* progress,
+                           AsyncEvent* stop) {
+  Progress quiet(-1);
+  std::vector<ComponentSpec> specs = Components(layout);
+  for (const ComponentSpec& spec : specs) {
+    if (stop->is_set() || !supervisor->replaced(spec.name)) continue;
+    absl::Time since = spec.name == "kubelet" ? env->clock().Now() : absl::InfinitePast();
+    Task<void> restart = supervisor->Restart(spec.name);
+    co_await std::move(restart);
+    progress->Say(StrCat(spec.name, " restarted: its executable is a new one"));
+    Task<absl::Status> wait = WaitForNode(env, layout, &quiet, stop, since);
+    absl::Status status = co_await std::move(wait);
+    if (!status.ok()) progress->Say(StrCat("after its restart: ", status.message()));
+  }
+}
+
 // Renews certificates while the cluster runs; the components take them up on their own.
 Task<void> KeepPki(Env* env, ClusterLayout layout) {
   constexpr absl::Duration kInterval = absl::Hours(6);
@@ -191,6 +214,7 @@ Task<void> KeepPki(Env* env, ClusterLayout layout) {
 }
 
 Task<absl::Status> Up(Env* env, ClusterLayout layout, int ready_fd) {
+  absl::Time begin = env->clock().Now();
   Progress progress(ready_fd);
   Scope scope(env->executor());
   AsyncEvent stop;
@@ -203,8 +227,13 @@ Task<absl::Status> Up(Env* env, ClusterLayout layout, int ready_fd) {
     if (status.ok()) status = supervisor.Start(spec);
   }
   if (status.ok()) {
-    Task<absl::Status> wait = WaitForNode(env, layout, &progress, &stop);
+    absl::Time since = supervisor.adopted("kubelet") ? absl::InfinitePast() : begin;
+    Task<absl::Status> wait = WaitForNode(env, layout, &progress, &stop, since);
     status = co_await std::move(wait);
+  }
+  if (status.ok()) {
+    Task<void> restart = RestartReplaced(env, layout, &supervisor, &progress, &stop);
+    co_await std::move(restart);
   }
   if (status.ok()) {
     progress.Finish("ready");
@@ -237,7 +266,7 @@ absl::StatusOr<Fd> Lock(const ClusterLayout& layout) {
 Task<absl::Status> WaitOnly(Env* env, ClusterLayout layout) {
   Progress progress(STDOUT_FILENO);
   AsyncEvent never;
-  Task<absl::Status> wait = WaitForNode(env, layout, &progress, &never);
+  Task<absl::Status> wait = WaitForNode(env, layout, &progress, &never, absl::InfinitePast());
   co_return co_await std::move(wait);
 }
 

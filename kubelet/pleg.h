@@ -1,7 +1,7 @@
 // Pleg: the pod life-cycle event generator. Relists sandboxes and containers every second, asks for the
 // details of pods that changed, keeps PodCache, and says which pods to look at again. Where the runtime
 // offers GetContainerEvents the events trigger the look at one pod and the full relist slows down to 5
-// minutes: events only ever say "look again" (DESIGN.md 4.4).
+// minutes: events only ever say "look again" (docs/architecture.md).
 #pragma once
 
 #include <absl/container/flat_hash_map.h>

@@ -1,5 +1,5 @@
 // PodWorkers: one sequential coroutine per pod UID; the latest update wins; never two at once
-// (DESIGN.md 4.3).
+// (docs/architecture.md, abstraction 3).
 //
 // A pod moves syncing -> terminating -> terminated and never back (KEP-1440 wording as upstream):
 //   syncing      containers are started and kept running;

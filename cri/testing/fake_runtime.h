@@ -1,4 +1,4 @@
-// FakeRuntime: both CRI services with state, for unit tests and the simulation (STYLE.md rule 8).
+// FakeRuntime: both CRI services with state, for unit tests and the simulation (CONTRIBUTING, rule 6).
 //
 // It behaves as a CRI v1 runtime does at its interface: sandboxes and containers with states and timestamps
 // of the Env's clock, images with pull time, exits programmed by the test, events, filters. Faults are

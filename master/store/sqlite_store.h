@@ -1,5 +1,5 @@
-// The store of a single master: LogStore on a SQLite file, written by one thread with group commit (DESIGN.md
-// 8).
+// The store of a single master: LogStore on a SQLite file, written by one thread with group commit: see
+// docs/adr/0003-sqlite-log-store.md.
 #pragma once
 
 #include <memory>

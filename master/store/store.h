@@ -1,4 +1,4 @@
-// Store: the revisioned key-value interface under the API server (DESIGN.md 4.5 and 8). MemoryStore and the
+// Store: the revisioned key-value interface under the API server (docs/architecture.md). MemoryStore and the
 // SQLite store implement it; an etcd v3 one will. All of them pass store_contract_test.cc.
 //
 // Model (etcd's): one counter of revisions for the whole store. Every successful write takes the next

@@ -1,4 +1,4 @@
-// The rows of DESIGN.md section 9 that load a running master over TLS, one function each. Each prints its
+// The rows of docs/bench/README.md that load a running master over TLS, one function each. Each prints its
 // figures.
 #pragma once
 

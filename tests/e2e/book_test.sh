@@ -58,6 +58,15 @@ up_again_is_quick() {
   ((SECONDS - begin <= 20)) || fail "took $((SECONDS - begin)) s"
 }
 
+# The store remembers from before that all was well; what it says must be true of now.
+up_again_after_down() {
+  local pod
+  "$KEELSON_TOP/hack/up" --stand-in "${ROOT_ARGS[@]}" >"$WORK/up5" 2>&1 </dev/null || { tail -n 20 "$WORK/up5"; return 1; }
+  grep -q "replicationcontroller/myweb  *5  *5  *5" "$WORK/up5"
+  for pod in $(k get pods -l app=myweb -o 'jsonpath={.items[*].metadata.name}'); do pod_main_pid "$pod" java >/dev/null; done
+  eventually 30 requests_meet_all
+}
+
 down_leaves_nothing() {
   "$KEELSON_TOP/hack/down" "${ROOT_ARGS[@]}" 2>&1
   "$KEELSON_TOP/hack/leftovers" "${ROOT_ARGS[@]}"
@@ -426,6 +435,32 @@ survives_kill() { # NAME...: kill -9 of these components at once
   return $rc
 }
 
+# As after a `git pull` and a build: the same program under its name, but another file.
+new_build_is_taken_up() {
+  local before endpoints name old=() i=0 rc=0
+  before=$(snapshot)
+  endpoints=$(endpoint_addresses)
+  for name in up master kubelet proxy; do old+=("$(component_pid "$name")"); done
+  cp -p "$KEELSON_BIN" "$KEELSON_BIN.new"
+  mv "$KEELSON_BIN.new" "$KEELSON_BIN"
+  start_load
+  "$KEELSON_TOP/hack/up" --stand-in "${ROOT_ARGS[@]}" >"$WORK/up3" 2>&1 </dev/null || rc=1
+  for name in master kubelet proxy; do grep -q "$name restarted: its executable is a new one" "$WORK/up3" || rc=1; done
+  for name in up master kubelet proxy; do
+    component_back "$name" "${old[$i]}" || { echo "$name is the old one"; rc=1; }
+    i=$((i + 1))
+  done
+  eventually 30 endpoints_are "$endpoints" || rc=1
+  sleep 2
+  stop_load
+  [ "$(snapshot)" = "$before" ] || { echo "before: $before"; echo "after: $(snapshot)"; rc=1; }
+  [ ! -s "$WORK/failures" ] || { echo "requests failed: $(head -n 5 "$WORK/failures")"; rc=1; }
+  "$KEELSON_TOP/hack/up" --stand-in "${ROOT_ARGS[@]}" >"$WORK/up4" 2>&1 </dev/null || rc=1
+  ! grep restarted "$WORK/up4" || rc=1
+  [ $rc = 0 ] || tail -n 30 "$WORK/up3"
+  return $rc
+}
+
 survives_everything_in_turn() {
   local name
   for name in proxy containerd up master kubelet; do survives_kill "$name" || return 1; done
@@ -487,7 +522,10 @@ main() {
   check "kill -9 of master and kubelet at once" survives_kill master kubelet
   check "kill -9 of all, one after the other" survives_everything_in_turn
   if [ "$RUNNING" = no ]; then
+    check "hack/up after a new build restarts what runs, pods go on" new_build_is_taken_up
     check "hack/down leaves nothing" down_leaves_nothing
+    check "hack/up after hack/down: all pods run when it says so" up_again_after_down
+    check "hack/down leaves nothing, again" down_leaves_nothing
   fi
   finish
 }
