@@ -14,6 +14,8 @@
 #include "base/fd.h"
 #include "base/strings.h"
 #include "cri/cni/cni.h"
+#include "cri/cni/config.h"
+#include "cri/cni/record.h"
 
 namespace keelson::cri {
 namespace {
@@ -224,6 +226,26 @@ TEST_F(CniLiveTest, AnAddThatIsCancelledIsUndoneByDel) {
   EXPECT_FALSE(env_.RunUntilDone(CancelledAdd(pod)).ok());
   EXPECT_NE(Leases(), "");
   EXPECT_TRUE(Del(pod).ok());
+}
+
+// kill -9 of a server in its ADD: the plugin goes on, and the next life's DEL must come after it.
+TEST_F(CniLiveTest, DelWaitsForAPluginOfAKilledServer) {
+  ASSERT_TRUE(WriteFileAtomic(dir_ + "/bin/slow",
+                              StrCat("#!/bin/sh\n[ $CNI_COMMAND = DEL ] && test -e ", dir_,
+                                     "/ended && touch ", dir_, "/in-order\nexit 0\n"),
+                              0755)
+                  .ok());
+  Configure(R"(,{"type":"slow"})");
+  CniAttachment pod = Pod("a");
+  CniRecord record{.attachment = pod,
+                   .network = *ParseCniNetwork(*ReadFile(dir_ + "/net.d/10-test.conflist"))};
+  ASSERT_TRUE(MakeDirs(dir_ + "/cache").ok());
+  ASSERT_TRUE(WriteFileAtomic(dir_ + "/cache/a@eth0.json", EncodeCniRecord(record)).ok());
+  ASSERT_EQ(Sh(StrCat("CNI_COMMAND=ADD CNI_CONTAINERID=a CNI_IFNAME=eth0 sh -c 'sleep 0.3; touch ", dir_,
+                      "/ended' & sleep 0.05")),
+            0);
+  EXPECT_TRUE(Del(pod).ok());
+  EXPECT_EQ(access((dir_ + "/in-order").c_str(), F_OK), 0);
 }
 
 TEST_F(CniLiveTest, ThirtyAtOnce) {
