@@ -48,6 +48,7 @@ struct CniOptions {
   std::string conf_dir;               // the first of *.conflist, *.conf, *.json by name counts
   std::vector<std::string> bin_dirs;  // "/opt/cni/bin", "/usr/lib/cni"
   std::string cache_dir;              // one file per attachment: what DEL needs, also after a restart
+  std::string proc_root = "/proc";    // where plugins of a killed server are looked for
   std::string conf_template;          // file; SetPodCidr fills it in (config.h: FillCniTemplate); empty: none
 };
 

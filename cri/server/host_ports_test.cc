@@ -434,6 +434,27 @@ TEST_F(HostPortsTest, AFailedChangeIsLoadedWholeAndAFailedLoadHoldsNothing) {
   EXPECT_TRUE(Add("mno", third).ok());
 }
 
+Task<void> AddQuietly(HostPorts* ports, std::string id, HostPortSandbox sandbox, absl::Status* first) {
+  Task<absl::Status> add = ports->Add(std::move(id), std::move(sandbox));
+  absl::Status status = co_await std::move(add);
+  first->Update(status);
+}
+
+// A cancelled Add holds nothing, and the next load takes away what it may have loaded.
+TEST_F(HostPortsTest, ACancelledAddHoldsNothing) {
+  absl::Status first;
+  {
+    Scope scope(env_.executor());
+    scope.Spawn("add", AddQuietly(ports_.get(), "abc", Web(), &first));
+    env_.AwaitVoid(scope.Close());
+  }
+  HostPortSandbox same = Web();
+  same.pod_name = "default/other";
+  scripts_.clear();
+  EXPECT_TRUE(Add("def", same).ok());
+  EXPECT_EQ(scripts_.back(), RenderHostPorts("t", {{"def", same}}, {}, {"veth1"}));
+}
+
 TEST_F(HostPortsTest, SyncTakesOverWhatAnEarlierLifeLeft) {
   listed_ =
       "table inet t {\n\tset localnet_links {\n\t\ttype ifname\n\t\telements = { \"cni0\",\n\t\t\t     "
