@@ -89,7 +89,8 @@ absl::Status LayerTree::MakeImplicitDirs(const std::string& dir) {
       if (::fchmodat(parent.get(), name.c_str(), kImplicitDirMode, 0) != 0) {
         return ErrnoStatus(errno, StrCat("chmod ", prefix));
       }
-      if (implicit_dirs_.size() >= kMaxImplicitDirs) {
+      implicit_bytes_ += prefix.size() + sizeof(std::string);
+      if (implicit_bytes_ > kMaxImplicitDirBytes) {
         return absl::ResourceExhaustedError("too many directories without an entry");
       }
       implicit_dirs_.push_back(prefix);

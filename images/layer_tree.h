@@ -19,10 +19,10 @@
 
 namespace keelson::images {
 
-inline constexpr size_t kMaxLayerPathBytes = 4095;  // PATH_MAX without the NUL
-inline constexpr size_t kMaxXattrBytes = 64 << 10;  // of one value
-inline constexpr size_t kMaxXattrs = 64;            // of one entry
-inline constexpr size_t kMaxImplicitDirs = 64 << 10;
+inline constexpr size_t kMaxLayerPathBytes = 4095;       // PATH_MAX without the NUL
+inline constexpr size_t kMaxXattrBytes = 64 << 10;       // of one value
+inline constexpr size_t kMaxXattrs = 64;                 // of one entry
+inline constexpr size_t kMaxImplicitDirBytes = 8 << 20;  // their names together
 
 // "./usr//bin/" -> "usr/bin"; the root is "". Leading slashes are dropped: the root is the layer's.
 // InvalidArgument: a ".." component, NUL, too long.
@@ -100,6 +100,7 @@ class LayerTree {
   std::vector<std::pair<std::string, timespec>> dir_times_;
   size_t dir_times_bytes_ = 0;
   std::vector<std::string> implicit_dirs_;
+  size_t implicit_bytes_ = 0;
   uint64_t dropped_xattrs_ = 0;
 };
 

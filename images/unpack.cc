@@ -23,6 +23,7 @@ namespace keelson::images {
 namespace {
 
 constexpr size_t kPlainBytes = 256 << 10;
+constexpr uint64_t kMaxHeaderBytes = 2 << 20;
 constexpr size_t kMaxShownBytes = 200;
 constexpr int64_t kMaxId = 0xfffffffe;  // 2^32-1 means "no change" to chown
 constexpr std::string_view kWhiteoutPrefix = ".wh.";
@@ -96,6 +97,10 @@ class PlainSource {
   absl::StatusOr<std::string_view> Next() {
     ASSIGN_OR_RETURN(size_t n, source_->Read(buffer_.data(), buffer_.size()));
     std::string_view bytes(buffer_.data(), n);
+    header_bytes_ += n;
+    if (in_header_ && header_bytes_ > kMaxHeaderBytes) {
+      return absl::ResourceExhaustedError("the headers of one entry are over 2 MiB");
+    }
     if (budget_ != nullptr && !budget_->Take(n)) {
       return absl::ResourceExhaustedError("the image unpacks to more than the limit (max_image_bytes)");
     }
@@ -114,6 +119,12 @@ class PlainSource {
     }
   }
   std::string Finish() { return hash_.Finish(); }
+  // libarchive keeps what it reads for a header (long names, the map of a sparse file) in memory.
+  void BeginHeader() {
+    in_header_ = true;
+    header_bytes_ = 0;
+  }
+  void EndHeader() { in_header_ = false; }
 
   absl::Status error;  // of the read that libarchive saw fail
 
@@ -122,6 +133,8 @@ class PlainSource {
   ByteBudget* budget_;
   Sha256 hash_;
   std::string buffer_;
+  bool in_header_ = false;
+  uint64_t header_bytes_ = 0;
 };
 
 la_ssize_t ReadCallback(archive*, void* user, const void** out) {
@@ -169,7 +182,11 @@ class Extractor {
     uint64_t entries = 0;
     while (true) {
       archive_entry* entry = nullptr;
+      // Data nobody read is skipped here, so that it does not count as a header.
+      if (entries > 0 && ::archive_read_data_skip(a) < ARCHIVE_WARN) return ArchiveError();
+      source_->BeginHeader();
       int result = ::archive_read_next_header(a, &entry);
+      source_->EndHeader();
       if (result == ARCHIVE_EOF) break;
       // A warning is a name that is not valid UTF-8: it comes with replacement characters.
       if (result != ARCHIVE_OK && result != ARCHIVE_WARN) return ArchiveError();
