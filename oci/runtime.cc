@@ -1,0 +1,437 @@
+#include "oci/runtime.h"
+
+#include <absl/strings/ascii.h>
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_split.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <simdjson.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <set>
+#include <utility>
+
+#include "base/log.h"
+#include "base/status.h"
+#include "oci/io.h"
+#include "oci/probe.h"
+#include "oci/runtime_errors.h"
+
+namespace keelson::oci {
+namespace {
+
+constexpr size_t kMaxCommandOutputBytes = 256 << 10;
+// An orphan that nobody waited for this long is nobody's.
+constexpr absl::Duration kOrphanGrace = absl::Seconds(10);
+constexpr size_t kMaxProcBytes = 1 << 20;
+
+// Children of ours that no code of ours waits for. We are a subreaper, so that a command which the runtime
+// starts detached becomes our child; with it come what a runtime leaves behind after a failed exec (crun: its
+// half-way child, in the container's PID namespace, whose init cannot end before that one is reaped) and the
+// orphans of commands that run in the host's PID namespace. One for the process, as children are.
+class ExecChildren {
+ public:
+  static ExecChildren& Instance() {
+    static auto* const instance = new ExecChildren;
+    return *instance;
+  }
+
+  // An exec is under way: any new child may be its command.
+  uint64_t Begin() {
+    in_flight_.insert(++sequence_);
+    return sequence_;
+  }
+  // It has ended; `command`: the child that is its caller's, 0 when it failed. Children that no exec under
+  // way can claim any more are adopted, which reaps them as soon as they end.
+  void End(Env* env, uint64_t sequence, int command) {
+    in_flight_.erase(sequence);
+    if (command != 0) owned_.insert(command);
+    absl::Duration now = env->clock().Monotonic();
+    std::set<int> children = Children();
+    std::erase_if(owned_, [&](int pid) { return children.count(pid) == 0; });
+    std::erase_if(spawned_, [&](const auto& entry) { return children.count(entry.first) == 0; });
+    std::map<int, std::set<uint64_t>> suspects;
+    for (int pid : children) {
+      if (owned_.count(pid) != 0) continue;
+      auto spawned = spawned_.find(pid);
+      if (spawned == spawned_.end() && PidNamespaceDepth(pid) <= own_depth_) {
+        spawned = spawned_.emplace(pid, absl::InfiniteDuration()).first;
+      }
+      if (spawned != spawned_.end()) {
+        ReapIfForgotten(pid, &spawned->second, now);
+        continue;
+      }
+      auto known = suspects_.find(pid);
+      std::set<uint64_t> claimants = known != suspects_.end() ? known->second : in_flight_;
+      claimants.erase(sequence);
+      if (claimants.empty()) {
+        owned_.insert(pid);
+        (void)env->subprocess().Adopt(pid);
+      } else {
+        suspects[pid] = std::move(claimants);
+      }
+    }
+    suspects_ = std::move(suspects);
+  }
+
+ private:
+  // A child in our own PID namespace: nearly always one we spawned, whose end is taken within milliseconds.
+  // One that was dead already some time ago is an orphan of somebody else's.
+  static void ReapIfForgotten(int pid, absl::Duration* dead_since, absl::Duration now) {
+    siginfo_t info;
+    info.si_pid = 0;
+    if (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+        info.si_pid != pid)
+      return;
+    if (*dead_since == absl::InfiniteDuration()) {
+      *dead_since = now;
+    } else if (now - *dead_since >= kOrphanGrace) {
+      ::waitpid(pid, nullptr, WNOHANG);
+    }
+  }
+
+  // In how many PID namespaces it has a number, 0 when it is gone. Also right for the dead.
+  static int PidNamespaceDepth(int pid) {
+    auto status = ReadFile(StrCat("/proc/", pid, "/status"), kMaxProcBytes);
+    if (!status.ok()) return 0;
+    size_t at = status->find("\nNSpid:");
+    if (at == std::string::npos) return 0;
+    std::string line = status->substr(at + 7, status->find('\n', at + 1) - at - 7);
+    std::vector<absl::string_view> numbers = absl::StrSplit(line, absl::ByAnyChar("\t "), absl::SkipEmpty());
+    return static_cast<int>(numbers.size());
+  }
+
+  static std::set<int> Children() {
+    std::set<int> out;
+    std::unique_ptr<DIR, int (*)(DIR*)> tasks(::opendir("/proc/self/task"), ::closedir);
+    while (dirent* task = tasks != nullptr ? ::readdir(tasks.get()) : nullptr) {
+      auto children = ReadFile(
+          StrCat("/proc/self/task/", static_cast<const char*>(task->d_name), "/children"), kMaxProcBytes);
+      if (!children.ok()) continue;
+      for (absl::string_view word : absl::StrSplit(*children, ' ', absl::SkipEmpty())) {
+        int pid = 0;
+        if (absl::SimpleAtoi(word, &pid)) out.insert(pid);
+      }
+    }
+    return out;
+  }
+
+  const int own_depth_ = PidNamespaceDepth(::getpid());
+  uint64_t sequence_ = 0;
+  std::set<uint64_t> in_flight_;
+  std::set<int> owned_;                         // commands and adopted leftovers
+  std::map<int, absl::Duration> spawned_;       // in our PID namespace -> since when it is known to be dead
+  std::map<int, std::set<uint64_t>> suspects_;  // -> execs under way that may claim it
+};
+
+// Ends an exec in ExecChildren, also when its coroutine goes away.
+struct ExecInFlight {
+  explicit ExecInFlight(Env* e) : env(e), sequence(ExecChildren::Instance().Begin()) {}
+  ExecInFlight(const ExecInFlight&) = delete;
+  ~ExecInFlight() { ExecChildren::Instance().End(env, sequence, command); }
+  Env* env;
+  uint64_t sequence;
+  int command = 0;
+};
+// Removes the scratch files of one command.
+struct ScratchFiles {
+  explicit ScratchFiles(std::string stem) : base(std::move(stem)) {}
+  ScratchFiles(const ScratchFiles&) = delete;
+  ~ScratchFiles() {
+    for (const char* suffix : {".json", ".pid", ".log", ".sock"}) ::unlink((base + suffix).c_str());
+  }
+  std::string json() const { return base + ".json"; }
+  std::string pid() const { return base + ".pid"; }
+  std::string log() const { return base + ".log"; }
+  std::string sock() const { return base + ".sock"; }
+  std::string base;
+};
+
+absl::Status WriteScratch(const std::string& path, std::string_view data) {
+  ASSIGN_OR_RETURN(Fd fd, OpenFile(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+  return WriteAll(fd.get(), data);
+}
+
+absl::StatusOr<int> ReadPidFile(const std::string& path) {
+  constexpr size_t kMaxPidBytes = 32;
+  ASSIGN_OR_RETURN(std::string text, ReadFile(path, kMaxPidBytes));
+  int pid = 0;
+  if (!absl::SimpleAtoi(absl::StripAsciiWhitespace(text), &pid) || pid <= 0) {
+    return absl::InternalError(StrCat(path, ": not a process id"));
+  }
+  return pid;
+}
+
+absl::StatusOr<Fd> ListenConsole(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) {
+    return absl::InvalidArgumentError(StrCat("console socket ", path, ": longer than ",
+                                             sizeof address.sun_path - 1,
+                                             " bytes; choose a shorter run directory"));
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd.valid()) return ErrnoStatus(errno, "socket");
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+      ::listen(fd.get(), 1) != 0) {
+    return ErrnoStatus(errno, StrCat("console socket ", path));
+  }
+  return fd;
+}
+
+// The pty master a runtime has sent to `listener`; it is there already, the runtime has ended.
+absl::StatusOr<Fd> ReceiveConsole(int listener) {
+  Fd connection(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!connection.valid()) return ErrnoStatus(errno, "accept on the console socket");
+  char name[256];
+  iovec data{name, sizeof name};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  if (::recvmsg(connection.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) < 0) {
+    return ErrnoStatus(errno, "receive the terminal");
+  }
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
+      header->cmsg_len != CMSG_LEN(sizeof(int))) {
+    return absl::InternalError("receive the terminal: the runtime sent none");
+  }
+  int fd = -1;
+  std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
+  return Fd(fd);
+}
+
+int ExitCode(int wait_status) {
+  return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+}
+
+class CliExecProcess : public ExecProcess {
+ public:
+  CliExecProcess(std::unique_ptr<ChildProcess> command, Fd tty)
+      : command_(std::move(command)), tty_(std::move(tty)) {}
+
+  Task<absl::StatusOr<int>> Wait() override { return WaitFor(command_); }
+  absl::Status Kill() override { return command_->Signal(SIGKILL); }
+  int tty_master_fd() const override { return tty_.get(); }
+
+ private:
+  static Task<absl::StatusOr<int>> WaitFor(std::shared_ptr<ChildProcess> command) {
+    Task<int> wait = command->Wait();
+    int status = co_await std::move(wait);
+    co_return ExitCode(status);
+  }
+  std::shared_ptr<ChildProcess> command_;
+  Fd tty_;
+};
+
+// Kills the runtime of an exec whose caller has gone away.
+struct KillUnlessDone {
+  ChildProcess* child;
+  bool done = false;
+  ~KillUnlessDone() {
+    if (!done) (void)child->Signal(SIGKILL);
+  }
+};
+
+class CliRuntime : public OciRuntime {
+ public:
+  CliRuntime(Env* env, RuntimeOptions options, std::string path, ProbeResult probe)
+      : env_(env), options_(std::move(options)), path_(std::move(path)), probe_(std::move(probe)) {}
+
+  const std::string& name() const override { return options_.name; }
+  const std::string& path() const override { return path_; }
+  const std::string& version() const override { return probe_.version; }
+  const RuntimeFeatures& features() const override { return probe_.features; }
+  std::vector<std::string> global_arguments() const override {
+    std::vector<std::string> out = {"--root", options_.state_dir};
+    if (options_.systemd_cgroup) out.push_back("--systemd-cgroup");
+    return out;
+  }
+
+  Task<absl::Status> Start(std::string id) override { return Simple("start", std::move(id), {}, {}); }
+  Task<absl::Status> Kill(std::string id, int signal) override {
+    return Simple("kill", std::move(id), {}, {StrCat(signal)});
+  }
+  Task<absl::Status> Delete(std::string id, bool force) override { return DeleteTask(std::move(id), force); }
+  Task<absl::StatusOr<RuntimeState>> State(std::string id) override { return StateTask(std::move(id)); }
+  Task<absl::Status> Update(std::string id, std::string resources_json) override {
+    return UpdateTask(std::move(id), std::move(resources_json));
+  }
+  Task<absl::Status> Pause(std::string id) override { return Simple("pause", std::move(id), {}, {}); }
+  Task<absl::Status> Resume(std::string id) override { return Simple("resume", std::move(id), {}, {}); }
+  Task<absl::StatusOr<std::unique_ptr<ExecProcess>>> Exec(std::string id, ExecOptions options) override {
+    return ExecTask(std::move(id), std::move(options));
+  }
+
+ private:
+  std::vector<std::string> Command(std::vector<std::string> more) const {
+    std::vector<std::string> argv = {path_};
+    for (std::string& argument : global_arguments()) argv.push_back(std::move(argument));
+    for (std::string& argument : more) argv.push_back(std::move(argument));
+    return argv;
+  }
+
+  // `runtime command OPTIONS id ARGUMENTS`; what it printed.
+  Task<absl::StatusOr<std::string>> Run(std::string command, std::string id, std::vector<std::string> options,
+                                        std::vector<std::string> arguments) {
+    CO_RETURN_IF_ERROR_SYNC(CheckId(id));
+    std::vector<std::string> words = {command};
+    words.insert(words.end(), options.begin(), options.end());
+    words.push_back(id);
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    SubprocessOptions run;
+    run.argv = Command(std::move(words));
+    run.env = RuntimeEnvironment();
+    run.max_output_bytes = kMaxCommandOutputBytes;
+    run.timeout = kRuntimeCommandTimeout;
+    Task<absl::StatusOr<SubprocessResult>> running = env_->subprocess().Run(std::move(run));
+    absl::StatusOr<SubprocessResult> result = co_await std::move(running);
+    if (!result.ok()) co_return Annotate(result.status(), StrCat(name(), " ", command, " ", id));
+    if (!result->ok()) co_return RuntimeError(name(), command, id, result->stderr_data);
+    co_return std::move(result->stdout_data);
+  }
+
+  Task<absl::Status> Simple(std::string command, std::string id, std::vector<std::string> options,
+                            std::vector<std::string> arguments) {
+    Task<absl::StatusOr<std::string>> running =
+        Run(std::move(command), std::move(id), std::move(options), std::move(arguments));
+    absl::StatusOr<std::string> out = co_await std::move(running);
+    co_return out.status();
+  }
+
+  Task<absl::Status> DeleteTask(std::string id, bool force) {
+    std::vector<std::string> options;
+    if (force) options.push_back("--force");
+    Task<absl::Status> deleting = Simple("delete", id, std::move(options), {});
+    absl::Status deleted = co_await std::move(deleting);
+    if (absl::IsNotFound(deleted)) deleted = absl::OkStatus();
+    co_return deleted;
+  }
+
+  Task<absl::StatusOr<RuntimeState>> StateTask(std::string id) {
+    CO_ASSIGN_OR_RETURN(std::string json, Run("state", id, {}, {}));
+    simdjson::dom::parser parser;
+    simdjson::dom::element root;
+    std::string_view status;
+    int64_t pid = 0;
+    if (parser.parse(json).get(root) != simdjson::SUCCESS ||
+        root["status"].get(status) != simdjson::SUCCESS || root["pid"].get(pid) != simdjson::SUCCESS) {
+      co_return absl::InternalError(StrCat(name(), " state ", id, ": not a state: ", json.substr(0, 200)));
+    }
+    RuntimeState out;
+    out.status = std::string(status);
+    // crun keeps the number of a process that is gone.
+    out.pid = out.status == "stopped" ? 0 : static_cast<int>(pid);
+    co_return out;
+  }
+
+  Task<absl::Status> UpdateTask(std::string id, std::string resources_json) {
+    ScratchFiles files(Stem());
+    CO_RETURN_IF_ERROR_SYNC(WriteScratch(files.json(), resources_json));
+    std::vector<std::string> options = {"--resources", files.json()};
+    Task<absl::Status> updating = Simple("update", id, std::move(options), {});
+    absl::Status updated = co_await std::move(updating);
+    co_return updated;
+  }
+
+  // The runtime starts the command detached and ends; as its subreaper we become the command's parent, and
+  // get its exit status without a runtime process that stays around it.
+  Task<absl::StatusOr<std::unique_ptr<ExecProcess>>> ExecTask(std::string id, ExecOptions options) {
+    CO_RETURN_IF_ERROR_SYNC(CheckId(id));
+    ScratchFiles files(Stem());
+    CO_RETURN_IF_ERROR_SYNC(WriteScratch(files.json(), options.process_json));
+    SpawnOptions spawn;
+    // Its own errors go to the log: stderr is the command's.
+    std::vector<std::string> words = {"--log",    files.log(), "--log-format", "json",       "exec",
+                                      "--detach", "--process", files.json(),   "--pid-file", files.pid()};
+    Fd listener;
+    if (options.tty) {
+      CO_ASSIGN_OR_RETURN_SYNC(listener, ListenConsole(files.sock()));
+      words.push_back("--console-socket");
+      words.push_back(files.sock());
+    } else {
+      spawn.stdin_fd = options.stdin_fd;
+      spawn.stdout_fd = options.stdout_fd;
+      spawn.stderr_fd = options.stderr_fd;
+    }
+    words.push_back(id);
+    spawn.argv = Command(std::move(words));
+    spawn.env = RuntimeEnvironment();
+    ExecInFlight in_flight(env_);
+    CO_ASSIGN_OR_RETURN_SYNC(std::unique_ptr<ChildProcess> runtime, env_->subprocess().Spawn(spawn));
+    KillUnlessDone guard{runtime.get()};
+    bool timed_out = false;
+    uint64_t timer = env_->clock().Schedule(kRuntimeCommandTimeout, [&timed_out, &runtime] {
+      timed_out = true;
+      (void)runtime->Signal(SIGKILL);
+    });
+    TimerGuard timer_guard{env_, timer};
+    Task<int> wait = runtime->Wait();
+    int status = co_await std::move(wait);
+    guard.done = true;
+    if (timed_out) {
+      co_return absl::DeadlineExceededError(
+          StrCat(name(), " exec ", id, ": not started after ", absl::FormatDuration(kRuntimeCommandTimeout)));
+    }
+    if (ExitCode(status) != 0) {
+      auto log = ReadFile(files.log(), kMaxCommandOutputBytes);
+      co_return RuntimeError(name(), "exec", id, log.ok() ? *log : "");
+    }
+    CO_ASSIGN_OR_RETURN_SYNC(int pid, ReadPidFile(files.pid()));
+    auto command = env_->subprocess().Adopt(pid);
+    if (!command.ok()) co_return Annotate(command.status(), StrCat(name(), " exec ", id));
+    in_flight.command = pid;
+    Fd tty;
+    if (options.tty) {
+      auto received = ReceiveConsole(listener.get());
+      if (!received.ok()) {
+        (void)(*command)->Signal(SIGKILL);
+        co_return Annotate(received.status(), StrCat(name(), " exec ", id));
+      }
+      tty = *std::move(received);
+    }
+    co_return std::make_unique<CliExecProcess>(*std::move(command), std::move(tty));
+  }
+
+  struct TimerGuard {
+    Env* env;
+    uint64_t timer;
+    ~TimerGuard() { env->clock().CancelTimer(timer); }
+  };
+
+  std::string Stem() { return StrCat(options_.run_dir, "/x", env_->random().Suffix(10)); }
+
+  Env* env_;
+  RuntimeOptions options_;
+  std::string path_;
+  ProbeResult probe_;
+};
+
+}  // namespace
+
+Task<absl::StatusOr<std::unique_ptr<OciRuntime>>> OpenRuntime(Env* env, RuntimeOptions options) {
+  if (options.name != "runc" && options.name != "crun") {
+    co_return absl::InvalidArgumentError(StrCat("OCI runtime \"", options.name, "\": neither runc nor crun"));
+  }
+  CO_ASSIGN_OR_RETURN_SYNC(std::string path, FindProgram(options.path.empty() ? options.name : options.path));
+  CO_RETURN_IF_ERROR_SYNC(MakeDirs(options.state_dir, 0700));
+  CO_RETURN_IF_ERROR_SYNC(MakeDirs(options.run_dir, 0700));
+  if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) co_return ErrnoStatus(errno, "become subreaper");
+  CO_ASSIGN_OR_RETURN(ProbeResult probe, ProbeRuntime(env, options, path));
+  std::unique_ptr<OciRuntime> out =
+      std::make_unique<CliRuntime>(env, std::move(options), std::move(path), std::move(probe));
+  co_return out;
+}
+
+}  // namespace keelson::oci
