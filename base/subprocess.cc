@@ -130,6 +130,8 @@ absl::StatusOr<std::shared_ptr<Reaper>> StartChild(asio::io_context& io, const S
   for (size_t i = 0; i < options.extra_fds.size(); ++i) {
     RETURN_IF_ERROR(spawn.Map(options.extra_fds[i], static_cast<int>(3 + i)));
   }
+  // Also what some library opened without O_CLOEXEC: a descriptor that gets into a container leads out of it.
+  ::posix_spawn_file_actions_addclosefrom_np(&spawn.actions, static_cast<int>(3 + options.extra_fds.size()));
   if (!options.cwd.empty()) ::posix_spawn_file_actions_addchdir_np(&spawn.actions, options.cwd.c_str());
   short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
   if (options.new_session) flags |= POSIX_SPAWN_SETSID;

@@ -45,7 +45,9 @@ class ContainerMonitor {
   virtual ~ContainerMonitor() = default;
 
   // Starts the monitor and, through it, `runtime create`. Returns when the container is created (its process
-  // waits for OciRuntime::Start). A failed create leaves no process and carries the runtime's own message.
+  // waits for OciRuntime::Start). A failed create leaves no process and carries the runtime's own message (as
+  // RuntimeError() puts it). AlreadyExists: the id was not forgotten yet. Cancelled: the monitor is killed;
+  // Delete(force) and Forget() the rest.
   virtual Task<absl::StatusOr<MonitoredProcess>> Create(OciRuntime* runtime, MonitorOptions options) = 0;
   // How the container ended, if it has: from the exit record. Also right after our own restart.
   virtual std::optional<ContainerExit> ReadExit(const std::string& id) = 0;

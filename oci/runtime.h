@@ -30,7 +30,8 @@ struct ExecOptions {
   bool tty = false;
 };
 
-// A command in a container, our own child through the OCI runtime.
+// A command in a container, our own child: the runtime starts it detached and leaves it to us, its subreaper.
+// Destroying this neither ends nor loses it.
 class ExecProcess {
  public:
   virtual ~ExecProcess() = default;
@@ -77,7 +78,9 @@ struct RuntimeOptions {
   std::string cache_dir;  // probe results by binary hash; "" : not cached
   bool systemd_cgroup = false;
 };
-// Finds the binary, reads its version and probes its features with a trial bundle. NotFound: not installed.
+// Makes the process a subreaper (prctl(2)), for Exec. Children that a failed exec leaves behind are reaped
+// too. Finds the binary, reads its version and probes its features with a trial bundle. NotFound: not
+// installed.
 Task<absl::StatusOr<std::unique_ptr<OciRuntime>>> OpenRuntime(Env* env, RuntimeOptions options);
 
 // Known holes of a version ("runc 1.1.5: CVE-2024-21626 ..."), one line each; empty when none is known. Pure.
