@@ -38,9 +38,16 @@ SpecMount MakeBind(std::string destination, std::string source, Options options)
   return MakeMount(std::move(destination), "bind", std::move(source), std::move(options));
 }
 
+// A user namespace may mount sysfs and mqueue only for a network or IPC namespace of its own. On the host's
+// network it gets the host's /sys, on the host's IPC no mqueue.
+bool InUserNamespace(const SpecInput& input) {
+  const auto& options = input.container->linux().security_context().namespace_options();
+  const bool asked = options.has_userns_options() && options.userns_options().mode() == criv1::POD;
+  return asked || !input.namespaces.user.empty() || input.host.in_user_namespace;
+}
+
 SpecMount SysfsMount(const SpecInput& input, const std::string& access) {
-  // A user namespace may mount sysfs only for a network namespace of its own.
-  if (input.namespaces.network.empty() && (input.host.in_user_namespace || !input.namespaces.user.empty())) {
+  if (input.namespaces.network.empty() && InUserNamespace(input)) {
     return MakeMount("/sys", "bind", "/sys", {"rbind", "rslave", "nosuid", "noexec", "nodev", access});
   }
   return MakeMount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", access});
@@ -49,15 +56,18 @@ SpecMount SysfsMount(const SpecInput& input, const std::string& access) {
 // File systems of the kernel, as config-linux.md asks for and other CRI runtimes give them.
 std::vector<SpecMount> KernelMounts(const SpecInput& input) {
   const std::string access = IsPrivileged(input) ? "rw" : "ro";
-  return {
+  std::vector<SpecMount> mounts = {
       MakeMount("/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}),
       MakeMount("/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}),
       MakeMount("/dev/pts", "devpts", "devpts",
                 {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}),
-      MakeMount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}),
       SysfsMount(input, access),
       MakeMount("/sys/fs/cgroup", "cgroup", "cgroup", {"nosuid", "noexec", "nodev", "relatime", access}),
   };
+  if (!input.namespaces.ipc.empty() || !InUserNamespace(input)) {
+    mounts.push_back(MakeMount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}));
+  }
+  return mounts;
 }
 
 SpecMount ShmMount(const SpecInput& input) {
@@ -233,7 +243,7 @@ bool ParseMountInfoLine(std::string_view line, std::string* mount_point, bool* s
   mount_point->clear();
   const absl::string_view escaped = fields[4];
   for (size_t i = 0; i < escaped.size(); ++i) {
-    const bool octal = escaped[i] == '\\' && i + 3 < escaped.size() + 0 && escaped[i + 1] >= '0' &&
+    const bool octal = escaped[i] == '\\' && i + 3 < escaped.size() && escaped[i + 1] >= '0' &&
                        escaped[i + 1] <= '3' && escaped[i + 2] >= '0' && escaped[i + 2] <= '7' &&
                        escaped[i + 3] >= '0' && escaped[i + 3] <= '7';
     if (octal) {
