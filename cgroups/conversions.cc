@@ -30,6 +30,39 @@ double SharesToExactWeight(double shares) {
   return std::pow(10.0, (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0);
 }
 
+using BlockDevices = std::map<std::pair<uint32_t, uint32_t>, BlockDeviceStats>;
+
+// "8:0"; nullptr when it is none, or there are too many.
+BlockDeviceStats* DeviceOf(std::string_view word, BlockDevices* devices) {
+  std::pair<std::string_view, std::string_view> numbers = SplitOnce(word, ':');
+  BlockDeviceStats device;
+  if (!ParseWhole(numbers.first, &device.major) || !ParseWhole(numbers.second, &device.minor)) return nullptr;
+  auto [it, fresh] = devices->try_emplace({device.major, device.minor}, device);
+  return fresh && devices->size() > kMaxBlockDevices ? nullptr : &it->second;
+}
+
+std::vector<BlockDeviceStats> ValuesOf(const BlockDevices& devices) {
+  std::vector<BlockDeviceStats> out;
+  for (const auto& [number, device] : devices) out.push_back(device);
+  return out;
+}
+
+absl::Status ParseV1BlockFile(std::string_view text, uint64_t BlockDeviceStats::*reads,
+                              uint64_t BlockDeviceStats::*writes, BlockDevices* devices) {
+  size_t number = 0;
+  for (std::string_view line : Split(text, '\n')) {
+    ++number;
+    std::vector<std::string_view> words = Split(line, ' ', Empty::kSkip);
+    if (words.empty() || words[0] == "Total") continue;
+    BlockDeviceStats* device = words.size() == 3 ? DeviceOf(words[0], devices) : nullptr;
+    uint64_t value = 0;
+    if (device == nullptr || !ParseWhole(words[2], &value)) return Malformed("blkio", number, line);
+    if (words[1] == "Read") device->*reads = value;
+    if (words[1] == "Write") device->*writes = value;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 uint64_t MilliCpuToShares(int64_t milli_cpu) {
@@ -196,6 +229,58 @@ absl::StatusOr<Psi> ParsePsi(std::string_view text) {
   }
   if (!found) return absl::InvalidArgumentError("pressure: empty");
   return psi;
+}
+
+absl::StatusOr<std::vector<BlockDeviceStats>> ParseV1BlockIo(std::string_view bytes_text,
+                                                             std::string_view operations_text) {
+  BlockDevices devices;
+  RETURN_IF_ERROR(
+      ParseV1BlockFile(bytes_text, &BlockDeviceStats::read_bytes, &BlockDeviceStats::write_bytes, &devices));
+  RETURN_IF_ERROR(ParseV1BlockFile(operations_text, &BlockDeviceStats::read_operations,
+                                   &BlockDeviceStats::write_operations, &devices));
+  return ValuesOf(devices);
+}
+
+absl::StatusOr<std::vector<BlockDeviceStats>> ParseIoStat(std::string_view text) {
+  BlockDevices devices;
+  size_t number = 0;
+  for (std::string_view line : Split(text, '\n')) {
+    ++number;
+    BlockDeviceStats* device = nullptr;
+    for (std::string_view word : Split(line, ' ', Empty::kSkip)) {
+      std::pair<std::string_view, std::string_view> pair = SplitOnce(word, '=');
+      // Some kernels print a device without figures and go on in the same line with the next.
+      if (pair.second.empty()) {
+        device = DeviceOf(word, &devices);
+        if (device == nullptr) return Malformed("io.stat", number, line);
+        continue;
+      }
+      if (device == nullptr) return Malformed("io.stat", number, line);
+      uint64_t ignored = 0;
+      uint64_t* value = pair.first == "rbytes"   ? &device->read_bytes
+                        : pair.first == "wbytes" ? &device->write_bytes
+                        : pair.first == "rios"   ? &device->read_operations
+                        : pair.first == "wios"   ? &device->write_operations
+                                                 : &ignored;
+      // Controllers add keys of their own (cost.*), some of them not numbers.
+      if (!ParseWhole(pair.second, value) && value != &ignored) return Malformed("io.stat", number, line);
+    }
+  }
+  return ValuesOf(devices);
+}
+
+std::vector<std::string> HugetlbSizesOf(const std::vector<std::string>& files, std::string_view suffix) {
+  constexpr std::string_view kPrefix = "hugetlb.";
+  std::vector<std::string> sizes;
+  for (std::string_view file : files) {
+    if (file.size() <= kPrefix.size() + suffix.size() || !file.starts_with(kPrefix) ||
+        !file.ends_with(suffix))
+      continue;
+    file.remove_prefix(kPrefix.size());
+    file.remove_suffix(suffix.size());
+    if (file.find('.') == std::string_view::npos) sizes.emplace_back(file);  // not hugetlb.2MB.rsvd.*
+  }
+  return sizes;
 }
 
 absl::StatusOr<std::vector<int>> ParseCpuList(std::string_view text) {

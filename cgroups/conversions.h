@@ -57,6 +57,15 @@ absl::StatusOr<std::map<std::string, uint64_t>> ParseFlatKeyed(std::string_view 
 absl::StatusOr<std::vector<pid_t>> ParsePids(std::string_view text);
 // *.pressure.
 absl::StatusOr<Psi> ParsePsi(std::string_view text);
+// v1's pair of files, blkio.*.io_service_bytes and io_serviced: lines "8:0 Read 4096", the last "Total 4096".
+// By device number; at most kMaxBlockDevices.
+inline constexpr size_t kMaxBlockDevices = 4096;
+absl::StatusOr<std::vector<BlockDeviceStats>> ParseV1BlockIo(std::string_view bytes_text,
+                                                             std::string_view operations_text);
+// v2's io.stat: lines "8:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0". By device number.
+absl::StatusOr<std::vector<BlockDeviceStats>> ParseIoStat(std::string_view text);
+// Names of files -> page sizes that have one "hugetlb.SIZE" + suffix: {"2MB"}.
+std::vector<std::string> HugetlbSizesOf(const std::vector<std::string>& files, std::string_view suffix);
 // cpuset list "0-3,7" -> {0,1,2,3,7}; at most kMaxCpus.
 inline constexpr int kMaxCpus = 8192;
 absl::StatusOr<std::vector<int>> ParseCpuList(std::string_view text);

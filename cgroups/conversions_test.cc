@@ -148,6 +148,39 @@ TEST(Parsers, PressureLines) {
   }
 }
 
+TEST(Parsers, BlockIo) {
+  auto v1 = ParseV1BlockIo("8:16 Read 10\n8:16 Write 20\n8:16 Sync 30\n8:16 Total 30\n8:0 Read 1\nTotal 31\n",
+                           "8:16 Read 3\n8:16 Write 4\nTotal 7\n");
+  ASSERT_TRUE(v1.ok()) << v1.status();
+  ASSERT_EQ(v1->size(), 2u);
+  EXPECT_EQ((*v1)[0].minor, 0u);
+  EXPECT_EQ((*v1)[0].read_bytes, 1u);
+  EXPECT_EQ((*v1)[1].minor, 16u);
+  EXPECT_EQ((*v1)[1].write_bytes, 20u);
+  EXPECT_EQ((*v1)[1].read_operations, 3u);
+  EXPECT_TRUE(ParseV1BlockIo("Total 0\n", "")->empty());
+  for (const char* bad : {"8:0 Read\n", "8 Read 1\n", "8:0 Read x\n", "8:x Read 1\n"})
+    EXPECT_FALSE(ParseV1BlockIo(bad, "").ok()) << bad;
+
+  auto v2 = ParseIoStat(
+      "8:0 8:16 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6\n252:0 rbytes=7 cost.vrate=1.5\n");
+  ASSERT_TRUE(v2.ok()) << v2.status();
+  ASSERT_EQ(v2->size(), 3u);
+  EXPECT_EQ((*v2)[0].read_bytes, 0u);
+  EXPECT_EQ((*v2)[1].write_operations, 4u);
+  EXPECT_EQ((*v2)[2].major, 252u);
+  EXPECT_EQ((*v2)[2].read_bytes, 7u);
+  for (const char* bad : {"rbytes=1\n", "8:0 rbytes=x\n", "sda rbytes=1\n"})
+    EXPECT_FALSE(ParseIoStat(bad).ok()) << bad;
+}
+
+TEST(Parsers, HugetlbFileNames) {
+  EXPECT_EQ(HugetlbSizesOf({"hugetlb.2MB.current", "hugetlb.2MB.rsvd.current", "hugetlb.1GB.current",
+                            "hugetlb.2MB.max", "hugetlb..current", "memory.current"},
+                           ".current"),
+            (std::vector<std::string>{"2MB", "1GB"}));
+}
+
 TEST(Parsers, CpuLists) {
   EXPECT_EQ(*ParseCpuList("0-3,7\n"), (std::vector<int>{0, 1, 2, 3, 7}));
   EXPECT_EQ(*ParseCpuList("7,1,1-2"), (std::vector<int>{1, 2, 7}));

@@ -49,20 +49,52 @@ struct Psi {
   PsiLine some, full;
 };
 
+// Descendants included, unless said otherwise.
 struct MemoryStats {
   uint64_t usage_bytes = 0;
   uint64_t working_set_bytes = 0;  // usage less inactive file pages, as upstream counts
-  uint64_t rss_bytes = 0;          // anonymous memory and swap cache, descendants included
+  uint64_t rss_bytes = 0;          // anonymous memory and swap cache
+  uint64_t cache_bytes = 0, mapped_file_bytes = 0;
   uint64_t page_faults = 0, major_page_faults = 0;
-  std::optional<uint64_t> limit_bytes;  // absent: none
+  uint64_t own_page_faults = 0,
+           own_major_page_faults = 0;        // without descendants; v2 does not tell them apart
+  std::optional<uint64_t> limit_bytes;       // absent: none
+  std::optional<uint64_t> swap_bytes;        // absent: the kernel does not account swap
+  std::optional<uint64_t> swap_limit_bytes;  // of swap alone; absent: none
+  // The rest with kFull only.
+  uint64_t max_usage_bytes = 0;  // 0: the kernel does not keep it (v2 before 5.19)
+  uint64_t kernel_bytes = 0;
+  uint64_t limit_hits = 0;  // how often usage ran into the limit
+  uint64_t oom_kills = 0;   // on v1 of this cgroup alone
+};
+
+struct BlockDeviceStats {
+  uint32_t major = 0, minor = 0;
+  uint64_t read_bytes = 0, write_bytes = 0, read_operations = 0, write_operations = 0;
+};
+
+struct HugetlbStats {
+  uint64_t usage_bytes = 0;
+  std::optional<uint64_t> max_usage_bytes;  // v1 only
+};
+
+// How much ReadStats opens. On v1: five files, and about eleven.
+enum class StatsDetail {
+  kBasic,  // cpu_usage_ns, memory but its last part, pids, PSI
+  kFull,
 };
 
 struct Stats {
   std::optional<uint64_t> cpu_usage_ns;
-  std::optional<uint64_t> cpu_throttled_ns;
   std::optional<MemoryStats> memory;
-  std::optional<uint64_t> pids;
+  std::optional<uint64_t> pids;                    // threads: what pids.max limits
   std::optional<Psi> cpu_psi, memory_psi, io_psi;  // v2 only
+  // The rest with kFull only.
+  std::optional<uint64_t> cpu_user_ns, cpu_system_ns;
+  std::optional<uint64_t> cpu_periods, cpu_throttled_periods, cpu_throttled_ns;  // of cpu_quota_us
+  std::optional<uint64_t> pids_limit;                                            // absent: none
+  std::vector<BlockDeviceStats> block_devices;  // by number; those it did I/O on, descendants included
+  std::map<std::string, HugetlbStats> hugetlb;  // by the kernel's size name: "2MB"
 };
 
 class Manager {
@@ -81,8 +113,9 @@ class Manager {
   // Sets what is present in `resources`. A controller the host lacks is an error only when a limit needs it
   // (FailedPrecondition naming it). Stops at the first error; may be repeated.
   virtual absl::Status Apply(std::string_view path, const Resources& resources) = 0;
-  // Fields whose files are missing are absent; an unknown cgroup is NotFound.
-  virtual absl::StatusOr<Stats> ReadStats(std::string_view path) = 0;
+  // Fields whose files are missing are absent; an unknown cgroup is NotFound. Any thread, at any time.
+  virtual absl::StatusOr<Stats> ReadStats(std::string_view path, StatsDetail detail) = 0;
+  absl::StatusOr<Stats> ReadStats(std::string_view path) { return ReadStats(path, StatsDetail::kBasic); }
   // Sorted, without duplicates. `recursive`: of the descendants too.
   virtual absl::StatusOr<std::vector<pid_t>> Pids(std::string_view path, bool recursive) = 0;
   virtual absl::Status AddProcess(std::string_view path, pid_t pid) = 0;

@@ -106,29 +106,91 @@ TEST(V1Manager, ReadsStats) {
   auto manager = ManagerOf(tree);
   ASSERT_TRUE(manager->Create("pod").ok());
   tree.Put("sys/fs/cgroup/cpu,cpuacct/pod/cpuacct.usage", "123456789\n");
-  tree.Put("sys/fs/cgroup/cpu,cpuacct/pod/cpu.stat", "nr_periods 1\nnr_throttled 2\nthrottled_time 77\n");
   tree.Put("sys/fs/cgroup/memory/pod/memory.usage_in_bytes", "10000\n");
   tree.Put("sys/fs/cgroup/memory/pod/memory.limit_in_bytes", "9223372036854771712\n");
   tree.Put("sys/fs/cgroup/memory/pod/memory.stat",
-           "cache 1\nrss 2\ntotal_rss 3000\ntotal_inactive_file 4000\ntotal_pgfault 5\ntotal_pgmajfault 6\n");
+           "cache 1\nrss 2\npgfault 7\npgmajfault 8\ntotal_cache 2000\ntotal_rss 3000\n"
+           "total_mapped_file 1000\ntotal_inactive_file 4000\ntotal_pgfault 50\ntotal_pgmajfault 60\n");
   tree.Put("sys/fs/cgroup/pids/pod/pids.current", "9\n");
   auto stats = manager->ReadStats("pod");
   ASSERT_TRUE(stats.ok()) << stats.status();
   EXPECT_EQ(stats->cpu_usage_ns, 123456789u);
-  EXPECT_EQ(stats->cpu_throttled_ns, 77u);
   EXPECT_EQ(stats->pids, 9u);
   ASSERT_TRUE(stats->memory.has_value());
   EXPECT_EQ(stats->memory->usage_bytes, 10000u);
   EXPECT_EQ(stats->memory->working_set_bytes, 6000u);
   EXPECT_EQ(stats->memory->rss_bytes, 3000u);
-  EXPECT_EQ(stats->memory->page_faults, 5u);
-  EXPECT_EQ(stats->memory->major_page_faults, 6u);
+  EXPECT_EQ(stats->memory->cache_bytes, 2000u);
+  EXPECT_EQ(stats->memory->mapped_file_bytes, 1000u);
+  EXPECT_EQ(stats->memory->page_faults, 50u);
+  EXPECT_EQ(stats->memory->major_page_faults, 60u);
+  EXPECT_EQ(stats->memory->own_page_faults, 7u);
+  EXPECT_EQ(stats->memory->own_major_page_faults, 8u);
   EXPECT_FALSE(stats->memory->limit_bytes.has_value());
+  EXPECT_FALSE(stats->memory->swap_bytes.has_value());
   EXPECT_FALSE(stats->cpu_psi.has_value());
   EXPECT_TRUE(absl::IsNotFound(manager->ReadStats("nope").status()));
+  EXPECT_TRUE(absl::IsNotFound(manager->ReadStats("nope", StatsDetail::kFull).status()));
   tree.Put("sys/fs/cgroup/memory/pod/memory.stat", "garbage\n");
   absl::Status broken = manager->ReadStats("pod").status();
   EXPECT_NE(std::string(broken.message()).find("memory.stat of cgroup \"pod\""), std::string::npos) << broken;
+}
+
+TEST(V1Manager, ReadsStatsInFull) {
+  auto host = V1Host();
+  host["proc/mounts"] +=
+      "cgroup /sys/fs/cgroup/blkio cgroup rw,relatime,blkio 0 0\n"
+      "cgroup /sys/fs/cgroup/hugetlb cgroup rw,relatime,hugetlb 0 0\n";
+  host["sys/fs/cgroup/blkio/"] = host["sys/fs/cgroup/hugetlb/"] = "";
+  FakeTree tree(host);
+  auto manager = ManagerOf(tree);
+  ASSERT_TRUE(manager->Create("pod").ok());
+  auto bare = manager->ReadStats("pod", StatsDetail::kFull);
+  ASSERT_TRUE(bare.ok()) << bare.status();
+  EXPECT_FALSE(bare->cpu_user_ns.has_value());
+  EXPECT_TRUE(bare->block_devices.empty());
+
+  tree.Put("sys/fs/cgroup/cpu,cpuacct/pod/cpuacct.stat", "user 150\nsystem 25\n");
+  tree.Put("sys/fs/cgroup/cpu,cpuacct/pod/cpu.stat",
+           "nr_periods 11\nnr_throttled 2\nthrottled_time 77\nnr_bursts 0\nburst_time 0\n");
+  tree.Put("sys/fs/cgroup/pids/pod/pids.max", "max\n");
+  const std::string memory = "sys/fs/cgroup/memory/pod/memory.";
+  tree.Put(memory + "usage_in_bytes", "10000\n");
+  tree.Put(memory + "stat",
+           "total_swap 4096\nhierarchical_memory_limit 20000\nhierarchical_memsw_limit 50000\n");
+  tree.Put(memory + "max_usage_in_bytes", "12000\n");
+  tree.Put(memory + "kmem.usage_in_bytes", "300\n");
+  tree.Put(memory + "failcnt", "4\n");
+  tree.Put(memory + "oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 5\n");
+  tree.Put("sys/fs/cgroup/blkio/pod/blkio.throttle.io_service_bytes_recursive", "\n");
+  tree.Put("sys/fs/cgroup/blkio/pod/blkio.bfq.io_service_bytes_recursive",
+           "8:0 Read 4096\n8:0 Write 8192\n8:0 Sync 0\n8:0 Total 12288\nTotal 12288\n");
+  tree.Put("sys/fs/cgroup/blkio/pod/blkio.bfq.io_serviced_recursive", "8:0 Read 1\n8:0 Write 2\nTotal 3\n");
+  const std::string hugetlb = "sys/fs/cgroup/hugetlb/pod/hugetlb.2MB.";
+  tree.Put(hugetlb + "usage_in_bytes", "2097152\n");
+  tree.Put(hugetlb + "max_usage_in_bytes", "4194304\n");
+  tree.Put(hugetlb + "rsvd.usage_in_bytes", "0\n");
+  auto stats = manager->ReadStats("pod", StatsDetail::kFull);
+  ASSERT_TRUE(stats.ok()) << stats.status();
+  const uint64_t ns_per_tick = 1000000000u / static_cast<uint64_t>(::sysconf(_SC_CLK_TCK));
+  EXPECT_EQ(stats->cpu_user_ns, 150 * ns_per_tick);
+  EXPECT_EQ(stats->cpu_system_ns, 25 * ns_per_tick);
+  EXPECT_EQ(stats->cpu_periods, 11u);
+  EXPECT_EQ(stats->cpu_throttled_periods, 2u);
+  EXPECT_EQ(stats->cpu_throttled_ns, 77u);
+  EXPECT_FALSE(stats->pids_limit.has_value());
+  EXPECT_EQ(stats->memory->swap_bytes, 4096u);
+  EXPECT_EQ(stats->memory->swap_limit_bytes, 30000u);
+  EXPECT_EQ(stats->memory->max_usage_bytes, 12000u);
+  EXPECT_EQ(stats->memory->kernel_bytes, 300u);
+  EXPECT_EQ(stats->memory->limit_hits, 4u);
+  EXPECT_EQ(stats->memory->oom_kills, 5u);
+  ASSERT_EQ(stats->block_devices.size(), 1u);
+  EXPECT_EQ(stats->block_devices[0].read_bytes, 4096u);
+  EXPECT_EQ(stats->block_devices[0].write_operations, 2u);
+  ASSERT_EQ(stats->hugetlb.size(), 1u);
+  EXPECT_EQ(stats->hugetlb["2MB"].usage_bytes, 2097152u);
+  EXPECT_EQ(stats->hugetlb["2MB"].max_usage_bytes, 4194304u);
 }
 
 TEST(V1Manager, KillsTheSubtreeAndFreezes) {
@@ -233,10 +295,20 @@ TEST(V2Manager, ReadsStatsAndPressure) {
   FakeTree tree(V2Host());
   auto manager = ManagerOf(tree);
   ASSERT_TRUE(manager->Create("pod").ok());
-  tree.Put("sys/fs/cgroup/pod/cpu.stat", "usage_usec 1500\nthrottled_usec 3\n");
+  tree.Put(
+      "sys/fs/cgroup/pod/cpu.stat",
+      "usage_usec 1500\nuser_usec 1000\nsystem_usec 500\nnr_periods 9\nnr_throttled 4\nthrottled_usec 3\n");
   tree.Put("sys/fs/cgroup/pod/memory.current", "8192\n");
   tree.Put("sys/fs/cgroup/pod/memory.max", "16384\n");
-  tree.Put("sys/fs/cgroup/pod/memory.stat", "anon 4096\ninactive_file 10000\npgfault 7\npgmajfault 2\n");
+  tree.Put("sys/fs/cgroup/pod/memory.stat",
+           "anon 4096\nfile 900\nfile_mapped 90\nkernel 700\ninactive_file 10000\npgfault 7\npgmajfault 2\n");
+  tree.Put("sys/fs/cgroup/pod/memory.swap.current", "64\n");
+  tree.Put("sys/fs/cgroup/pod/memory.swap.max", "max\n");
+  tree.Put("sys/fs/cgroup/pod/memory.peak", "9000\n");
+  tree.Put("sys/fs/cgroup/pod/memory.events", "low 0\nhigh 0\nmax 6\noom 2\noom_kill 1\n");
+  tree.Put("sys/fs/cgroup/pod/pids.max", "50\n");
+  tree.Put("sys/fs/cgroup/pod/io.stat", "259:0 rbytes=4096 wbytes=512 rios=1 wios=2 dbytes=0 dios=0\n");
+  tree.Put("sys/fs/cgroup/pod/hugetlb.1GB.current", "1073741824\n");
   tree.Put("sys/fs/cgroup/pod/pids.current", "3\n");
   tree.Put(
       "sys/fs/cgroup/pod/memory.pressure",
@@ -244,14 +316,38 @@ TEST(V2Manager, ReadsStatsAndPressure) {
   auto stats = manager->ReadStats("pod");
   ASSERT_TRUE(stats.ok()) << stats.status();
   EXPECT_EQ(stats->cpu_usage_ns, 1500000u);
-  EXPECT_EQ(stats->cpu_throttled_ns, 3000u);
+  EXPECT_FALSE(stats->cpu_user_ns.has_value());
   EXPECT_EQ(stats->memory->working_set_bytes, 0u);
+  EXPECT_EQ(stats->memory->cache_bytes, 900u);
+  EXPECT_EQ(stats->memory->mapped_file_bytes, 90u);
+  EXPECT_EQ(stats->memory->own_page_faults, 7u);
+  EXPECT_EQ(stats->memory->swap_bytes, 64u);
+  EXPECT_FALSE(stats->memory->swap_limit_bytes.has_value());
   EXPECT_EQ(stats->memory->rss_bytes, 4096u);
   EXPECT_EQ(stats->memory->limit_bytes, 16384u);
   EXPECT_EQ(stats->pids, 3u);
   ASSERT_TRUE(stats->memory_psi.has_value());
   EXPECT_EQ(stats->memory_psi->some.total_us, 9u);
   EXPECT_FALSE(stats->io_psi.has_value());
+
+  stats = manager->ReadStats("pod", StatsDetail::kFull);
+  ASSERT_TRUE(stats.ok()) << stats.status();
+  EXPECT_EQ(stats->cpu_user_ns, 1000000u);
+  EXPECT_EQ(stats->cpu_system_ns, 500000u);
+  EXPECT_EQ(stats->cpu_periods, 9u);
+  EXPECT_EQ(stats->cpu_throttled_periods, 4u);
+  EXPECT_EQ(stats->cpu_throttled_ns, 3000u);
+  EXPECT_EQ(stats->pids_limit, 50u);
+  EXPECT_EQ(stats->memory->max_usage_bytes, 9000u);
+  EXPECT_EQ(stats->memory->kernel_bytes, 700u);
+  EXPECT_EQ(stats->memory->limit_hits, 6u);
+  EXPECT_EQ(stats->memory->oom_kills, 1u);
+  ASSERT_EQ(stats->block_devices.size(), 1u);
+  EXPECT_EQ(stats->block_devices[0].major, 259u);
+  EXPECT_EQ(stats->block_devices[0].write_bytes, 512u);
+  EXPECT_EQ(stats->hugetlb["1GB"].usage_bytes, 1073741824u);
+  EXPECT_FALSE(stats->hugetlb["1GB"].max_usage_bytes.has_value());
+  EXPECT_TRUE(absl::IsNotFound(manager->ReadStats("nope").status()));
 }
 
 TEST(V2Manager, TheRootsMemoryIsTheMachines) {

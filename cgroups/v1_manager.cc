@@ -1,5 +1,7 @@
 // Manager on v1 and hybrid hosts: the same path in every controller's hierarchy.
 // Source of the files: the kernel's admin-guide/cgroup-v1.
+#include <unistd.h>
+
 #include <algorithm>
 #include <optional>
 #include <set>
@@ -17,6 +19,8 @@ namespace {
 
 // Where processes are listed and killed: the first of these that exists. memory and pids follow every fork.
 constexpr std::string_view kProcessControllers[] = {"pids", "memory", "cpu", "cpuacct", "freezer"};
+
+constexpr uint64_t kNsPerSecond = 1000000000;
 
 class V1Manager : public Manager {
  public:
@@ -109,16 +113,17 @@ class V1Manager : public Manager {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<Stats> ReadStats(std::string_view path) override {
+  absl::StatusOr<Stats> ReadStats(std::string_view path, StatsDetail detail) override {
     RETURN_IF_ERROR(ValidatePath(path));
-    if (!processes_->Exists(path)) return absl::NotFoundError(StrCat("cgroup \"", path, "\" does not exist"));
     std::string at(path);
     Stats stats;
-    ASSIGN_OR_RETURN(stats.cpu_usage_ns, OptionalNumber("cpuacct", at, "cpuacct.usage"));
     ASSIGN_OR_RETURN(stats.pids, OptionalNumber("pids", at, "pids.current"));
-    ASSIGN_OR_RETURN(auto cpu, Keyed("cpu", at, "cpu.stat"));
-    if (auto it = cpu.find("throttled_time"); it != cpu.end()) stats.cpu_throttled_ns = it->second;
+    // The root has no such file, a cgroup that is gone neither.
+    if (!stats.pids.has_value() && !processes_->Exists(path))
+      return absl::NotFoundError(StrCat("cgroup \"", path, "\" does not exist"));
+    ASSIGN_OR_RETURN(stats.cpu_usage_ns, OptionalNumber("cpuacct", at, "cpuacct.usage"));
     ASSIGN_OR_RETURN(stats.memory, ReadMemory(at));
+    if (detail == StatsDetail::kFull) RETURN_IF_ERROR(ReadDetails(at, &stats));
     return stats;
   }
 
@@ -251,13 +256,89 @@ class V1Manager : public Manager {
     uint64_t inactive_file = stat["total_inactive_file"];
     memory.working_set_bytes = *usage > inactive_file ? *usage - inactive_file : 0;
     memory.rss_bytes = stat["total_rss"];
+    memory.cache_bytes = stat["total_cache"];
+    memory.mapped_file_bytes = stat["total_mapped_file"];
     memory.page_faults = stat["total_pgfault"];
     memory.major_page_faults = stat["total_pgmajfault"];
+    memory.own_page_faults = stat["pgfault"];
+    memory.own_major_page_faults = stat["pgmajfault"];
+    // Only with swap accounting. The limits are those that hold, parents' included.
+    if (auto both = stat.find("hierarchical_memsw_limit"); both != stat.end()) {
+      memory.swap_bytes = stat["total_swap"];
+      ASSIGN_OR_RETURN(auto both_limit, ParseLimit(StrCat(both->second)));
+      ASSIGN_OR_RETURN(auto memory_limit, ParseLimit(StrCat(stat["hierarchical_memory_limit"])));
+      if (both_limit.has_value() && memory_limit.has_value())
+        memory.swap_limit_bytes = *both_limit > *memory_limit ? *both_limit - *memory_limit : 0;
+    }
     ASSIGN_OR_RETURN(auto limit, OptionalFile("memory", path, "memory.limit_in_bytes"));
     if (limit.has_value()) {
       ASSIGN_OR_RETURN(memory.limit_bytes, ParseLimit(*limit));
     }
     return memory;
+  }
+
+  absl::Status ReadDetails(const std::string& path, Stats* stats) {
+    ASSIGN_OR_RETURN(auto times, Keyed("cpuacct", path, "cpuacct.stat"));
+    const uint64_t ns_per_tick = kNsPerSecond / static_cast<uint64_t>(::sysconf(_SC_CLK_TCK));
+    if (auto it = times.find("user"); it != times.end()) stats->cpu_user_ns = it->second * ns_per_tick;
+    if (auto it = times.find("system"); it != times.end()) stats->cpu_system_ns = it->second * ns_per_tick;
+    ASSIGN_OR_RETURN(auto cpu, Keyed("cpu", path, "cpu.stat"));
+    if (auto it = cpu.find("nr_periods"); it != cpu.end()) stats->cpu_periods = it->second;
+    if (auto it = cpu.find("nr_throttled"); it != cpu.end()) stats->cpu_throttled_periods = it->second;
+    if (auto it = cpu.find("throttled_time"); it != cpu.end()) stats->cpu_throttled_ns = it->second;
+    ASSIGN_OR_RETURN(auto pids_limit, OptionalFile("pids", path, "pids.max"));
+    if (pids_limit.has_value()) {
+      ASSIGN_OR_RETURN(stats->pids_limit, ParseLimit(*pids_limit));
+    }
+    if (stats->memory.has_value()) RETURN_IF_ERROR(ReadMemoryDetails(path, &*stats->memory));
+    RETURN_IF_ERROR(ReadBlockIo(path, stats));
+    return ReadHugetlb(path, stats);
+  }
+
+  absl::Status ReadMemoryDetails(const std::string& path, MemoryStats* memory) {
+    ASSIGN_OR_RETURN(auto max_usage, OptionalNumber("memory", path, "memory.max_usage_in_bytes"));
+    memory->max_usage_bytes = max_usage.value_or(0);
+    ASSIGN_OR_RETURN(auto kernel, OptionalNumber("memory", path, "memory.kmem.usage_in_bytes"));
+    memory->kernel_bytes = kernel.value_or(0);
+    ASSIGN_OR_RETURN(auto limit_hits, OptionalNumber("memory", path, "memory.failcnt"));
+    memory->limit_hits = limit_hits.value_or(0);
+    ASSIGN_OR_RETURN(auto oom, Keyed("memory", path, "memory.oom_control"));
+    memory->oom_kills = oom["oom_kill"];
+    return absl::OkStatus();
+  }
+
+  // The throttling policy counts everything; where it was never switched on, BFQ may have counted.
+  absl::Status ReadBlockIo(const std::string& path, Stats* stats) {
+    for (std::string_view policy : {"throttle", "bfq"}) {
+      ASSIGN_OR_RETURN(auto bytes,
+                       OptionalFile("blkio", path, StrCat("blkio.", policy, ".io_service_bytes_recursive")));
+      if (!bytes.has_value()) continue;
+      ASSIGN_OR_RETURN(auto operations,
+                       OptionalFile("blkio", path, StrCat("blkio.", policy, ".io_serviced_recursive")));
+      auto devices = ParseV1BlockIo(*bytes, operations.value_or(""));
+      if (!devices.ok()) return Annotate(devices.status(), StrCat("blkio of cgroup \"", path, "\""));
+      if (devices->empty()) continue;
+      stats->block_devices = *std::move(devices);
+      return absl::OkStatus();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadHugetlb(const std::string& path, Stats* stats) {
+    const DirFd* dir = Controller("hugetlb");
+    if (dir == nullptr) return absl::OkStatus();
+    auto files = dir->Files(path);
+    if (absl::IsNotFound(files.status())) return absl::OkStatus();
+    if (!files.ok()) return files.status();
+    for (const std::string& size : HugetlbSizesOf(*files, ".usage_in_bytes")) {
+      ASSIGN_OR_RETURN(auto usage,
+                       OptionalNumber("hugetlb", path, StrCat("hugetlb.", size, ".usage_in_bytes")));
+      HugetlbStats& entry = stats->hugetlb[size];
+      entry.usage_bytes = usage.value_or(0);
+      ASSIGN_OR_RETURN(entry.max_usage_bytes,
+                       OptionalNumber("hugetlb", path, StrCat("hugetlb.", size, ".max_usage_in_bytes")));
+    }
+    return absl::OkStatus();
   }
 
   Layout layout_;

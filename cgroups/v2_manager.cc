@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::string_view kWantedControllers[] = {"cpu", "cpuset", "hugetlb", "io", "memory", "pids"};
 
+constexpr uint64_t kNsPerUs = 1000;
+
 class V2Manager : public Manager {
  public:
   V2Manager(Layout layout, ManagerOptions options, DirFd root)
@@ -81,22 +83,38 @@ class V2Manager : public Manager {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<Stats> ReadStats(std::string_view path) override {
+  absl::StatusOr<Stats> ReadStats(std::string_view path, StatsDetail detail) override {
     RETURN_IF_ERROR(ValidatePath(path));
-    if (!root_.Exists(path)) return absl::NotFoundError(StrCat("cgroup \"", path, "\" does not exist"));
     std::string at(path);
     Stats stats;
     ASSIGN_OR_RETURN(auto cpu, Keyed(at, "cpu.stat"));
-    if (auto it = cpu.find("usage_usec"); it != cpu.end()) stats.cpu_usage_ns = it->second * 1000;
-    if (auto it = cpu.find("throttled_usec"); it != cpu.end()) stats.cpu_throttled_ns = it->second * 1000;
+    if (cpu.empty() && !root_.Exists(path))
+      return absl::NotFoundError(StrCat("cgroup \"", path, "\" does not exist"));
+    if (auto it = cpu.find("usage_usec"); it != cpu.end()) stats.cpu_usage_ns = it->second * kNsPerUs;
     ASSIGN_OR_RETURN(auto pids, OptionalFile(at, "pids.current"));
     if (pids.has_value()) {
       ASSIGN_OR_RETURN(stats.pids, ParseNumber(*pids));
     }
-    ASSIGN_OR_RETURN(stats.memory, ReadMemory(at));
+    ASSIGN_OR_RETURN(auto memory_stat, Keyed(at, "memory.stat"));
+    ASSIGN_OR_RETURN(stats.memory, ReadMemory(at, memory_stat));
     ASSIGN_OR_RETURN(stats.cpu_psi, Pressure(at, "cpu"));
     ASSIGN_OR_RETURN(stats.memory_psi, Pressure(at, "memory"));
     ASSIGN_OR_RETURN(stats.io_psi, Pressure(at, "io"));
+    if (detail == StatsDetail::kBasic) return stats;
+    if (auto it = cpu.find("user_usec"); it != cpu.end()) stats.cpu_user_ns = it->second * kNsPerUs;
+    if (auto it = cpu.find("system_usec"); it != cpu.end()) stats.cpu_system_ns = it->second * kNsPerUs;
+    if (auto it = cpu.find("nr_periods"); it != cpu.end()) stats.cpu_periods = it->second;
+    if (auto it = cpu.find("nr_throttled"); it != cpu.end()) stats.cpu_throttled_periods = it->second;
+    if (auto it = cpu.find("throttled_usec"); it != cpu.end()) stats.cpu_throttled_ns = it->second * kNsPerUs;
+    ASSIGN_OR_RETURN(stats.pids_limit, OptionalLimit(at, "pids.max"));
+    if (stats.memory.has_value()) RETURN_IF_ERROR(ReadMemoryDetails(at, memory_stat, &*stats.memory));
+    ASSIGN_OR_RETURN(auto io, OptionalFile(at, "io.stat"));
+    if (io.has_value()) {
+      auto devices = ParseIoStat(*io);
+      if (!devices.ok()) return Annotate(devices.status(), StrCat("io.stat of cgroup \"", path, "\""));
+      stats.block_devices = *std::move(devices);
+    }
+    RETURN_IF_ERROR(ReadHugetlb(at, &stats));
     return stats;
   }
 
@@ -211,12 +229,30 @@ class V2Manager : public Manager {
     return *psi;
   }
 
-  absl::StatusOr<std::optional<MemoryStats>> ReadMemory(const std::string& path) {
-    ASSIGN_OR_RETURN(auto stat, Keyed(path, "memory.stat"));
-    ASSIGN_OR_RETURN(auto usage_text, OptionalFile(path, "memory.current"));
+  using KeyedNumbers = std::map<std::string, uint64_t>;
+
+  // nullopt: no file, or no limit.
+  absl::StatusOr<std::optional<uint64_t>> OptionalLimit(const std::string& path, std::string_view file) {
+    ASSIGN_OR_RETURN(auto text, OptionalFile(path, file));
+    if (!text.has_value()) return std::nullopt;
+    auto limit = ParseLimit(*text);
+    if (!limit.ok()) return Annotate(limit.status(), StrCat(file, " of cgroup \"", path, "\""));
+    return limit;
+  }
+
+  absl::StatusOr<std::optional<uint64_t>> OptionalNumber(const std::string& path, std::string_view file) {
+    ASSIGN_OR_RETURN(auto text, OptionalFile(path, file));
+    if (!text.has_value()) return std::nullopt;
+    auto number = ParseNumber(*text);
+    if (!number.ok()) return Annotate(number.status(), StrCat(file, " of cgroup \"", path, "\""));
+    return *number;
+  }
+
+  absl::StatusOr<std::optional<MemoryStats>> ReadMemory(const std::string& path, KeyedNumbers stat) {
+    ASSIGN_OR_RETURN(auto usage, OptionalNumber(path, "memory.current"));
     MemoryStats memory;
-    if (usage_text.has_value()) {
-      ASSIGN_OR_RETURN(memory.usage_bytes, ParseNumber(*usage_text));
+    if (usage.has_value()) {
+      memory.usage_bytes = *usage;
     } else if (path.empty()) {
       // The root has no memory.current: what the machine uses.
       auto text = ReadFile(layout_.proc_root + "/meminfo", kMaxCgroupFileBytes);
@@ -231,13 +267,40 @@ class V2Manager : public Manager {
     uint64_t inactive_file = stat["inactive_file"];
     memory.working_set_bytes = memory.usage_bytes > inactive_file ? memory.usage_bytes - inactive_file : 0;
     memory.rss_bytes = stat["anon"];
-    memory.page_faults = stat["pgfault"];
-    memory.major_page_faults = stat["pgmajfault"];
-    ASSIGN_OR_RETURN(auto limit, OptionalFile(path, "memory.max"));
-    if (limit.has_value()) {
-      ASSIGN_OR_RETURN(memory.limit_bytes, ParseLimit(*limit));
+    memory.cache_bytes = stat["file"];
+    memory.mapped_file_bytes = stat["file_mapped"];
+    memory.page_faults = memory.own_page_faults = stat["pgfault"];
+    memory.major_page_faults = memory.own_major_page_faults = stat["pgmajfault"];
+    if (!path.empty()) {
+      ASSIGN_OR_RETURN(memory.limit_bytes, OptionalLimit(path, "memory.max"));
     }
+    ASSIGN_OR_RETURN(memory.swap_bytes, OptionalNumber(path, "memory.swap.current"));
+    ASSIGN_OR_RETURN(memory.swap_limit_bytes, OptionalLimit(path, "memory.swap.max"));
     return memory;
+  }
+
+  absl::Status ReadMemoryDetails(const std::string& path, KeyedNumbers stat, MemoryStats* memory) {
+    ASSIGN_OR_RETURN(auto peak, OptionalNumber(path, "memory.peak"));
+    memory->max_usage_bytes = peak.value_or(0);
+    // "kernel" since 5.18; before, its parts.
+    memory->kernel_bytes = stat.count("kernel") != 0 ? stat["kernel"]
+                                                     : stat["kernel_stack"] + stat["pagetables"] +
+                                                           stat["percpu"] + stat["slab"] + stat["sock"];
+    ASSIGN_OR_RETURN(auto events, Keyed(path, "memory.events"));
+    memory->limit_hits = events["max"];
+    memory->oom_kills = events["oom_kill"];
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadHugetlb(const std::string& path, Stats* stats) {
+    auto files = root_.Files(path);
+    if (absl::IsNotFound(files.status())) return absl::OkStatus();
+    if (!files.ok()) return files.status();
+    for (const std::string& size : HugetlbSizesOf(*files, ".current")) {
+      ASSIGN_OR_RETURN(auto usage, OptionalNumber(path, StrCat("hugetlb.", size, ".current")));
+      stats->hugetlb[size].usage_bytes = usage.value_or(0);
+    }
+    return absl::OkStatus();
   }
 
   Layout layout_;

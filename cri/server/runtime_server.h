@@ -57,6 +57,8 @@ struct RuntimeServerDeps {
   oci::HostFacts host;
 };
 
+struct StatsReadings;
+
 class RuntimeServer : public RuntimeService, public StreamingBackend {
  public:
   static absl::StatusOr<std::unique_ptr<RuntimeServer>> Create(RuntimeServerDeps deps,
@@ -136,9 +138,22 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   v1::ContainerStatus ContainerStatusOf(const Container& container) const;
   v1::PodSandbox SandboxItemOf(const Sandbox& sandbox) const;
   v1::Container ContainerItemOf(const Container& container) const;
-  Task<absl::StatusOr<v1::ContainerStats>> StatsOf(std::shared_ptr<Container> container);
-  Task<absl::StatusOr<v1::PodSandboxStats>> StatsOf(std::shared_ptr<Sandbox> sandbox);
-  Task<absl::StatusOr<v1::PodSandboxMetrics>> MetricsOf(std::shared_ptr<Sandbox> sandbox);
+  // Many at once, read by one job in the pool; what goes away meanwhile is left out. Writable layers as last
+  // measured.
+  Task<std::vector<v1::ContainerStats>> StatsOf(std::vector<std::shared_ptr<Container>> containers);
+  Task<std::vector<v1::PodSandboxStats>> StatsOf(std::vector<std::shared_ptr<Sandbox>> sandboxes);
+  Task<std::vector<v1::PodSandboxMetrics>> MetricsOf(std::vector<std::shared_ptr<Sandbox>> sandboxes);
+  v1::ContainerStats StatsFrom(Container* container, const StatsReadings& all) const;
+  // Measures in the background what was not measured lately; one round at a time.
+  void RefreshLayers(const std::vector<std::shared_ptr<Container>>& containers);
+  Task<void> MeasureLayers(std::vector<std::shared_ptr<Container>> containers);
+  Task<void> MeasureLayer(std::shared_ptr<Container> container);
+  // Only what runs.
+  std::vector<std::shared_ptr<Container>> ContainersFor(const v1::ContainerStatsFilter& filter) const;
+  std::vector<std::shared_ptr<Sandbox>> SandboxesFor(const v1::PodSandboxStatsFilter& filter) const;
+  std::map<std::string, std::vector<std::shared_ptr<Container>>> RunningBySandbox() const;
+  // The pod's own cgroup; "": it named none.
+  static std::string OwnCgroup(const records::Sandbox& record);
   void Publish(v1::ContainerEventType type, const std::string& id, const std::string& sandbox_id);
 
   // ---- small things ----
@@ -161,6 +176,7 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   absl::flat_hash_map<std::string, std::string> sandbox_names_;              // name key -> ID
   absl::flat_hash_map<std::string, std::string> container_names_;
   bool warned_oom_score_ = false;
+  bool measuring_layers_ = false;
   Scope scope_;
 };
 

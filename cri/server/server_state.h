@@ -25,6 +25,13 @@ namespace v1 = ::runtime::v1;
 struct CpuSample {
   absl::Time at;
   uint64_t usage_ns = 0;
+  std::optional<uint64_t> nano_cores;  // the rate up to `at`
+};
+
+// What a container wrote, as last measured.
+struct LayerUsage {
+  absl::Time at;
+  uint64_t used_bytes = 0, inodes = 0;
 };
 
 struct Sandbox {
@@ -67,6 +74,7 @@ struct Container {
   ExitSignal exit;  // set in CONTAINER_EXITED
   bool removed = false;
   CpuSample cpu;
+  std::optional<LayerUsage> layer;
 };
 
 // "name_namespace_uid_attempt": what may exist once.
