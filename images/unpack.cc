@@ -11,6 +11,8 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <string_view>
+#include <utility>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -88,6 +90,8 @@ class BlobSource : public ByteSource {
   uint64_t total_ = 0;
 };
 
+constexpr uint64_t kTarBlockBytes = 512;
+
 // The uncompressed bytes, as libarchive asks for them.
 class PlainSource {
  public:
@@ -105,7 +109,17 @@ class PlainSource {
       return absl::ResourceExhaustedError("the image unpacks to more than the limit (max_image_bytes)");
     }
     hash_.Update(bytes);
+    total_ += n;
     return bytes;
+  }
+  // Some writers (umoci's, for one) end right behind the last file's data, without the rest of its block.
+  // Readers in Go take that; libarchive wants the block. Zeros that are no part of the archive; the diff ID
+  // is of what came.
+  std::string_view MissingPadding() {
+    static constexpr char kZeros[kTarBlockBytes] = {};
+    size_t missing = static_cast<size_t>((kTarBlockBytes - total_ % kTarBlockBytes) % kTarBlockBytes);
+    if (std::exchange(padded_, true)) missing = 0;
+    return std::string_view(kZeros, missing);
   }
   absl::Status Drain() {
     uint64_t trailing = 0;
@@ -135,6 +149,8 @@ class PlainSource {
   std::string buffer_;
   bool in_header_ = false;
   uint64_t header_bytes_ = 0;
+  uint64_t total_ = 0;
+  bool padded_ = false;
 };
 
 la_ssize_t ReadCallback(archive*, void* user, const void** out) {
@@ -144,6 +160,7 @@ la_ssize_t ReadCallback(archive*, void* user, const void** out) {
     source->error = bytes.status();
     return -1;
   }
+  if (bytes->empty()) *bytes = source->MissingPadding();
   *out = bytes->data();
   return static_cast<la_ssize_t>(bytes->size());
 }
