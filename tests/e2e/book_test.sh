@@ -3,6 +3,7 @@
 # on the stand-in images, with each stock kubectl that hack/kubectls finds.
 #
 #   tests/e2e/book_test.sh              start, test, stop
+#   tests/e2e/book_test.sh --containerd the same on a containerd instead of keelson cri
 #   tests/e2e/book_test.sh --running    test the cluster that runs already, and leave it running
 #   E2E_ONLY=PATTERN ...                only the checks whose name matches
 #
@@ -15,10 +16,18 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
 
 RUNNING=no
-[ "${1:-}" != --running ] || RUNNING=yes
+RUNTIME=cri
+for arg; do
+  case $arg in
+    --running) RUNNING=yes ;;
+    --containerd) RUNTIME=containerd ;;
+    *) die "unknown argument '$arg'" "--running or --containerd" ;;
+  esac
+done
 E2E_ROOT=${KEELSON_E2E_ROOT-/var/lib/keelson-e2e}
 [ "$RUNNING" = no ] || E2E_ROOT=${KEELSON_E2E_ROOT-}
 use_root "$E2E_ROOT"
+UP_ARGS=("${ROOT_ARGS[@]}" --container-runtime "$RUNTIME")
 BOOK=$KEELSON_TOP/examples/book
 PAGE=http://127.0.0.1:30001/demo/
 REPLICAS=5
@@ -46,7 +55,7 @@ borrow_images() {
 
 up_works() {
   borrow_images
-  "$KEELSON_TOP/hack/up" --stand-in "${ROOT_ARGS[@]}" >"$WORK/up" 2>&1 </dev/null || { tail -n 40 "$WORK/up"; return 1; }
+  "$KEELSON_TOP/hack/up" --stand-in "${UP_ARGS[@]}" >"$WORK/up" 2>&1 </dev/null || { tail -n 40 "$WORK/up"; return 1; }
   tail -n 1 "$WORK/up" | grep -qx "export KUBECONFIG=$ADMIN_CONF" || fail "$(tail -n 5 "$WORK/up")"
   grep -q "^The page: $PAGE" "$WORK/up"
   grep -q "replicationcontroller/myweb  *5  *5  *5" "$WORK/up"
@@ -54,14 +63,14 @@ up_works() {
 
 up_again_is_quick() {
   local begin=$SECONDS
-  "$KEELSON_TOP/hack/up" --stand-in "${ROOT_ARGS[@]}" >"$WORK/up2" 2>&1 </dev/null || { tail -n 20 "$WORK/up2"; return 1; }
+  "$KEELSON_TOP/hack/up" --stand-in "${UP_ARGS[@]}" >"$WORK/up2" 2>&1 </dev/null || { tail -n 20 "$WORK/up2"; return 1; }
   ((SECONDS - begin <= 20)) || fail "took $((SECONDS - begin)) s"
 }
 
 # The store remembers from before that all was well; what it says must be true of now.
 up_again_after_down() {
   local pod
-  "$KEELSON_TOP/hack/up" --stand-in "${ROOT_ARGS[@]}" >"$WORK/up5" 2>&1 </dev/null || { tail -n 20 "$WORK/up5"; return 1; }
+  "$KEELSON_TOP/hack/up" --stand-in "${UP_ARGS[@]}" >"$WORK/up5" 2>&1 </dev/null || { tail -n 20 "$WORK/up5"; return 1; }
   grep -q "replicationcontroller/myweb  *5  *5  *5" "$WORK/up5"
   for pod in $(k get pods -l app=myweb -o 'jsonpath={.items[*].metadata.name}'); do pod_main_pid "$pod" java >/dev/null; done
   eventually 30 requests_meet_all
@@ -417,7 +426,7 @@ survives_kill() { # NAME...: kill -9 of these components at once
   start_load
   k create configmap "$marker" --from-literal=a=b >/dev/null
   kill -9 "${old[@]}"
-  case " $* " in *" up "*) sleep 0.5; "$KEELSON_BIN" up --detach "${ROOT_ARGS[@]}" || rc=1 ;; esac
+  case " $* " in *" up "*) sleep 0.5; "$KEELSON_BIN" up --detach "${UP_ARGS[@]}" || rc=1 ;; esac
   for name; do
     eventually 60 component_back "$name" "${old[$i]}" || rc=1
     i=$((i + 1))
@@ -440,13 +449,15 @@ new_build_is_taken_up() {
   local before endpoints name old=() i=0 rc=0
   before=$(snapshot)
   endpoints=$(endpoint_addresses)
-  for name in up master kubelet proxy; do old+=("$(component_pid "$name")"); done
+  local ours=(up master kubelet proxy)
+  [ "$RUNTIME" = containerd ] || ours+=(cri)
+  for name in "${ours[@]}"; do old+=("$(component_pid "$name")"); done
   cp -p "$KEELSON_BIN" "$KEELSON_BIN.new"
   mv "$KEELSON_BIN.new" "$KEELSON_BIN"
   start_load
-  "$KEELSON_TOP/hack/up" --stand-in "${ROOT_ARGS[@]}" >"$WORK/up3" 2>&1 </dev/null || rc=1
-  for name in master kubelet proxy; do grep -q "$name restarted: its executable is a new one" "$WORK/up3" || rc=1; done
-  for name in up master kubelet proxy; do
+  "$KEELSON_TOP/hack/up" --stand-in "${UP_ARGS[@]}" >"$WORK/up3" 2>&1 </dev/null || rc=1
+  for name in "${ours[@]:1}"; do grep -q "$name restarted: its executable is a new one" "$WORK/up3" || rc=1; done
+  for name in "${ours[@]}"; do
     component_back "$name" "${old[$i]}" || { echo "$name is the old one"; rc=1; }
     i=$((i + 1))
   done
@@ -455,7 +466,7 @@ new_build_is_taken_up() {
   stop_load
   [ "$(snapshot)" = "$before" ] || { echo "before: $before"; echo "after: $(snapshot)"; rc=1; }
   [ ! -s "$WORK/failures" ] || { echo "requests failed: $(head -n 5 "$WORK/failures")"; rc=1; }
-  "$KEELSON_TOP/hack/up" --stand-in "${ROOT_ARGS[@]}" >"$WORK/up4" 2>&1 </dev/null || rc=1
+  "$KEELSON_TOP/hack/up" --stand-in "${UP_ARGS[@]}" >"$WORK/up4" 2>&1 </dev/null || rc=1
   ! grep restarted "$WORK/up4" || rc=1
   [ $rc = 0 ] || tail -n 30 "$WORK/up3"
   return $rc
@@ -463,7 +474,7 @@ new_build_is_taken_up() {
 
 survives_everything_in_turn() {
   local name
-  for name in proxy containerd up master kubelet; do survives_kill "$name" || return 1; done
+  for name in proxy "$RUNTIME" up master kubelet; do survives_kill "$name" || return 1; done
 }
 
 # --- bounds the proxy must keep ----------------------------------------------------------------------------------
@@ -516,7 +527,7 @@ main() {
   check "a pod reaches the API server by its Service" kubernetes_service_answers
   check "a killed container is restarted" killed_container_restarts
   check "a deleted pod is replaced" deleted_pod_is_replaced
-  for version in master kubelet proxy containerd up; do
+  for version in master kubelet proxy "$RUNTIME" up; do
     check "kill -9 of $version: nothing restarts, all keeps serving" survives_kill "$version"
   done
   check "kill -9 of master and kubelet at once" survives_kill master kubelet
