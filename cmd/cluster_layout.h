@@ -57,9 +57,9 @@ struct ClusterLayout {
     return paths.log_dir + "/" + component + ".log";
   }
   std::string containerd_socket() const { return paths.run_dir + "/containerd/containerd.sock"; }
-  std::string cri_dir() const { return paths.run_dir + "/cri"; }
+  std::string cri_run_dir() const { return paths.run_dir + "/pods"; }
   std::string cri_state_dir() const { return paths.state_dir + "/cri"; }
-  std::string cri_socket() const { return cri_dir() + "/cri.sock"; }
+  std::string cri_socket() const { return paths.run_dir + "/cri/cri.sock"; }
   std::string registries_dir() const { return paths.etc_dir + "/certs.d"; }
   std::string cri_nft_table() const { return nft_table() + "_cri"; }
   std::string cri_cgroup() const {

@@ -40,7 +40,7 @@ struct CriFlags {
   std::string config, root;
   std::string listen;        // "" : <run_dir>/cri/cri.sock
   std::string state_dir;     // "" : <state_dir>/cri
-  std::string run_dir;       // "" : <run_dir>/cri
+  std::string run_dir;       // "" : <run_dir>/pods
   std::string cni_conf_dir;  // "" : <etc_dir>/cni/net.d, or /etc/cni/net.d when that does not exist
   std::vector<std::string> cni_bin_dirs = {"/opt/cni/bin", "/usr/lib/cni"};
   std::string cni_conf_template;
@@ -81,8 +81,8 @@ void Complete(const Paths& paths, CriFlags* f) {
     if (field->empty()) *field = value;
   };
   fill(&f->state_dir, paths.state_dir + "/cri");
-  fill(&f->run_dir, paths.run_dir + "/cri");
-  fill(&f->listen, f->run_dir + "/cri.sock");
+  fill(&f->run_dir, paths.run_dir + "/pods");
+  fill(&f->listen, paths.run_dir + "/cri/cri.sock");
   if (f->listen.starts_with("unix://")) f->listen = f->listen.substr(7);
   std::string own_cni = paths.etc_dir + "/cni/net.d";
   fill(&f->cni_conf_dir, !paths.root.empty() || Exists(own_cni) ? own_cni : "/etc/cni/net.d");
@@ -154,9 +154,10 @@ Task<absl::Status> OpenRuntimes(Env* env, const CriFlags* flags, Parts* parts) {
 }
 
 absl::Status MakeParts(Env& env, const CriFlags& flags, Parts* parts) {
-  RETURN_IF_ERROR(MakeDirs(flags.run_dir, 0700));
-  // Also when somebody made it before: the socket is for those who may enter.
-  if (::chmod(flags.run_dir.c_str(), 0700) != 0) return ErrnoStatus(errno, StrCat("chmod ", flags.run_dir));
+  // The root of a user namespace passes through here to its pod's files, and sees nothing else.
+  RETURN_IF_ERROR(MakeDirs(flags.run_dir, 0711));
+  std::string socket_dir = flags.listen.substr(0, flags.listen.rfind('/'));
+  if (!Exists(socket_dir)) RETURN_IF_ERROR(MakeDirs(socket_dir, 0700));
   RETURN_IF_ERROR(MakeDirs(flags.state_dir, 0700));
   ASSIGN_OR_RETURN(parts->cgroups, cgroups::NewHostManager());
   images::ImageStoreOptions images;
@@ -276,7 +277,7 @@ void AddCriCommand(CLI::App& app, int* exit_status) {
                       "Keep everything below this folder: a second runtime beside the first");
   command->add_option("--listen", f.listen, "Unix socket; default: /run/keelson/cri/cri.sock");
   command->add_option("--state-dir", f.state_dir, "Records and images; default: /var/lib/keelson/cri");
-  command->add_option("--run-dir", f.run_dir, "Bundles, mounts, namespaces; default: /run/keelson/cri");
+  command->add_option("--run-dir", f.run_dir, "Bundles, mounts, namespaces; default: /run/keelson/pods");
   command->add_option("--cni-conf-dir", f.cni_conf_dir,
                       "Network configuration; default: /etc/keelson/cni/net.d, "
                       "else /etc/cni/net.d");

@@ -230,7 +230,9 @@ Task<absl::Status> TearDown(Env* env, ClusterLayout layout) {
   Collect(UnmountAll(layout), "unmount", &result);
   Collect(RemoveCgroups(layout), "remove cgroups", &result);
   Collect(RemoveTree(layout.paths.run_dir + "/containerd"), "remove sockets", &result);
-  Collect(RemoveTree(layout.cri_dir()), "remove the runtime's files", &result);
+  for (const std::string& dir : {layout.cri_run_dir(), layout.paths.run_dir + "/cri"}) {
+    Collect(RemoveTree(dir), "remove the runtime's files", &result);
+  }
   co_return result;
 }
 

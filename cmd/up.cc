@@ -68,7 +68,7 @@ ComponentSpec RuntimeComponent(const ClusterLayout& layout) {
   std::vector<std::string> argv = {layout.executable,  "cri",
                                    "--listen",         layout.cri_socket(),
                                    "--state-dir",      layout.cri_state_dir(),
-                                   "--run-dir",        layout.cri_dir(),
+                                   "--run-dir",        layout.cri_run_dir(),
                                    "--cni-conf-dir",   layout.cni_conf_dir(),
                                    "--registries-dir", layout.registries_dir(),
                                    "--cgroup-parent",  layout.cri_cgroup(),
