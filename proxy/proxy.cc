@@ -56,6 +56,8 @@ struct Metrics {
   Gauge& dns_forwarded =
       r.GetGauge("keelson_dns_forwarded", "DNS queries sent to upstream resolvers since start.");
   Gauge& dns_failed = r.GetGauge("keelson_dns_failed", "DNS queries answered with SERVFAIL since start.");
+  Gauge& dns_from_cache = r.GetGauge("keelson_dns_from_cache",
+                                     "DNS queries for outside names answered from the cache since start.");
   Gauge& dns_dropped = r.GetGauge("keelson_dns_dropped", "DNS queries dropped since start.");
 };
 
@@ -366,6 +368,7 @@ void Proxy::Impl::ExportMetrics() {
   metrics.dns_queries.Set(static_cast<double>(stats.queries));
   metrics.dns_forwarded.Set(static_cast<double>(stats.forwarded));
   metrics.dns_failed.Set(static_cast<double>(stats.failed));
+  metrics.dns_from_cache.Set(static_cast<double>(stats.from_cache));
   metrics.dns_dropped.Set(static_cast<double>(stats.dropped));
 }
 

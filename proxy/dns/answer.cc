@@ -430,10 +430,6 @@ std::string NewQuery(const Labels& name, ldns_rr_type type) {
   return Response::Encode(packet.get(), kClassicUdpBytes);
 }
 
-std::string QuestionKey(const Labels& name, ldns_rr_type type, ldns_rr_class klass) {
-  return StrCat(absl::StrJoin(name, "."), " ", static_cast<int>(type), " ", static_cast<int>(klass));
-}
-
 // Answers one question whose packet is sound.
 class Answerer {
  public:
@@ -460,7 +456,7 @@ class Answerer {
       if (found.has_value()) return RespondLookup(*found);
     }
     if (!options_.can_forward) return Fail(LDNS_RCODE_SERVFAIL);
-    return DnsReply{.action = DnsReply::kForward, .question = QuestionKey(name_, type_, class_)};
+    return DnsReply{.action = DnsReply::kForward};
   }
 
  private:
@@ -516,7 +512,6 @@ class Answerer {
     reply.chase_query = NewQuery(target, type_);
     if (reply.chase_query.empty()) return reply;
     reply.action = DnsReply::kChase;
-    reply.question = QuestionKey(target, type_, class_);
     return reply;
   }
 

@@ -34,7 +34,6 @@ struct DnsReply {
   Action action = kDrop;
   std::string wire;
   std::string chase_query;
-  std::string question;  // kForward, kChase: lower-case "name type class", the key for asking once for many
 };
 
 DnsReply Answer(std::string_view query, const DnsRecords& records, const AnswerOptions& options);

@@ -225,7 +225,6 @@ TEST(DnsAnswer, ForeignNamesAreForwardedOrFail) {
   std::string query = Query{"www.Example.com"}.Wire();
   DnsReply reply = Answer(query, Records(), {});
   EXPECT_EQ(reply.action, DnsReply::kForward);
-  EXPECT_EQ(reply.question, "www.example.com 1 1");
   EXPECT_EQ(Read(Answer(query, Records(), {.can_forward = false}).wire).rcode, "SERVFAIL");
   EXPECT_EQ(Answer(Query{"8.8.8.8.in-addr.arpa", LDNS_RR_TYPE_PTR}.Wire(), Records(), {}).action,
             DnsReply::kForward);
@@ -236,7 +235,7 @@ TEST(DnsAnswer, ForeignNamesAreForwardedOrFail) {
 TEST(DnsAnswer, ExternalNameIsChasedUpstream) {
   DnsReply reply = Answer(Query{"outside.prod.svc.cluster.local"}.Wire(), Records(), {});
   ASSERT_EQ(reply.action, DnsReply::kChase);
-  EXPECT_EQ(reply.question, "db.example.com 1 1");
+  EXPECT_NE(reply.chase_query.find("db\aexample\3com"), std::string::npos);
   DnsRecords upstream;
   upstream.options.domain = "com";
   // Stand-in for the resolver: its answer section is one address.

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "proxy/dns/answer.h"
+#include "proxy/dns/cache.h"
 #include "proxy/dns/upstreams.h"
 
 namespace keelson::proxy::dns {
@@ -50,10 +51,6 @@ net::IpAddress FromAsio(const asio::ip::address& address) {
         std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
   };
   return address.is_v4() ? from(address.to_v4().to_bytes()) : from(address.to_v6().to_bytes());
-}
-
-void CopyId(std::string_view from, std::string* to) {
-  if (to->size() >= 2 && from.size() >= 2) std::copy(from.begin(), from.begin() + 2, to->begin());
 }
 
 bool SameQuestion(std::string_view query, std::string_view response) {
@@ -120,6 +117,7 @@ struct DnsServer::Impl {
   std::shared_ptr<const DnsRecords> records;
   std::vector<net::IpAddress> upstreams;
   absl::Duration upstreams_loaded_at = -absl::InfiniteDuration();
+  AnswerCache cache;
   std::map<std::string, ForwardPtr> forwards;
   std::map<net::IpAddress, size_t> forwards_of, tcp_of;
   size_t forwards_live = 0, tcp_live = 0;
@@ -178,7 +176,10 @@ bool DnsServer::Impl::Allowed(const net::IpAddress& client) const {
 bool DnsServer::Impl::HaveUpstreams() {
   absl::Duration now = env.clock().Monotonic();
   if (now - upstreams_loaded_at >= kReloadUpstreams) {
-    upstreams = LoadUpstreams(options.resolv_conf, {options.listen});
+    std::vector<net::IpAddress> loaded = LoadUpstreams(options.resolv_conf, {options.listen});
+    // Others may know other names.
+    if (loaded != upstreams) cache.Clear();
+    upstreams = std::move(loaded);
     upstreams_loaded_at = now;
   }
   return !upstreams.empty();
@@ -262,15 +263,25 @@ Task<std::string> DnsServer::Impl::Resolve(std::string query, DnsReply reply, bo
   bool chase = reply.action == DnsReply::kChase;
   std::string ask = chase ? reply.chase_query : query;
   // The transport is part of the key: an answer cut for UDP must not reach a client that came by TCP.
-  Task<std::string> task =
-      AskShared(StrCat(reply.question, is_tcp ? " tcp" : " udp"), std::move(ask), is_tcp);
-  std::string answer = co_await std::move(task);
+  std::string key = QueryKey(ask, is_tcp);
+  if (key.empty()) {
+    ++stats.failed;
+    co_return ServerFailure(query);
+  }
+  std::string answer;
+  if (std::optional<std::string> kept = cache.Get(key, env.clock().Monotonic()); kept.has_value()) {
+    ++stats.from_cache;
+    answer = *std::move(kept);
+  } else {
+    Task<std::string> task = AskShared(key, std::move(ask), is_tcp);
+    answer = co_await std::move(task);
+  }
   if (answer.empty()) {
     ++stats.failed;
     co_return ServerFailure(query);
   }
   if (chase) co_return MergeChase(reply.wire, answer, is_tcp);
-  CopyId(query, &answer);
+  AddressTo(query, &answer);
   // Its size is what the client's own EDNS record allowed: the query went upstream unchanged.
   co_return answer;
 }
@@ -289,6 +300,7 @@ Task<std::string> DnsServer::Impl::AskShared(std::string key, std::string query,
   forwards.emplace(key, mine);
   Task<std::string> ask = AskUpstreams(std::move(query), is_tcp);
   mine->response = co_await std::move(ask);
+  cache.Put(key, mine->response, env.clock().Monotonic());
   forwards.erase(key);
   mine->done.Set();
   co_return mine->response;

@@ -2,7 +2,8 @@
 // answered from the snapshot last given; all others go to the resolvers of a resolv.conf.
 //
 // One loop. It answers only clients inside `allow`; everything else is dropped unread. Same questions asked
-// while one is under way upstream share it, which is also what stops a forwarding loop from growing.
+// while one is under way upstream share it, which is also what stops a forwarding loop from growing; answers
+// are kept as cache.h says.
 #pragma once
 
 #include <absl/status/status.h>
@@ -37,6 +38,7 @@ struct DnsServerOptions {
 
 struct DnsServerStats {
   uint64_t queries = 0, answered = 0, forwarded = 0, dropped = 0, failed = 0;
+  uint64_t from_cache = 0;  // of the forwarded ones, those that did not need to be
 };
 
 class DnsServer {

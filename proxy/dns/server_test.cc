@@ -166,6 +166,22 @@ TEST_F(DnsServerTest, AnswersForwardsAndChasesOverUdpAndTcp) {
   EXPECT_EQ(ours_->stats().forwarded, 6u);
 }
 
+TEST_F(DnsServerTest, WhatWasAskedBeforeIsNotAskedAgain) {
+  ours_->SetRecords(RecordsOf("cluster.local", "web", "10.96.0.7"));
+  std::string first = AskOurs("far.default.svc.upstream.test", false);
+  std::string again = AskOurs("FAR.default.svc.upstream.test", false);
+  EXPECT_EQ(Answers(again), 1);
+  EXPECT_EQ(again.substr(again.size() - 4), first.substr(first.size() - 4));
+  EXPECT_NE(again.find("FAR"), std::string::npos);  // as it was asked
+  // A denial is kept too; a failure is not.
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(Rcode(AskOurs("no.default.svc.upstream.test", false)), 3);
+    EXPECT_EQ(Rcode(AskOurs("www.example.com", false)), 2);
+  }
+  EXPECT_EQ(upstream_->stats().queries, 1 + 1 + 2u);
+  EXPECT_EQ(ours_->stats().from_cache, 2u);
+}
+
 TEST_F(DnsServerTest, PortInUseIsNamed) {
   DnsServerOptions again;
   again.listen = *net::IpAddress::Parse("127.0.0.2");
