@@ -1,25 +1,32 @@
 // On the real kernel and a real registry: Debian's docker-registry on a free port of loopback, with images of
 // our own pushed into it. Everything lies in a temporary directory.
+#include <absl/strings/ascii.h>
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_split.h>
+#include <dirent.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <linux/magic.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
 
 #include "base/status.h"
 #include "base/strings.h"
+#include "images/digest.h"
 #include "images/image_store.h"
 #include "images/manifest.h"
+#include "images/overlay.h"
 #include "images/testing/test_images.h"
 #include "images/testing/test_store.h"
-#include "net/http_client.h"
 
 namespace keelson::images {
 namespace {
@@ -156,6 +163,309 @@ TEST_F(StoreLiveTest, RootfsShowsWhatTheLayersSay) {
   EXPECT_TRUE(Await(store_->RemoveRootfs("c2", "")).ok());
   EXPECT_EQ(Await(store_->Usage())->used_bytes, 0u);
   EXPECT_EQ(::access(root.c_str(), F_OK), -1);
+}
+
+TEST_F(StoreLiveTest, As127LayersByEveryWayToMount) {
+  std::vector<std::string> layers;
+  for (int i = 0; i < 127; ++i)
+    layers.push_back(MakeTar({{.name = "same", .data = StrCat(i)}, {.name = StrCat("f", i)}}));
+  registry_.Add("many", "1", MakeImage(layers));
+  auto id = Pull("many:1");
+  ASSERT_TRUE(id.ok()) << id.status();
+  ASSERT_TRUE(Mount("c1", *id).ok());
+  EXPECT_EQ(Read(Path("c1") + "/same"), "126");
+  EXPECT_EQ(::access((Path("c1") + "/f0").c_str(), F_OK), 0);
+  EXPECT_TRUE(Mount("c1", *id).ok());
+  // The same by hand in each way this kernel has.
+  std::vector<std::string> lower;
+  DIR* dir = ::opendir((options_.root_dir + "/layers").c_str());
+  while (const dirent* entry = ::readdir(dir)) {
+    if (entry->d_name[0] != '.')
+      lower.push_back(StrCat(options_.root_dir, "/layers/", entry->d_name, "/diff"));
+  }
+  ::closedir(dir);
+  ASSERT_EQ(lower.size(), 127u);
+  OverlayMount mount{lower, dir_.path() + "/u", dir_.path() + "/w", dir_.path() + "/mnt"};
+  for (const std::string& path : {mount.upper, mount.work, mount.target}) ASSERT_TRUE(MakeDirs(path).ok());
+  EXPECT_FALSE(MountOverlay(mount, OverlayMethod::kPaths).ok());
+  for (OverlayMethod method : {OverlayMethod::kNewApi, OverlayMethod::kDescriptors}) {
+    absl::Status status = MountOverlay(mount, method);
+    if (absl::IsUnimplemented(status)) continue;  // an older kernel
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_EQ(::access((mount.target + "/f0").c_str(), F_OK), 0);
+    EXPECT_EQ(::access((mount.target + "/f126").c_str(), F_OK), 0);
+    EXPECT_TRUE(*IsOverlayMounted(mount.target, mount.upper));
+    EXPECT_FALSE(*IsOverlayMounted(mount.target, mount.upper + "x"));
+    ASSERT_TRUE(UnmountAll(mount.target).ok());
+    EXPECT_FALSE(*IsOverlayMounted(mount.target, mount.upper));
+  }
+}
+
+TEST_F(StoreLiveTest, ImagesOfOneLayerAndOfNone) {
+  registry_.Add("none", "1", MakeImage({}));
+  registry_.Add("one", "1", MakeImage({MakeTar({{.name = "f", .data = "f"}})}));
+  for (const char* name : {"none", "one"}) {
+    auto id = Pull(StrCat(name, ":1"));
+    ASSERT_TRUE(id.ok()) << id.status();
+    ASSERT_TRUE(Mount(StrCat(name, "-rw"), *id).ok());
+    absl::Status status = Mount(StrCat(name, "-ro"), *id, /*readonly=*/true);
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_EQ(::mkdir((Path(StrCat(name, "-rw")) + "/d").c_str(), 0755), 0);
+  }
+  EXPECT_EQ(Read(Path("one-ro") + "/f"), "f");
+  // A key is one root file system of one image.
+  EXPECT_TRUE(absl::IsAlreadyExists(Mount("one-rw", store_->Find(Name("none:1"))->id)));
+  EXPECT_TRUE(absl::IsNotFound(Mount("new", "absent")));
+  EXPECT_TRUE(absl::IsInvalidArgument(Mount("../up", *Pull("one:1"))));
+}
+
+TEST_F(StoreLiveTest, ManyMountsLeaveNothing) {
+  registry_.Add("one", "1", MakeImage({MakeTar({{.name = "f", .data = "f"}})}));
+  auto id = Pull("one:1");
+  ASSERT_TRUE(id.ok()) << id.status();
+  auto mounts = [&] {
+    size_t count = 0;
+    for (absl::string_view line : absl::StrSplit(*ReadFile("/proc/self/mountinfo"), '\n')) {
+      if (absl::StrContains(line, dir_.path())) ++count;
+    }
+    return count;
+  };
+  auto descriptors = [] {
+    int count = 0;
+    DIR* dir = ::opendir("/proc/self/fd");
+    while (::readdir(dir) != nullptr) ++count;
+    ::closedir(dir);
+    return count;
+  };
+  ASSERT_TRUE(Mount("c", *id).ok());
+  ASSERT_TRUE(Await(store_->RemoveRootfs("c", Path("c"))).ok());
+  EXPECT_EQ(mounts(), 0u);
+  int open_before = descriptors();
+  for (int i = 0; i < 200; ++i) {
+    ASSERT_TRUE(Mount("c", *id).ok());
+    ASSERT_TRUE(Await(store_->RemoveRootfs("c", Path("c"))).ok());
+  }
+  EXPECT_EQ(mounts(), 0u);
+  EXPECT_EQ(descriptors(), open_before);
+  for (const char* name : {"rootfs", "trash", "tmp"}) {
+    DIR* dir = ::opendir((options_.root_dir + "/" + name).c_str());
+    int entries = 0;
+    while (::readdir(dir) != nullptr) ++entries;
+    ::closedir(dir);
+    EXPECT_EQ(entries, 2) << name;
+  }
+}
+
+// ---- a registry of others ----
+
+int Spawn(const std::vector<std::string>& argv, const std::vector<std::string>& extra_env = {},
+          const std::string& output = "/dev/null") {
+  int pid = ::fork();
+  if (pid != 0) return pid;
+  int fd = ::open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+  ::dup2(fd, 1);
+  ::dup2(fd, 2);
+  for (const std::string& item : extra_env) ::putenv(const_cast<char*>(item.c_str()));
+  std::vector<char*> args;
+  for (const std::string& arg : argv) args.push_back(const_cast<char*>(arg.c_str()));
+  args.push_back(nullptr);
+  ::execvp(args[0], args.data());
+  ::_exit(127);
+}
+
+int WaitFor(int pid) {
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
+  return status;
+}
+
+bool Installed(const std::string& program) { return ::access(("/usr/bin/" + program).c_str(), X_OK) == 0; }
+
+class DockerRegistryLiveTest : public StoreLiveTest {
+ protected:
+  void SetUp() override {
+    if (!Installed("docker-registry") || !Installed("skopeo")) {
+      GTEST_SKIP() << "needs docker-registry and skopeo";
+    }
+    StoreLiveTest::SetUp();
+    if (IsSkipped()) return;
+    // A free port: it is ours as soon as the registry has it.
+    int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    ASSERT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
+    ASSERT_EQ(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    ::close(fd);
+    docker_port_ = ntohs(address.sin_port);
+    std::string config = dir_.path() + "/registry.yml";
+    ASSERT_TRUE(WriteFileAtomic(config,
+                                StrCat("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
+                                       "storage: {filesystem: {rootdirectory: ",
+                                       dir_.path(),
+                                       "/registry}}\n"
+                                       "http: {addr: 127.0.0.1:",
+                                       docker_port_, "}\n"),
+                                0644, false)
+                    .ok());
+    pid_ = Spawn({"docker-registry", "serve", config}, {}, dir_.path() + "/registry.log");
+    for (int i = 0; i < 200; ++i) {
+      int probe = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+      bool up = ::connect(probe, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+      ::close(probe);
+      if (up) return;
+      ::usleep(50'000);
+    }
+    FAIL() << "docker-registry did not come up";
+  }
+  void TearDown() override {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      WaitFor(pid_);
+    }
+    if (store_ != nullptr) StoreLiveTest::TearDown();
+  }
+  std::string DockerName(const std::string& name) const {
+    return StrCat("127.0.0.1:", docker_port_, "/", name);
+  }
+  int Skopeo(const std::string& from, const std::string& to) {
+    return WaitFor(Spawn({"skopeo", "--insecure-policy", "copy", "--src-tls-verify=false",
+                          "--dest-tls-verify=false", from, to},
+                         {}, dir_.path() + "/skopeo.log"));
+  }
+  // Goes into the docker-registry through our own registry, store and export.
+  void Publish(const std::string& name, const TestImage& image) {
+    registry_.Add(name, "1", image);
+    ASSERT_TRUE(Pull(name + ":1").ok());
+    std::string layout = StrCat(dir_.path(), "/layout-", name);
+    ASSERT_TRUE(Await(store_->Export(Name(name + ":1"), layout, false)).ok());
+    ASSERT_EQ(Skopeo("oci:" + layout, "docker://" + DockerName(name + ":1")), 0)
+        << Read(dir_.path() + "/skopeo.log");
+    ASSERT_TRUE(Await(store_->Remove(image.config_digest)).ok());
+    ASSERT_TRUE(RemoveTree(layout).ok());
+  }
+  // Runs ChildLiveTest.Pull below in a process of its own.
+  int PullInChild(const std::string& name, const std::string& more) {
+    return WaitFor(Spawn(
+        {"/proc/self/exe", "--gtest_filter=ChildLiveTest.Pull"},
+        {"KEELSON_TEST_CHILD_STORE=" + dir_.path() + "/child", "KEELSON_TEST_CHILD_IMAGE=" + name, more},
+        dir_.path() + "/child.log"));
+  }
+
+  uint16_t docker_port_ = 0;
+  int pid_ = -1;
+};
+
+TEST_F(DockerRegistryLiveTest, PullImportExportWithTheToolsOfOthers) {
+  TestImage image = MakeImage(FullLayers());
+  Publish("full", image);
+  auto id = Await(store_->Pull(DockerName("full:1"), PullOptions()));
+  ASSERT_TRUE(id.ok()) << id.status();
+  EXPECT_EQ(*id, image.config_digest);
+  ASSERT_TRUE(Mount("c1", *id).ok());
+  EXPECT_EQ(Read(Path("c1") + "/home/g"), "g");
+  // What skopeo makes of it comes in: a docker archive, an OCI archive; what we write goes out to it.
+  std::string archive = dir_.path() + "/docker.tar", oci = dir_.path() + "/oci.tar",
+              own = dir_.path() + "/own.tar";
+  ASSERT_EQ(
+      Skopeo("docker://" + DockerName("full:1"), "docker-archive:" + archive + ":example.com/from-docker:2"),
+      0);
+  ASSERT_EQ(Skopeo("docker://" + DockerName("full:1"), "oci-archive:" + oci + ":example.com/from-oci:3"), 0);
+  for (const std::string& path : {archive, oci}) {
+    auto ids = Await(store_->Import(path));
+    ASSERT_TRUE(ids.ok()) << ids.status();
+    EXPECT_EQ(ids->size(), 1u);
+  }
+  EXPECT_NE(store_->Find("example.com/from-docker:2"), nullptr);
+  EXPECT_NE(store_->Find("example.com/from-oci:3"), nullptr);
+  ASSERT_TRUE(Await(store_->Export("example.com/from-docker:2", own, true)).ok());
+  EXPECT_EQ(Skopeo("docker-archive:" + own, "docker://" + DockerName("back:1")), 0)
+      << Read(dir_.path() + "/skopeo.log");
+  EXPECT_TRUE(Await(store_->Pull(DockerName("back:1"), PullOptions())).ok());
+}
+
+// Killed at any byte of a pull, the next start finds the whole image or none, and nothing besides.
+TEST_F(DockerRegistryLiveTest, KilledInTheMiddle) {
+  std::string noise(300'000, '\0');
+  uint64_t x = 88172645463325252ull;
+  for (char& c : noise) {
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    c = static_cast<char>(x);
+  }
+  TestImage image =
+      MakeImage({MakeTar({{.name = "a", .data = noise}}), MakeTar({{.name = "b", .data = noise + "b"}})});
+  Publish("killed", image);
+  options_.root_dir = dir_.path() + "/child";
+  int whole = 0, none = 0;
+  for (int step = 0; step <= 20; ++step) {
+    CloseStore();
+    int status = PullInChild(DockerName("killed:1"), StrCat("KEELSON_TEST_CHILD_DIES_AT=", step * 32'000));
+    EXPECT_TRUE(step == 20 || WIFSIGNALED(status) || WEXITSTATUS(status) == 0)
+        << Read(dir_.path() + "/child.log");
+    OpenStore();
+    if (store_->List().empty()) {
+      ++none;
+      EXPECT_EQ(Await(store_->Usage())->inodes, 0u);
+      auto id = Await(store_->Pull(DockerName("killed:1"), PullOptions()));
+      ASSERT_TRUE(id.ok()) << id.status();
+    } else {
+      ++whole;
+    }
+    ASSERT_TRUE(Mount("c", image.config_digest).ok());
+    EXPECT_EQ(Read(Path("c") + "/b"), noise + "b");
+    ASSERT_TRUE(Await(store_->RemoveRootfs("c", Path("c"))).ok());
+    ASSERT_TRUE(Await(store_->Remove(image.config_digest)).ok());
+  }
+  EXPECT_GT(none, 5);
+  EXPECT_GT(whole, 0);
+}
+
+// The whole process, with three large layers at once.
+TEST_F(DockerRegistryLiveTest, MemoryStaysSmall) {
+  std::vector<std::string> layers;
+  for (int i = 0; i < 4; ++i)
+    layers.push_back(
+        MakeTar({{.name = StrCat("f", i), .data = std::string(40 << 20, static_cast<char>('a' + i))}}));
+  Publish("large", MakeImage(layers, "none"));
+  int status = PullInChild(DockerName("large:1"), "KEELSON_TEST_CHILD_REPORTS=1");
+  std::string log = Read(dir_.path() + "/child.log");
+  ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << log;
+  size_t at = log.find("VmHWM:");
+  ASSERT_NE(at, std::string::npos) << log;
+  absl::string_view digits = absl::StripLeadingAsciiWhitespace(absl::string_view(log).substr(at + 6));
+  int peak_kib = 0;
+  ASSERT_TRUE(absl::SimpleAtoi(digits.substr(0, digits.find(' ')), &peak_kib)) << digits.substr(0, 20);
+  EXPECT_LT(peak_kib, 48 << 10);
+  RecordProperty("peak_kib", peak_kib);
+}
+
+TEST(ChildLiveTest, Pull) {
+  const char* root = std::getenv("KEELSON_TEST_CHILD_STORE");
+  if (root == nullptr) GTEST_SKIP() << "run by the tests above";
+  RealEnv env{Paths()};
+  ImageStoreOptions options;
+  options.root_dir = root;
+  auto store = ImageStore::Open(env, options);
+  ASSERT_TRUE(store.ok()) << store.status();
+  PullOptions pull;
+  const char* dies_at = std::getenv("KEELSON_TEST_CHILD_DIES_AT");
+  uint64_t limit = dies_at == nullptr ? UINT64_MAX : std::strtoull(dies_at, nullptr, 10);
+  std::map<std::string, uint64_t> done;
+  pull.on_progress = [&](const PullProgress& progress) {
+    done[progress.layer_digest] = progress.done_bytes;
+    uint64_t total = 0;
+    for (const auto& [digest, bytes] : done) total += bytes;
+    if (total > limit) ::kill(::getpid(), SIGKILL);
+  };
+  std::optional<absl::StatusOr<std::string>> id;
+  ASSERT_TRUE(
+      env.RunUntilDone(StoreResult((*store)->Pull(std::getenv("KEELSON_TEST_CHILD_IMAGE"), pull), &id)).ok());
+  EXPECT_TRUE(id->ok()) << id->status();
+  if (std::getenv("KEELSON_TEST_CHILD_REPORTS") != nullptr)
+    std::printf("%s\n", ReadFile("/proc/self/status")->c_str());
 }
 
 }  // namespace

@@ -220,6 +220,8 @@ Task<void> FakeRegistry::Handle(net::HttpRequest request, net::ResponseWriter& w
   requests.push_back(StrCat(request.method, " ", path));
   std::string authorization(request.headers.Get("Authorization"));
   authorizations.push_back(authorization);
+  last_host = std::string(request.headers.Get("Host"));
+  last_proxy_authorization = std::string(request.headers.Get("Proxy-Authorization"));
   if (path == "/token") {
     if (!basic.empty() && authorization != "Basic " + basic) {
       return Send(&writer,

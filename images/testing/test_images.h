@@ -79,6 +79,7 @@ class FakeRegistry : public net::HttpHandler {
   std::vector<std::string> requests;        // "GET /v2/..."
   std::vector<std::string> authorizations;  // of each, "" when none
   uint64_t blob_bytes_sent = 0;
+  std::string last_host, last_proxy_authorization;
 
  private:
   Task<void> SendBlob(net::HttpRequest request, net::ResponseWriter* writer, std::string bytes);
