@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -90,6 +91,7 @@ struct Shape {
   std::string cwd = "/";
   std::string resources = "{}";
   int uid = 0;
+  bool host_pid = false;
 };
 
 std::string ProcessJson(const std::vector<std::string>& command, const Shape& shape) {
@@ -183,7 +185,7 @@ class LiveTest : public testing::TestWithParam<const char*> {
     return !now.ok() || *now != ticks;
   }
 
-  std::string Bundle(const std::string& id) const { return root_ + "/b/" + id; }
+  std::string Bundle(const std::string& id) const { return root_ + bundles_ + id; }
   std::string LogPath(const std::string& id) const { return root_ + "/logs/" + id + ".log"; }
   std::string Log(const std::string& id) const { return ReadFile(LogPath(id)).value_or(""); }
 
@@ -194,7 +196,8 @@ class LiveTest : public testing::TestWithParam<const char*> {
         R"({"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid","mode=755"]},)",
         R"({"destination":"/dev/pts","type":"devpts","source":"devpts","options":["newinstance","ptmxmode=0666"]}],)",
         R"("linux":{"cgroupsPath":"/)", Cgroup(), "/", id, R"(","resources":)", shape.resources,
-        R"(,"namespaces":[{"type":"pid"},{"type":"mount"},{"type":"ipc"},{"type":"uts"},{"type":"network"}]}})");
+        R"(,"namespaces":[)", shape.host_pid ? "" : R"({"type":"pid"},)",
+        R"({"type":"mount"},{"type":"ipc"},{"type":"uts"},{"type":"network"}]}})");
   }
 
   absl::StatusOr<MonitoredProcess> Create(const std::string& id, const std::vector<std::string>& command,
@@ -205,7 +208,7 @@ class LiveTest : public testing::TestWithParam<const char*> {
     options.id = id;
     options.name = id;
     options.bundle_dir = Bundle(id);
-    options.log_path = LogPath(id);
+    options.log_path = options.log_path == "none" ? "" : LogPath(id);
     options.tty = shape.tty;
     auto created = Await(monitor_->Create(runtime_.get(), options));
     if (created.ok()) {
@@ -257,6 +260,7 @@ class LiveTest : public testing::TestWithParam<const char*> {
 
   RealEnv env_{Paths()};
   std::string root_;
+  std::string bundles_ = "/b/";
   std::unique_ptr<OciRuntime> runtime_;
   std::unique_ptr<ContainerMonitor> monitor_;
   std::vector<std::string> made_;
@@ -707,6 +711,61 @@ TEST_P(LiveTest, ProbedFeatures) {
   EXPECT_TRUE((*again)->features().idmapped_mounts);
 }
 
+TEST_P(LiveTest, LongBundlePathsAndNoLog) {
+  bundles_ = StrCat("/b/", std::string(100, 'x'), "/", std::string(100, 'y'), "/");
+  MonitorOptions options;
+  options.stdin_open = true;
+  options.log_path = "none";
+  std::string id(64, 'a');
+  Run(id, Shell("while read x; do echo got $x; done"), {}, options);
+  EXPECT_LE(monitor_->AttachSocketPath(id).size(), 107u);
+  auto client = Await(ConnectAttach(&env_, monitor_->AttachSocketPath(id)));
+  ASSERT_TRUE(client.ok()) << client.status();
+  ASSERT_TRUE(Await((*client)->WriteStdin("it\n")).ok());
+  std::string out, err;
+  ASSERT_TRUE(Await(ReadUntil(client->get(), "got it\n", &out, &err)).ok());
+  // By the socket's full path as well.
+  auto direct = Await(ConnectAttach(&env_, Bundle(id) + "/attach"));
+  EXPECT_TRUE(direct.ok()) << direct.status();
+  EXPECT_TRUE(Await(monitor_->ReopenLog(Bundle(id))).ok());
+  EXPECT_FALSE(fs::exists(LogPath(id)));
+}
+
+TEST_P(LiveTest, HostPidContainerLeavesNoProcess) {
+  Shape shape;
+  shape.host_pid = true;
+  Run("h1", Shell("sleep 1001 & sleep 1002 & wait"), shape);
+  auto cgroups = cgroups::NewHostManager();
+  ASSERT_TRUE(cgroups.ok());
+  std::string cgroup = Cgroup() + "/h1";
+  ASSERT_TRUE(
+      Until([&] { return (*cgroups)->Pids(cgroup, true).value_or(std::vector<pid_t>()).size() == 3; }));
+  Output exec = Exec("h1", Shell("sleep 1003 >/dev/null 2>&1 & exit 4"), "", shape);
+  EXPECT_EQ(exec.exit_code, 4) << exec.status;
+  ASSERT_TRUE(Await(runtime_->Kill("h1", SIGKILL)).ok());
+  ASSERT_TRUE(Ended("h1"));
+  EXPECT_EQ(exits_["h1"].exit_code, 137);
+  absl::Status deleted = Await(runtime_->Delete("h1", true));
+  EXPECT_TRUE(deleted.ok()) << deleted;
+  EXPECT_TRUE(Until([&] { return !(*cgroups)->Exists(cgroup); }));
+}
+
+// A monitor that is killed: the container goes on and becomes ours, its status is not lost.
+TEST_P(LiveTest, ContainerOfADeadMonitorIsAdopted) {
+  Run("d1", Shell("trap 'exit 5' TERM; while true; do sleep 0.05; done"));
+  MonitoredProcess process = processes_["d1"];
+  ASSERT_EQ(::kill(process.monitor_pid, SIGKILL), 0);
+  ASSERT_TRUE(Until([&] { return Gone(process.monitor_pid, process.monitor_start_ticks); }));
+  EXPECT_EQ(Exec("d1", Shell("exit 3")).exit_code, 3);
+  EXPECT_TRUE(absl::IsInvalidArgument(Exec("d1", {"/nope"}).status));
+  auto adopted = env_.subprocess().Adopt(process.pid);
+  ASSERT_TRUE(adopted.ok()) << adopted.status();
+  ASSERT_TRUE(Await(runtime_->Kill("d1", SIGTERM)).ok());
+  int status = Await((*adopted)->Wait());
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 5) << status;
+  EXPECT_FALSE(monitor_->ReadExit("d1").has_value());
+}
+
 struct Round {
   OciRuntime* runtime;
   ContainerMonitor* monitor;
@@ -769,8 +828,9 @@ size_t OpenDescriptors() {
       std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator()));
 }
 
-std::string OwnChildren() {
-  return ReadFile(StrCat("/proc/self/task/", ::getpid(), "/children")).value_or("?");
+std::set<std::string> OwnChildren() {
+  std::string text = ReadFile(StrCat("/proc/self/task/", ::getpid(), "/children")).value_or("?");
+  return absl::StrSplit(text, ' ', absl::SkipEmpty());
 }
 
 TEST_P(LiveTest, ManyAtOnceLeaveNothing) {
@@ -790,9 +850,14 @@ TEST_P(LiveTest, ManyAtOnceLeaveNothing) {
   }
   std::vector<absl::Status> results;
   size_t descriptors = OpenDescriptors();
+  // Orphans of an earlier test may wait for their time.
+  std::set<std::string> before = OwnChildren();
   ASSERT_TRUE(env_.RunUntilDone(LiveTogether(&env_, rounds, &results)).ok());
   for (const absl::Status& status : results) EXPECT_TRUE(status.ok()) << status;
-  EXPECT_TRUE(Until([] { return OwnChildren().empty(); })) << OwnChildren();
+  EXPECT_TRUE(Until([&before] {
+    std::set<std::string> now = OwnChildren();
+    return std::includes(before.begin(), before.end(), now.begin(), now.end());
+  }));
   for (int i = 0; i < 12; ++i) monitor_->Forget(StrCat("many", i));
   EXPECT_EQ(OpenDescriptors(), descriptors);
   for (const char* dir : {"/run", "/state", "/mon/exits", "/mon/p", "/mon/a", "/mon/t"}) {

@@ -26,8 +26,8 @@ struct MonitorOptions {
 };
 
 struct MonitoredProcess {
-  int pid = 0;  // of the container, in our PID namespace
-  int monitor_pid = 0;
+  int pid = 0;          // of the container, in our PID namespace
+  int monitor_pid = 0;  // a monitor that dies leaves the container running, without a record of its end
   uint64_t pid_start_ticks = 0, monitor_start_ticks = 0;  // /proc/PID/stat field 22: names a process for ever
 };
 

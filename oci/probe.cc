@@ -150,6 +150,7 @@ absl::StatusOr<std::string> ParseRuntimeVersion(std::string_view name, std::stri
 }
 
 bool ListsSeccompNotify(std::string_view features_json) {
+  if (features_json.empty()) return false;
   simdjson::dom::parser parser;
   simdjson::dom::element root;
   if (parser.parse(features_json.data(), features_json.size()).get(root) != simdjson::SUCCESS) return false;

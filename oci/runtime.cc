@@ -34,8 +34,9 @@ constexpr size_t kMaxProcBytes = 1 << 20;
 
 // Children of ours that no code of ours waits for. We are a subreaper, so that a command which the runtime
 // starts detached becomes our child; with it come what a runtime leaves behind after a failed exec (crun: its
-// half-way child, in the container's PID namespace, whose init cannot end before that one is reaped) and the
-// orphans of commands that run in the host's PID namespace. One for the process, as children are.
+// half-way child, in the container's PID namespace, whose init cannot end before that one is reaped), orphans
+// of containers that run in the host's PID namespace, and the process of a container whose monitor died,
+// which is the server's to Adopt(). One for the process, as children are.
 class ExecChildren {
  public:
   static ExecChildren& Instance() {
@@ -43,8 +44,11 @@ class ExecChildren {
     return *instance;
   }
 
-  // An exec is under way: any new child may be its command.
+  // An exec is under way: any new child in another PID namespace may be its command.
   uint64_t Begin() {
+    if (in_flight_.empty()) {
+      for (int pid : Look()) foreign_.insert(pid);
+    }
     in_flight_.insert(++sequence_);
     return sequence_;
   }
@@ -53,21 +57,8 @@ class ExecChildren {
   void End(Env* env, uint64_t sequence, int command) {
     in_flight_.erase(sequence);
     if (command != 0) owned_.insert(command);
-    absl::Duration now = env->clock().Monotonic();
-    std::set<int> children = Children();
-    std::erase_if(owned_, [&](int pid) { return children.count(pid) == 0; });
-    std::erase_if(spawned_, [&](const auto& entry) { return children.count(entry.first) == 0; });
     std::map<int, std::set<uint64_t>> suspects;
-    for (int pid : children) {
-      if (owned_.count(pid) != 0) continue;
-      auto spawned = spawned_.find(pid);
-      if (spawned == spawned_.end() && PidNamespaceDepth(pid) <= own_depth_) {
-        spawned = spawned_.emplace(pid, absl::InfiniteDuration()).first;
-      }
-      if (spawned != spawned_.end()) {
-        ReapIfForgotten(pid, &spawned->second, now);
-        continue;
-      }
+    for (int pid : Look()) {
       auto known = suspects_.find(pid);
       std::set<uint64_t> claimants = known != suspects_.end() ? known->second : in_flight_;
       claimants.erase(sequence);
@@ -79,22 +70,50 @@ class ExecChildren {
       }
     }
     suspects_ = std::move(suspects);
+    Sweep(env);
+  }
+  // Reaps children in our own PID namespace that have been dead for kOrphanGrace: nearly always a child there
+  // is one we spawned, whose end is taken within milliseconds.
+  void Sweep(Env* env) {
+    absl::Duration now = env->clock().Monotonic();
+    for (auto it = spawned_.begin(); it != spawned_.end();) {
+      auto [pid, dead_since] = *it;
+      siginfo_t info;
+      info.si_pid = 0;
+      bool dead = ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+                  info.si_pid == pid;
+      if (dead && dead_since == absl::InfiniteDuration()) it->second = now;
+      if (dead && now - it->second >= kOrphanGrace && ::waitpid(pid, nullptr, WNOHANG) == pid) {
+        it = spawned_.erase(it);
+      } else {
+        ++it;
+      }
+    }
+  }
+  void LookAndSweep(Env* env) {
+    (void)Look();
+    Sweep(env);
   }
 
  private:
-  // A child in our own PID namespace: nearly always one we spawned, whose end is taken within milliseconds.
-  // One that was dead already some time ago is an orphan of somebody else's.
-  static void ReapIfForgotten(int pid, absl::Duration* dead_since, absl::Duration now) {
-    siginfo_t info;
-    info.si_pid = 0;
-    if (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
-        info.si_pid != pid)
-      return;
-    if (*dead_since == absl::InfiniteDuration()) {
-      *dead_since = now;
-    } else if (now - *dead_since >= kOrphanGrace) {
-      ::waitpid(pid, nullptr, WNOHANG);
+  // The children in other PID namespaces that are neither owned nor foreign; keeps what is known of the
+  // others.
+  std::vector<int> Look() {
+    std::set<int> children = Children();
+    auto gone = [&children](int pid) { return children.count(pid) == 0; };
+    std::erase_if(owned_, gone);
+    std::erase_if(foreign_, gone);
+    std::erase_if(spawned_, [&gone](const auto& entry) { return gone(entry.first); });
+    std::vector<int> out;
+    for (int pid : children) {
+      if (owned_.count(pid) + foreign_.count(pid) + spawned_.count(pid) != 0) continue;
+      if (PidNamespaceDepth(pid) > own_depth_) {
+        out.push_back(pid);
+      } else {
+        spawned_[pid] = absl::InfiniteDuration();
+      }
     }
+    return out;
   }
 
   // In how many PID namespaces it has a number, 0 when it is gone. Also right for the dead.
@@ -127,7 +146,8 @@ class ExecChildren {
   uint64_t sequence_ = 0;
   std::set<uint64_t> in_flight_;
   std::set<int> owned_;                         // commands and adopted leftovers
-  std::map<int, absl::Duration> spawned_;       // in our PID namespace -> since when it is known to be dead
+  std::set<int> foreign_;                       // in another PID namespace, and there before any exec
+  std::map<int, absl::Duration> spawned_;       // in ours -> since when it is known to be dead
   std::map<int, std::set<uint64_t>> suspects_;  // -> execs under way that may claim it
 };
 
@@ -316,6 +336,7 @@ class CliRuntime : public OciRuntime {
     Task<absl::Status> deleting = Simple("delete", id, std::move(options), {});
     absl::Status deleted = co_await std::move(deleting);
     if (absl::IsNotFound(deleted)) deleted = absl::OkStatus();
+    ExecChildren::Instance().LookAndSweep(env_);
     co_return deleted;
   }
 

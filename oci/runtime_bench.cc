@@ -183,7 +183,8 @@ int Main(int argc, char** argv) {
   }
   auto entered = EnterCgroupView();
   if (!entered.ok()) std::cerr << entered.status() << "\n";
-  char root[] = "/tmp/keelson-test-XXXXXX";
+  // A tmpfs, as the run directory of a server is.
+  char root[] = "/dev/shm/keelson-test-XXXXXX";
   if (::mkdtemp(root) == nullptr) return 1;
   absl::Status status = MakeDirs(std::string(root) + "/rootfs/bin");
   for (const char* dir : {"/rootfs/proc", "/rootfs/dev"}) status.Update(MakeDirs(std::string(root) + dir));
