@@ -127,11 +127,12 @@ port_forward_works() {
   rm -f "$WORK"/forward.[0-9]*
   [ $rc = 0 ] || cat "$WORK/forward"
   # A port where nobody listens: the user is told.
-  "$KUBECTL" --kubeconfig "$ADMIN_CONF" port-forward pod/streams "$STREAM_PORT:81" >"$WORK/forward" 2>&1 &
+  rm -f "$WORK/refused"
+  "$KUBECTL" --kubeconfig "$ADMIN_CONF" port-forward pod/streams "$STREAM_PORT:81" >"$WORK/refused" 2>&1 &
   pid=$!
-  eventually 15 grep -q Forwarding "$WORK/forward" || rc=1
+  eventually 15 grep -q Forwarding "$WORK/refused" || rc=1
   ! forwarded || rc=1
-  eventually 15 grep -q 'error forwarding port 81' "$WORK/forward" || rc=1
+  eventually 15 grep -q 'error forwarding port 81' "$WORK/refused" || rc=1
   kill $pid 2>/dev/null || true
   wait $pid 2>/dev/null || true
   return $rc
