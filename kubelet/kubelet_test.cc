@@ -479,6 +479,32 @@ TEST_F(KubeletTest, RandomFaultsNeverStartTwice) {
   EXPECT_TRUE(runtime_.misuses().empty());
 }
 
+TEST_F(KubeletTest, StreamingUrlsComeFromTheRuntime) {
+  StartKubelet();
+  api_.Put(MakePod("web"));
+  ASSERT_TRUE(Until([&] { return Ready("web"); }, absl::Seconds(5)));
+  StreamRequest request;
+  request.command = {"ls", "-l"};
+  request.with_stdout = true;
+  auto exec = env_.Await(kubelet_->ExecUrl("default", "web", "", "web", request));
+  ASSERT_TRUE(exec.ok()) << exec.status();
+  EXPECT_THAT(*exec, HasSubstr("/exec/"));
+  auto attach = env_.Await(kubelet_->AttachUrl("default", "web", "uid-web", "web", request));
+  ASSERT_TRUE(attach.ok()) << attach.status();
+  EXPECT_THAT(*attach, HasSubstr("/attach/"));
+  auto forward = env_.Await(kubelet_->PortForwardUrl("default", "web", "uid-web", {80}));
+  ASSERT_TRUE(forward.ok()) << forward.status();
+  EXPECT_THAT(*forward, HasSubstr("/portforward/"));
+  auto missing = env_.Await(kubelet_->ExecUrl("default", "web", "", "other", request));
+  EXPECT_TRUE(absl::IsNotFound(missing.status())) << missing.status();
+  // A pod made anew under the name is another one.
+  missing = env_.Await(kubelet_->ExecUrl("default", "web", "uid-before", "web", request));
+  EXPECT_TRUE(absl::IsNotFound(missing.status())) << missing.status();
+  missing = env_.Await(kubelet_->PortForwardUrl("default", "none", "", {}));
+  EXPECT_TRUE(absl::IsNotFound(missing.status())) << missing.status();
+  EXPECT_TRUE(env_.Await(kubelet_->RunCommand("default", "web", "", "web", {"true"})).ok());
+}
+
 TEST_F(KubeletTest, LivenessFailureRestarts) {
   corev1::Pod pod = MakePod("web");
   pod.mutable_spec()

@@ -206,7 +206,8 @@ void SpdyConnection::Reset(const StatePtr& state, SpdyRstStatus status) {
 // The reader of a stream has taken bytes: the peer may send as many again.
 void SpdyConnection::Took(const StatePtr& state, size_t bytes) {
   state->unacknowledged_bytes += bytes;
-  if (state->unacknowledged_bytes >= options_.stream_window_bytes / 2 && !state->remote_fin) {
+  if (peer_windows_ && !state->remote_fin &&
+      state->unacknowledged_bytes >= options_.stream_window_bytes / 2) {
     writer_->Put(SpdyEncoder::WindowUpdate(state->id, static_cast<uint32_t>(state->unacknowledged_bytes)));
     state->unacknowledged_bytes = 0;
   }
@@ -393,7 +394,7 @@ absl::Status SpdyConnection::OnSynStream(SpdyFrame frame) {
 void SpdyConnection::OnData(SpdyFrame frame) {
   const size_t bytes = frame.data.size();
   session_unacknowledged_bytes_ += bytes;
-  if (session_unacknowledged_bytes_ >= kSessionUpdateBytes) {
+  if (peer_session_window_ && session_unacknowledged_bytes_ >= kSessionUpdateBytes) {
     writer_->Put(SpdyEncoder::WindowUpdate(0, static_cast<uint32_t>(session_unacknowledged_bytes_)));
     session_unacknowledged_bytes_ = 0;
   }

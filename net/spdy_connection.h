@@ -4,8 +4,10 @@
 // Flow control. What we have for a stream is bounded by its window, which we announce and widen as the reader
 // takes bytes. Go's implementation, which all Kubernetes clients and containerd use, knows no windows: it
 // sends more than was allowed and never widens ours. So a peer's windows count only once it has announced
-// one (SETTINGS, or WINDOW_UPDATE of the session), and for a peer that overruns ours the connection is not
-// read until the stream's reader has caught up.
+// one (SETTINGS, or WINDOW_UPDATE of the session); before that we widen nothing for it either: Go closes its
+// socket with our updates unread, and the kernel then throws away what it had still to send (seen as `kubectl
+// cp` without an end). For a peer that overruns our window the connection is not read until the stream's
+// reader has caught up.
 #pragma once
 
 #include <absl/status/status.h>

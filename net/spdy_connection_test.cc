@@ -34,6 +34,11 @@ Task<void> WriteAndClose(ByteStream* stream, std::string data, bool* done) {
   if (done != nullptr) *done = status.ok();
 }
 
+Task<void> WriteOnly(ByteStream* stream, std::string data) {
+  Task<absl::Status> write = stream->Write(data);
+  (void)co_await std::move(write);
+}
+
 // Two of our own connections.
 class SpdyPair : public ::testing::Test {
  protected:
@@ -226,6 +231,22 @@ TEST_F(SpdyPeer, AnOverrunIsBounded) {
   env_.Settle();
   EXPECT_FALSE(sent);
   EXPECT_EQ(env_.Await(ReadAll(stream.get())).size(), 200u * (16 << 10));
+}
+
+// Go closes with our updates unread, and loses what it has not sent yet.
+TEST_F(SpdyPeer, NothingIsSaidToAPeerWithoutWindows) {
+  Receive();
+  Send(encoder_.SynStream(1, {}));
+  StreamPtr stream = *env_.Await(server_->Accept());
+  Receive();
+  std::string all;
+  for (int i = 0; i < 200; ++i) all += SpdyEncoder::Data(1, std::string(16 << 10, 'x'), i == 199);
+  scope_.Spawn("flood", WriteOnly(peer_.get(), all));
+  EXPECT_EQ(env_.Await(ReadAll(stream.get())).size(), 200u * (16 << 10));
+  ASSERT_TRUE(env_.Await(stream->Write("the answer")).ok());
+  std::vector<SpdyFrame> frames = Receive();
+  ASSERT_EQ(frames.size(), 1u);
+  EXPECT_EQ(frames[0].data, "the answer");
 }
 
 TEST_F(SpdyPeer, BrokenProtocolIsToldAndClosed) {

@@ -64,8 +64,8 @@ struct ServerSettings {
   std::string tls_cert_file, tls_private_key_file;  // both "" : self-signed, made in cert_dir
   std::string client_ca_file;                       // "" : nobody is let in but to /healthz
   std::string healthz_address = "127.0.0.1";
-  int32_t healthz_port = 10248;    // 0: off
-  bool debugging_handlers = true;  // /containerLogs, exec and the like
+  int32_t healthz_port = 10248;                            // 0: off
+  bool debugging_handlers = true;                          // /containerLogs, exec and the like
   absl::Duration streaming_idle_timeout = absl::Hours(4);  // of exec, attach and port-forward
 };
 

@@ -209,6 +209,20 @@ TEST_F(Translator, AClientThatGoesIsPassedOn) {
   EXPECT_TRUE(ended_);
 }
 
+// containerd resets its streams when it is done.
+TEST_F(Translator, ResetsAreAnEnd) {
+  Start({.has_stdout = true});
+  EXPECT_EQ(Message(), "\1");
+  Answer("stdout", "out");
+  Answer("error", "{\"status\":\"Failure\"}");
+  streams_.clear();
+  kubelet_->Finish();
+  std::string first = Message(), second = Message();
+  EXPECT_EQ(std::min(first, second), "\1out");
+  EXPECT_EQ(std::max(first, second), "\3{\"status\":\"Failure\"}");
+  EXPECT_EQ(Message(), "closed");
+}
+
 TEST_F(Translator, ALostNodeIsNoSuccess) {
   Start({.has_stdout = true});
   EXPECT_EQ(Message(), "\1");

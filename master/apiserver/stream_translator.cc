@@ -22,8 +22,8 @@ struct Translation {
   std::shared_ptr<net::WebSocketConnection> websocket;
   std::shared_ptr<net::SpdyConnection> spdy;
   std::unique_ptr<net::SpdyStream> error, in, out, err, resize;
-  int outputs = 0;    // streams of the kubelet's that still run
-  bool lost = false;  // one of them ended otherwise than by its end
+  int outputs = 0;       // streams of the kubelet's that still run
+  bool outcome = false;  // something came in the error stream
   AsyncEvent outputs_done, client_done;
 
   void Close() {
@@ -60,8 +60,9 @@ Task<void> CopyOutput(TranslationPtr t, net::SpdyStream* stream, RemoteChannel c
   for (;;) {
     Task<absl::StatusOr<size_t>> read = stream->Read(buffer.get(), kCopyBytes);
     absl::StatusOr<size_t> n = co_await std::move(read);
-    if (!n.ok()) t->lost = true;
+    // Go's servers end their streams by resets.
     if (!n.ok() || *n == 0) co_return;
+    if (channel == RemoteChannel::kError) t->outcome = true;
     std::string message = net::EncodeChannel(false, channel, std::string_view(buffer.get(), *n));
     Task<absl::Status> write = t->websocket->Write(net::WebSocketOpcode::kBinary, message);
     absl::Status status = co_await std::move(write);
@@ -178,10 +179,10 @@ Task<void> TranslateChannels(Scope* scope, Clock* clock, std::unique_ptr<net::By
   Task<void> done = t->outputs_done.Wait();
   co_await std::move(done);
   // Without the status in the error channel a normal close would look like success.
-  if (t->lost) {
-    t->websocket->Finish(net::kWebSocketInternalError, "the connection to the node was lost");
-  } else {
+  if (t->outcome) {
     t->websocket->Finish(net::kWebSocketNormal, "");
+  } else {
+    t->websocket->Finish(net::kWebSocketInternalError, "the connection to the node was lost");
   }
   Task<absl::Status> drained = t->websocket->Drained();
   (void)co_await std::move(drained);

@@ -14,6 +14,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../../hack/lib.sh"
 # shellcheck source=tests/e2e/lib.sh
 . "$here/lib.sh"
+# shellcheck source=tests/e2e/streaming_test.sh
+. "$here/streaming_test.sh"
 
 RUNNING=no
 RUNTIME=cri
@@ -346,6 +348,7 @@ with_kubectl() { # VERSION PATH
   check "kubectl $v: apply" verb_apply
   check "kubectl $v: api-resources, version, cluster-info, explain" verb_discovery
   check "kubectl $v: an unknown field is refused" unknown_field_refused
+  streaming_checks "$v"
   check "kubectl $v: delete" verb_delete
 }
 
@@ -519,10 +522,13 @@ main() {
   check "$REQUESTS requests meet all $REPLICAS replicas" requests_meet_all
   check "a row added is seen through every replica" row_seen_everywhere
   check "our YAML reader names line and missing space" yaml_reader_names_the_line
+  check "pods to stream with" streaming_prepare
   while read -r version path; do
     with_kubectl "$version" "$path"
   done < <("$KEELSON_TOP/hack/kubectls")
   KUBECTL=$(command -v kubectl)
+  check "exec and the like without an upgrade are refused" streaming_refusals
+  check "pods to stream with are removed" streaming_remove
   check "a pod does not reach the host's loopback" loopback_is_the_hosts
   check "a pod reaches the API server by its Service" kubernetes_service_answers
   check "a killed container is restarted" killed_container_restarts
