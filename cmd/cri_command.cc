@@ -20,7 +20,7 @@
 #include "cmd/component.h"
 #include "cmd/signals.h"
 #include "cri/cni/cni.h"
-#include "cri/server/grpc_server.h"
+#include "cri/remote/grpc_server.h"
 #include "cri/server/host_ports.h"
 #include "cri/server/image_server.h"
 #include "cri/server/runtime_server.h"
@@ -153,11 +153,15 @@ Task<absl::Status> OpenRuntimes(Env* env, const CriFlags* flags, Parts* parts) {
   co_return absl::OkStatus();
 }
 
-absl::Status MakeParts(Env& env, const CriFlags& flags, Parts* parts) {
+// Before anything else makes something below them with a mode of its own.
+absl::Status MakeRunDirs(const CriFlags& flags) {
+  RETURN_IF_ERROR(MakeDirs(flags.run_dir.substr(0, flags.run_dir.rfind('/')), 0755));
   // The root of a user namespace passes through here to its pod's files, and sees nothing else.
   RETURN_IF_ERROR(MakeDirs(flags.run_dir, 0711));
-  std::string socket_dir = flags.listen.substr(0, flags.listen.rfind('/'));
-  if (!Exists(socket_dir)) RETURN_IF_ERROR(MakeDirs(socket_dir, 0700));
+  return MakeDirs(flags.listen.substr(0, flags.listen.rfind('/')), 0700);
+}
+
+absl::Status MakeParts(Env& env, const CriFlags& flags, Parts* parts) {
   RETURN_IF_ERROR(MakeDirs(flags.state_dir, 0700));
   ASSIGN_OR_RETURN(parts->cgroups, cgroups::NewHostManager());
   images::ImageStoreOptions images;
@@ -197,6 +201,9 @@ absl::Status MakeParts(Env& env, const CriFlags& flags, Parts* parts) {
   options.always_pause = flags.pause == "always";
   options.default_cgroup_parent = flags.cgroup_parent;
   options.seccomp_default = flags.seccomp_default;
+  absl::Status user_namespaces = cri::ProbeUserNamespaces(images.root_dir, flags.run_dir + "/probe");
+  options.user_namespaces = user_namespaces.ok();
+  if (!user_namespaces.ok()) LogInfo("no user namespaces for pods here", {{"reason", user_namespaces}});
   ASSIGN_OR_RETURN(parts->runtime, cri::RuntimeServer::Create(std::move(deps), std::move(options)));
   parts->image_server = std::make_unique<cri::ImageServer>(env, *parts->images);
   return absl::OkStatus();
@@ -217,8 +224,11 @@ Task<absl::Status> Listen(Env* env, const CriFlags* flags, Parts* parts) {
 
 Task<absl::Status> Serve(Env* env, const CriFlags* flags) {
   Parts parts;
-  Task<absl::Status> open = OpenRuntimes(env, flags, &parts);
-  absl::Status status = co_await std::move(open);
+  absl::Status status = MakeRunDirs(*flags);
+  if (status.ok()) {
+    Task<absl::Status> open = OpenRuntimes(env, flags, &parts);
+    status = co_await std::move(open);
+  }
   if (status.ok()) status = MakeParts(*env, *flags, &parts);
   if (status.ok()) {
     Task<absl::Status> listen = Listen(env, flags, &parts);

@@ -21,9 +21,8 @@ namespace keelson {
 
 namespace {
 
-constexpr absl::Duration kMinBackoff = absl::Milliseconds(100);
 constexpr absl::Duration kMaxBackoff = absl::Seconds(10);
-constexpr absl::Duration kHealthyAfter = absl::Seconds(30);
+constexpr absl::Duration kHealthyAfter = absl::Seconds(5);
 constexpr absl::Duration kLogCheckInterval = absl::Seconds(60);
 constexpr size_t kMaxStatBytes = 4096;
 
@@ -106,7 +105,7 @@ struct Supervisor::Component {
   ComponentSpec spec;
   std::shared_ptr<ChildProcess> process;
   absl::Duration started;
-  absl::Duration backoff = kMinBackoff;
+  absl::Duration backoff;
   int restarts = 0;
   bool adopted = false;
   bool stopping = false;
@@ -140,6 +139,7 @@ absl::Status Supervisor::Launch(Component& component) {
 absl::Status Supervisor::Start(ComponentSpec spec) {
   auto component = std::make_shared<Component>();
   component->spec = std::move(spec);
+  component->backoff = component->spec.min_backoff;
   auto running = AdoptFromPidFile(env_, component->spec.pid_file);
   if (running.ok()) {
     component->process = *std::move(running);
@@ -174,11 +174,14 @@ Task<void> Supervisor::Keep(std::shared_ptr<Component> component) {
                                                         {"how", Describe(wait_status)},
                                                         {"lived", absl::FormatDuration(lived)},
                                                         {"log", component->spec.log_file}});
-      if (lived >= kHealthyAfter) component->backoff = kMinBackoff;
+      // One that ran well comes back at once: every millisecond without it is somebody's failed request.
+      if (lived >= kHealthyAfter) component->backoff = absl::ZeroDuration();
     }
-    Task<void> pause = env_.clock().Sleep(component->backoff);
-    co_await std::move(pause);
-    component->backoff = std::min(component->backoff * 2, kMaxBackoff);
+    if (component->backoff > absl::ZeroDuration()) {
+      Task<void> pause = env_.clock().Sleep(component->backoff);
+      co_await std::move(pause);
+    }
+    component->backoff = std::clamp(component->backoff * 2, component->spec.min_backoff, kMaxBackoff);
     if (component->stopping) co_return;
     absl::Status launched = Launch(*component);
     if (!launched.ok()) {

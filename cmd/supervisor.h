@@ -24,6 +24,8 @@ struct ComponentSpec {
   std::string log_file;                           // stdout and stderr, appended
   int64_t log_max_bytes = 8 << 20;                // cut when larger, the last part kept as LOG.1
   absl::Duration stop_grace = absl::Seconds(10);  // SIGTERM to SIGKILL
+  absl::Duration min_backoff =
+      absl::Milliseconds(100);  // death to the first new start; doubles while it keeps dying
 };
 
 // "PID STARTTIME" where STARTTIME is field 22 of /proc/PID/stat: together they name one process for ever.

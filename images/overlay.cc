@@ -110,7 +110,54 @@ std::string EscapeOverlayPath(std::string_view path) {
   return out;
 }
 
+absl::Status MountIdMapped(const std::string& source, const std::string& target,
+                           const std::string& userns_path) {
+  const std::string what = StrCat("ID-mapped mount of ", source);
+  ASSIGN_OR_RETURN(Fd userns, OpenFile(userns_path, O_RDONLY));
+  Fd tree(static_cast<int>(
+      ::syscall(SYS_open_tree, AT_FDCWD, source.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)));
+  if (!tree.valid()) return ErrnoStatus(errno, what);
+  mount_attr attributes{};
+  attributes.attr_set = MOUNT_ATTR_IDMAP;
+  attributes.userns_fd = static_cast<uint64_t>(userns.get());
+  if (::syscall(SYS_mount_setattr, tree.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0) {
+    if (errno == EINVAL || errno == ENOSYS)
+      return absl::UnimplementedError(StrCat(what, ": not on this file system"));
+    return ErrnoStatus(errno, what);
+  }
+  if (::syscall(SYS_move_mount, tree.get(), "", AT_FDCWD, target.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0) {
+    return ErrnoStatus(errno, what);
+  }
+  return absl::OkStatus();
+}
+
+namespace {
+
+// overlayfs takes a private copy of each layer's mount: those that were made for it go again at once.
+absl::Status MountOverIdMapped(const OverlayMount& mount, OverlayMethod method) {
+  OverlayMount mapped = mount;
+  mapped.userns_path.clear();
+  mapped.lower.clear();
+  absl::Status status;
+  for (size_t i = 0; i < mount.lower.size() && status.ok(); ++i) {
+    std::string at = StrCat(mount.scratch, "/", i);
+    status = MakeDirs(at, 0700);
+    if (status.ok()) status = MountIdMapped(mount.lower[i], at, mount.userns_path);
+    if (status.ok()) mapped.lower.push_back(at);
+  }
+  if (status.ok()) status = MountOverlay(mapped, method);
+  for (const std::string& at : mapped.lower) {
+    absl::Status undone = UnmountAll(at);
+    if (status.ok()) status = undone;
+  }
+  absl::Status removed = RemoveTree(mount.scratch);
+  return status.ok() ? removed : status;
+}
+
+}  // namespace
+
 absl::Status MountOverlay(const OverlayMount& mount, OverlayMethod method) {
+  if (!mount.userns_path.empty()) return MountOverIdMapped(mount, method);
   if (method == OverlayMethod::kAuto || method == OverlayMethod::kPaths) {
     auto options = PathOptions(mount);
     if (options.ok()) return MountOld(*options, mount);

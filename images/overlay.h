@@ -24,9 +24,17 @@ struct OverlayMount {
   std::vector<std::string> lower;  // absolute, highest first, at least one (two when there is no upper)
   std::string upper, work;         // "" : read-only
   std::string target;
+  // Set: every lower directory is seen through this user namespace's mappings.
+  std::string userns_path;
+  std::string scratch;  // needed then: an own directory where they are mounted meanwhile
 };
 
 absl::Status MountOverlay(const OverlayMount& mount, OverlayMethod method = OverlayMethod::kAuto);
+
+// A bind mount of `source` at `target` (both exist, of one kind) with the mappings of a user namespace.
+// Unimplemented: this kernel or file system has no ID-mapped mounts.
+absl::Status MountIdMapped(const std::string& source, const std::string& target,
+                           const std::string& userns_path);
 
 // True when the top mount at `target` is an overlay with this upper directory (or, when empty, without one).
 absl::StatusOr<bool> IsOverlayMounted(const std::string& target, const std::string& upper);

@@ -15,14 +15,26 @@ namespace {
 
 constexpr absl::Duration kUsageMaxAge = absl::Seconds(10);
 
+// As the host sees an ID of the user namespace. InvalidArgument: it is not mapped.
+absl::StatusOr<uint32_t> HostId(const std::vector<IdMap>& maps, uint32_t id) {
+  if (maps.empty()) return id;
+  for (const IdMap& map : maps) {
+    if (id >= map.container_id && id - map.container_id < map.length)
+      return map.host_id + (id - map.container_id);
+  }
+  return absl::InvalidArgumentError(StrCat("owner ", id, " of the image's root is not mapped"));
+}
+
 // The upper directory shows through as the root: it looks like the root of the image's top layer.
-absl::Status MakeUpper(const std::string& dir, const std::string& top_layer) {
+absl::Status MakeUpper(const std::string& dir, const std::string& top_layer, const RootfsOptions& options) {
   RETURN_IF_ERROR(MakeDirs(dir + "/upper", 0755));
   RETURN_IF_ERROR(MakeDirs(dir + "/work", 0700));
   struct stat st;
   if (::stat(top_layer.c_str(), &st) != 0) return ErrnoStatus(errno, StrCat("stat ", top_layer));
   std::string upper = dir + "/upper";
-  if (::geteuid() == 0 && ::chown(upper.c_str(), st.st_uid, st.st_gid) != 0) {
+  ASSIGN_OR_RETURN(uint32_t uid, HostId(options.uid_maps, st.st_uid));
+  ASSIGN_OR_RETURN(uint32_t gid, HostId(options.gid_maps, st.st_gid));
+  if (::geteuid() == 0 && ::chown(upper.c_str(), uid, gid) != 0) {
     return ErrnoStatus(errno, StrCat("chown ", upper));
   }
   if (::chmod(upper.c_str(), st.st_mode & 07777) != 0) return ErrnoStatus(errno, StrCat("chmod ", upper));
@@ -30,11 +42,11 @@ absl::Status MakeUpper(const std::string& dir, const std::string& top_layer) {
 }
 
 absl::Status MountBlocking(const StoreDir& dir, const RootfsRecord& rootfs, const OverlayMount& mount,
-                           bool fresh) {
+                           const RootfsOptions& options, bool fresh) {
   std::string own = dir.rootfs(rootfs.key);
   if (fresh) {
     RETURN_IF_ERROR(MakeDirs(own, 0700));
-    if (!rootfs.readonly) RETURN_IF_ERROR(MakeUpper(own, mount.lower[0]));
+    if (!rootfs.readonly) RETURN_IF_ERROR(MakeUpper(own, mount.lower[0], options));
     RETURN_IF_ERROR(WriteFileAtomic(own + "/rootfs.json", EncodeRootfs(rootfs), 0644, /*durable=*/false));
   } else {
     ASSIGN_OR_RETURN(bool mounted, IsOverlayMounted(mount.target, mount.upper));
@@ -88,8 +100,10 @@ Task<absl::Status> Store::MountRootfs(RootfsOptions options) {
     for (const std::string& chain_id : rootfs.chain_ids) ++layer_references_[chain_id];
     rootfs_[options.key] = rootfs;
   }
-  absl::AnyInvocable<absl::Status()> work = [root = dir_.root(), rootfs, mount = *mount, fresh] {
-    return MountBlocking(StoreDir(root), rootfs, mount, fresh);
+  mount->userns_path = options.userns_path;
+  mount->scratch = dir_.rootfs(options.key) + "/lower";
+  absl::AnyInvocable<absl::Status()> work = [root = dir_.root(), rootfs, mount = *mount, options, fresh] {
+    return MountBlocking(StoreDir(root), rootfs, mount, options, fresh);
   };
   Task<absl::Status> run = env_.Blocking<absl::Status>(std::move(work));
   absl::Status status = co_await std::move(run);

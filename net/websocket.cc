@@ -83,7 +83,7 @@ std::string WebSocketClosePayload(uint16_t code, std::string_view reason) {
 }
 
 absl::StatusOr<std::optional<WebSocketFrame>> WebSocketDecoder::Next() {
-  std::string_view in = input_;
+  std::string_view in = std::string_view(input_).substr(begin_);
   if (in.size() < 2) return std::optional<WebSocketFrame>();
   uint8_t first = static_cast<uint8_t>(in[0]), second = static_cast<uint8_t>(in[1]);
   uint8_t opcode = first & 0x0f;
@@ -120,7 +120,7 @@ absl::StatusOr<std::optional<WebSocketFrame>> WebSocketDecoder::Next() {
   frame.payload = std::string(in.substr(header + key_bytes, length));
   if (masked) Mask(&frame.payload, 0, in.substr(header, 4));
   if (!IsControl(opcode)) in_message_ = !final;
-  input_.erase(0, header + key_bytes + length);
+  begin_ += header + key_bytes + length;
   return std::optional<WebSocketFrame>(std::move(frame));
 }
 

@@ -43,7 +43,11 @@ class WebSocketDecoder {
   WebSocketDecoder(bool expect_mask, size_t max_payload_bytes)
       : expect_mask_(expect_mask), max_payload_bytes_(max_payload_bytes) {}
 
-  void Append(std::string_view bytes) { input_.append(bytes); }
+  void Append(std::string_view bytes) {
+    input_.erase(0, begin_);
+    begin_ = 0;
+    input_.append(bytes);
+  }
   // The next whole frame; nullopt: more bytes are needed. InvalidArgument (close code 1002): protocol
   // violation; ResourceExhausted (1009): too large. After an error the stream is dead.
   absl::StatusOr<std::optional<WebSocketFrame>> Next();
@@ -53,6 +57,7 @@ class WebSocketDecoder {
   size_t max_payload_bytes_;
   bool in_message_ = false;  // a fragmented message is open
   std::string input_;
+  size_t begin_ = 0;  // of what has not been given out: many small frames come in one piece
 };
 
 }  // namespace keelson::net

@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "cgroups/manager.h"
 #include "oci/pause_binary.h"
 #include "oci/runtime_errors.h"
 
@@ -93,6 +94,9 @@ Task<absl::StatusOr<std::string>> Trial(Env* env, std::string name, std::string 
   }
   SubprocessOptions remove = Options({path, "--root", state, "delete", "--force", id});
   CO_ASSIGN_OR_RETURN(SubprocessResult removed, env->subprocess().Run(std::move(remove)));
+  // crun leaves the cgroup of a create that fails while it joins it.
+  auto cgroups = cgroups::NewHostManager();
+  if (cgroups.ok()) (void)(*cgroups)->Destroy(id);
   if (created.ok() && !removed.ok()) {
     LogWarning("trial container stays", {{"id", id}, {"error", RuntimeMessage(removed.stderr_data)}});
   }

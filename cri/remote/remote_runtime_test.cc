@@ -9,9 +9,9 @@
 #include "base/env.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "cri/remote/grpc_server.h"
 #include "cri/testing/conformance.h"
 #include "cri/testing/fake_runtime.h"
-#include "cri/server/grpc_server.h"
 
 namespace keelson::cri {
 namespace {

@@ -14,6 +14,7 @@
 #include "base/strings.h"
 #include "cri/server/namespaces.h"
 #include "cri/server/runtime_server.h"
+#include "images/overlay.h"
 
 namespace keelson::cri {
 
@@ -36,10 +37,6 @@ absl::Status CheckConfig(const v1::ContainerConfig& config) {
   }
   if (!config.log_path().empty()) RETURN_IF_ERROR(CheckLogPath(config.log_path()));
   for (const v1::Mount& mount : config.mounts()) {
-    if (mount.uidmappings_size() > 0 || mount.gidmappings_size() > 0) {
-      return absl::InvalidArgumentError(StrCat("mounts[", mount.container_path(),
-                                               "]: ID-mapped mounts need a handler with user namespaces"));
-    }
     if (!mount.has_image()) continue;
     if (!mount.host_path().empty()) {
       return absl::InvalidArgumentError(StrCat("mounts[", mount.container_path(),
@@ -180,6 +177,35 @@ absl::Status PrepareMountSources(v1::ContainerConfig* config) {
   return absl::OkStatus();
 }
 
+// Volumes that ask for ID mappings (the kubelet does for pods with a user namespace) are bound with those of
+// the pod below the container's directory, where the OCI runtime takes them from: not every one can map
+// itself.
+absl::Status MapMountSources(const std::string& dir, const std::string& userns_path,
+                             v1::ContainerConfig* config) {
+  int n = 0;
+  for (v1::Mount& mount : *config->mutable_mounts()) {
+    if (mount.uidmappings_size() == 0 && mount.gidmappings_size() == 0) continue;
+    struct stat info;
+    if (::stat(userns_path.c_str(), &info) != 0) {
+      return absl::InvalidArgumentError(
+          StrCat("mounts[", mount.container_path(), "]: ID mappings, but the pod has no user namespace"));
+    }
+    std::string at = StrCat(dir, "/volume", n++);
+    if (::stat(mount.host_path().c_str(), &info) != 0)
+      return ErrnoStatus(errno, StrCat("stat ", mount.host_path()));
+    if (S_ISDIR(info.st_mode)) {
+      RETURN_IF_ERROR(MakeDirs(at, 0700));
+    } else {
+      RETURN_IF_ERROR(OpenFile(at, O_WRONLY | O_CREAT, 0600).status());
+    }
+    RETURN_IF_ERROR(images::MountIdMapped(mount.host_path(), at, userns_path));
+    mount.set_host_path(at);
+    mount.clear_uidmappings();
+    mount.clear_gidmappings();
+  }
+  return absl::OkStatus();
+}
+
 // The log's folder is made below the pod's, and the log itself is opened once without following a symlink: a
 // pod that can write there (through a hostPath) must not lead its monitor's writes elsewhere.
 absl::Status PrepareLog(const std::string& log_directory, const std::string& log_path) {
@@ -288,6 +314,15 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   rootfs.key = id;
   rootfs.image_id = image->id;
   rootfs.mount_path = dir + "/rootfs";
+  std::string userns_path = StrCat(SandboxDir(sandbox->record.id()), "/ns/", kUserNamespace);
+  if (HasUserNamespace(pod)) {
+    const v1::UserNamespace user = NamespacesOf(pod).userns_options();
+    rootfs.userns_path = userns_path;
+    for (const v1::IDMapping& m : user.uids())
+      rootfs.uid_maps.push_back({m.container_id(), m.host_id(), m.length()});
+    for (const v1::IDMapping& m : user.gids())
+      rootfs.gid_maps.push_back({m.container_id(), m.host_id(), m.length()});
+  }
   CO_RETURN_IF_ERROR(deps_.images->MountRootfs(rootfs));
   CO_RETURN_IF_ERROR(MountImageVolumes(container));
 
@@ -302,10 +337,17 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
     mount->set_host_path(
         StrCat(dir, "/image", key++, mount->image_sub_path().empty() ? "" : "/", mount->image_sub_path()));
   }
+  auto* security = config->mutable_linux()->mutable_security_context();
+  if (options_.seccomp_default && !security->privileged() && !security->has_seccomp() &&
+      security->seccomp_profile_path().empty()) {
+    security->mutable_seccomp()->set_profile_type(v1::SecurityProfile::RuntimeDefault);
+  }
   auto inputs = std::make_shared<HostInputs>();
   auto look_up = [config, inputs, rootfs, user = image_config.user, log_directory = pod.log_directory(),
-                  log = record.log_path().empty() ? "" : record.config().log_path()]() -> absl::Status {
+                  log = record.log_path().empty() ? "" : record.config().log_path(), dir,
+                  userns_path]() -> absl::Status {
     RETURN_IF_ERROR(PrepareMountSources(config.get()));
+    RETURN_IF_ERROR(MapMountSources(dir, userns_path, config.get()));
     if (!log.empty()) RETURN_IF_ERROR(PrepareLog(log_directory, log));
     ASSIGN_OR_RETURN(*inputs, LookUpHost(*config, user, rootfs.mount_path));
     return absl::OkStatus();
@@ -336,6 +378,7 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
     input.namespaces.uts = ns + kUtsNamespace;
   }
   if (!HostIpc(pod)) input.namespaces.ipc = ns + kIpcNamespace;
+  if (HasUserNamespace(pod)) input.namespaces.user = ns + kUserNamespace;
   record.set_own_pid_namespace(false);
   switch (namespaces.pid()) {
     case v1::POD:

@@ -219,7 +219,10 @@ Task<absl::Status> RuntimeServer::RemoveLeftovers() {
   }
   for (const std::string& name : UnknownEntries(options_.run_dir + "/containers", container_ids)) {
     CO_RETURN_IF_ERROR(deps_.images->RemoveRootfs(name, ContainerDir(name) + "/rootfs"));
-    auto remove = [dir = ContainerDir(name)] { return RemoveTree(dir); };
+    auto remove = [dir = ContainerDir(name)] {
+      absl::Status unmounted = UnmountVolumes(dir);
+      return unmounted.ok() ? RemoveTree(dir) : unmounted;
+    };
     Task<absl::Status> removal = env_.Blocking<absl::Status>(remove);
     absl::Status removed = co_await std::move(removal);
     if (!removed.ok()) co_return removed;

@@ -1,4 +1,5 @@
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <utility>
 
@@ -6,8 +7,18 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "cri/server/runtime_server.h"
+#include "images/overlay.h"
 
 namespace keelson::cri {
+
+// The ID-mapped volumes of the container (create_container.cc, MapMountSources).
+absl::Status UnmountVolumes(const std::string& dir) {
+  struct stat info;
+  for (int n = 0; ::lstat(StrCat(dir, "/volume", n).c_str(), &info) == 0; ++n) {
+    RETURN_IF_ERROR(images::UnmountAll(StrCat(dir, "/volume", n)));
+  }
+  return absl::OkStatus();
+}
 
 Task<absl::StatusOr<v1::RemoveContainerResponse>> RuntimeServer::RemoveContainer(
     v1::RemoveContainerRequest request) {
@@ -62,7 +73,10 @@ Task<absl::Status> RuntimeServer::TearDownContainer(std::shared_ptr<Container> c
   Task<absl::Status> unmount = deps_.images->RemoveRootfs(id, dir + "/rootfs");
   absl::Status status = co_await std::move(unmount);
   if (!status.ok()) co_return Annotate(status, what);
-  auto remove_files = [dir] { return RemoveTree(dir); };
+  auto remove_files = [dir] {
+    absl::Status unmounted = UnmountVolumes(dir);
+    return unmounted.ok() ? RemoveTree(dir) : unmounted;
+  };
   Task<absl::Status> files = env_.Blocking<absl::Status>(remove_files);
   status = co_await std::move(files);
   co_return Annotate(status, what);

@@ -22,6 +22,27 @@ constexpr int64_t kPauseOomScoreAdj = -998;  // upstream's sandbox container
 constexpr uint64_t kPauseCpuShares = 2;
 constexpr size_t kMaxHostFileBytes = 1 << 20;
 
+// KEP-127: one range, from ID 0 of the container on, the same for users and groups as containerd asks.
+absl::Status CheckUserNamespace(const v1::NamespaceOption& options) {
+  if (!options.has_userns_options() || options.userns_options().mode() == v1::NODE) return absl::OkStatus();
+  const v1::UserNamespace& user = options.userns_options();
+  constexpr std::string_view kField = "security_context.namespace_options.userns_options";
+  if (user.mode() != v1::POD) return absl::InvalidArgumentError(StrCat(kField, ".mode: want POD or NODE"));
+  for (const auto& [name, maps] : {std::pair("uids", &user.uids()), std::pair("gids", &user.gids())}) {
+    if (maps->size() != 1)
+      return absl::InvalidArgumentError(StrCat(kField, ".", name, ": want exactly one mapping"));
+    if ((*maps)[0].container_id() != 0 || (*maps)[0].length() == 0) {
+      return absl::InvalidArgumentError(
+          StrCat(kField, ".", name, ": the mapping must begin at container ID 0"));
+    }
+  }
+  if (options.network() == v1::NODE || options.ipc() == v1::NODE || options.pid() == v1::NODE) {
+    return absl::InvalidArgumentError(StrCat(
+        kField, ": a pod with a user namespace cannot share the host's network, IPC or PID namespace"));
+  }
+  return absl::OkStatus();
+}
+
 // Own mode of a namespace in a pod: POD, CONTAINER (PID only) or NODE.
 absl::Status CheckNamespaces(const v1::NamespaceOption& options) {
   if (options.network() != v1::POD && options.network() != v1::NODE) {
@@ -33,16 +54,7 @@ absl::Status CheckNamespaces(const v1::NamespaceOption& options) {
   if (options.pid() == v1::TARGET) {
     return absl::InvalidArgumentError("security_context.namespace_options.pid: TARGET is for containers");
   }
-  const v1::UserNamespace& user = options.userns_options();
-  if (options.has_userns_options() && user.mode() != v1::NODE) {
-    if (user.mode() != v1::POD) {
-      return absl::InvalidArgumentError("namespace_options.userns_options.mode: want POD or NODE");
-    }
-    return absl::InvalidArgumentError(
-        "namespace_options.userns_options: this runtime handler has no user namespaces (see Status, "
-        "runtime_handlers)");
-  }
-  return absl::OkStatus();
+  return CheckUserNamespace(options);
 }
 
 absl::Status CheckConfig(const v1::PodSandboxConfig& config) {
@@ -79,7 +91,12 @@ absl::Status PrepareSandboxFiles(const std::string& dir, const v1::PodSandboxCon
   if (!HostIpc(config)) {
     std::string shm = dir + "/shm";
     RETURN_IF_ERROR(MakeDirs(shm, 0700));
-    if (::mount("shm", shm.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, kShmOptions) != 0) {
+    std::string shm_options = kShmOptions;
+    if (HasUserNamespace(config)) {
+      const v1::UserNamespace& user = NamespacesOf(config).userns_options();
+      StrAppend(&shm_options, ",uid=", user.uids(0).host_id(), ",gid=", user.gids(0).host_id());
+    }
+    if (::mount("shm", shm.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, shm_options.c_str()) != 0) {
       return ErrnoStatus(errno, StrCat("mount ", shm));
     }
   }
@@ -139,6 +156,11 @@ Task<absl::StatusOr<v1::RunPodSandboxResponse>> RuntimeServer::RunPodSandbox(
     v1::RunPodSandboxRequest request) {
   CO_RETURN_IF_ERROR_SYNC(CheckConfig(request.config()));
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(request.runtime_handler()));
+  if (HasUserNamespace(request.config()) && !options_.user_namespaces) {
+    co_return absl::FailedPreconditionError(
+        "namespace_options.userns_options: this host has no user namespaces or no ID-mapped mounts (see "
+        "Status)");
+  }
   std::string key = SandboxNameKey(request.config().metadata());
   auto sandbox = std::make_shared<Sandbox>();
   std::string id = NewId();
@@ -189,6 +211,13 @@ Task<absl::Status> RuntimeServer::SetUpSandbox(std::shared_ptr<Sandbox> sandbox)
   pins.ipc = !HostIpc(config);
   pins.uts = !HostNetwork(config);  // a host-network pod is known by the host's name
   if (pins.uts) pins.hostname = config.hostname();
+  if (HasUserNamespace(config)) {
+    const v1::UserNamespace user = NamespacesOf(config).userns_options();
+    for (const v1::IDMapping& m : user.uids())
+      pins.uid_mappings.push_back({m.container_id(), m.host_id(), m.length()});
+    for (const v1::IDMapping& m : user.gids())
+      pins.gid_mappings.push_back({m.container_id(), m.host_id(), m.length()});
+  }
   pins.sysctls.insert(config.linux().sysctls().begin(), config.linux().sysctls().end());
   if (pins.network) {
     // As containerd: low ports and ping need no privilege inside a pod.
@@ -280,6 +309,7 @@ Task<absl::Status> RuntimeServer::StartPause(std::shared_ptr<Sandbox> sandbox) {
     input.namespaces.ipc = ns + kIpcNamespace;
     input.shm_path = SandboxDir(id) + "/shm";
   }
+  if (HasUserNamespace(config)) input.namespaces.user = ns + kUserNamespace;
   input.namespaces.pid_host = NamespacesOf(config).pid() == v1::NODE;
   input.cgroups_path =
       StrCat("/", CgroupPath(config.linux().cgroup_parent(), options_.default_cgroup_parent, id));

@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "cri/server/namespaces.h"
+#include "images/overlay.h"
 
 namespace keelson::cri {
 
@@ -64,6 +66,23 @@ RuntimeServer::RuntimeServer(RuntimeServerDeps deps, RuntimeServerOptions option
       scope_(env_.executor()) {}
 
 RuntimeServer::~RuntimeServer() = default;
+
+absl::Status ProbeUserNamespaces(const std::string& dir, const std::string& scratch) {
+  constexpr uint32_t kIds = 65536;
+  PinRequest pins;
+  pins.dir = scratch + "/ns";
+  pins.network = true;
+  pins.uid_mappings = pins.gid_mappings = {{0, kIds, kIds}};
+  std::string at = scratch + "/mapped";
+  RETURN_IF_ERROR(MakeDirs(at, 0700));
+  absl::Status status = PinNamespaces(pins);
+  if (status.ok()) status = images::MountIdMapped(dir, at, StrCat(pins.dir, "/", kUserNamespace));
+  for (const absl::Status& undone :
+       {images::UnmountAll(at), UnpinNamespaces(pins.dir), RemoveTree(scratch)}) {
+    if (status.ok()) status = undone;
+  }
+  return status;
+}
 
 Task<void> RuntimeServer::Close() {
   events_.Close();

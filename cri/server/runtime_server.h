@@ -42,6 +42,7 @@ struct RuntimeServerOptions {
   bool always_pause = false;  // a pause process in every sandbox, also where nothing shares its PID namespace
   std::string default_cgroup_parent;  // for pods that name none: "keelson-cri"
   std::string host_resolv_conf = "/etc/resolv.conf", host_hosts = "/etc/hosts";
+  bool user_namespaces = false;  // whether this host can: see ProbeUserNamespaces
   bool seccomp_default = false;  // RuntimeDefault for containers whose profile is unset
 };
 
@@ -58,6 +59,13 @@ struct RuntimeServerDeps {
 };
 
 struct StatsReadings;
+
+// Makes a user namespace and mounts `dir` with its mappings, below `scratch`; takes both back. What is
+// missing says the error. Blocking.
+absl::Status ProbeUserNamespaces(const std::string& dir, const std::string& scratch);
+
+// Mounts below a container's directory that are no root file systems. Missing is success. Blocking.
+absl::Status UnmountVolumes(const std::string& container_dir);
 
 class RuntimeServer : public RuntimeService, public StreamingBackend {
  public:

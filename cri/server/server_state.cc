@@ -85,16 +85,21 @@ v1::ContainerState StateOf(const records::Container& record) {
   }
 }
 
-v1::NamespaceOption NamespacesOf(const v1::PodSandboxConfig& config) {
+const v1::NamespaceOption& NamespacesOf(const v1::PodSandboxConfig& config) {
   return config.linux().security_context().namespace_options();
 }
-v1::NamespaceOption NamespacesOf(const v1::ContainerConfig& config) {
+const v1::NamespaceOption& NamespacesOf(const v1::ContainerConfig& config) {
   return config.linux().security_context().namespace_options();
 }
 bool HostNetwork(const v1::PodSandboxConfig& config) { return NamespacesOf(config).network() == v1::NODE; }
 bool HostIpc(const v1::PodSandboxConfig& config) { return NamespacesOf(config).ipc() == v1::NODE; }
 bool SharesPid(const v1::PodSandboxConfig& config) { return NamespacesOf(config).pid() == v1::POD; }
 bool Privileged(const v1::PodSandboxConfig& config) { return config.linux().security_context().privileged(); }
+
+bool HasUserNamespace(const v1::PodSandboxConfig& config) {
+  v1::NamespaceOption options = NamespacesOf(config);
+  return options.has_userns_options() && options.userns_options().mode() == v1::POD;
+}
 
 bool Selects(const ProtoMap& selector, const ProtoMap& labels) {
   for (const auto& [key, value] : selector) {

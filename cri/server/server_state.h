@@ -85,12 +85,13 @@ v1::PodSandboxState StateOf(const records::Sandbox& record);
 v1::ContainerState StateOf(const records::Container& record);
 
 // Namespace options with CRI's defaults filled in.
-v1::NamespaceOption NamespacesOf(const v1::PodSandboxConfig& config);
-v1::NamespaceOption NamespacesOf(const v1::ContainerConfig& config);
+const v1::NamespaceOption& NamespacesOf(const v1::PodSandboxConfig& config);
+const v1::NamespaceOption& NamespacesOf(const v1::ContainerConfig& config);
 bool HostNetwork(const v1::PodSandboxConfig& config);
 bool HostIpc(const v1::PodSandboxConfig& config);
 bool SharesPid(const v1::PodSandboxConfig& config);  // PID mode POD
 bool Privileged(const v1::PodSandboxConfig& config);
+bool HasUserNamespace(const v1::PodSandboxConfig& config);  // userns mode POD
 
 // Every label of `selector` with its value. Pure.
 using ProtoMap = google::protobuf::Map<std::string, std::string>;

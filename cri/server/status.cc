@@ -7,11 +7,12 @@ namespace keelson::cri {
 
 namespace {
 
-void AddHandler(const std::string& name, const oci::RuntimeFeatures& features, v1::StatusResponse* response) {
+void AddHandler(const std::string& name, const oci::RuntimeFeatures& features, bool user_namespaces,
+                v1::StatusResponse* response) {
   v1::RuntimeHandler* handler = response->add_runtime_handlers();
   handler->set_name(name);
   handler->mutable_features()->set_recursive_read_only_mounts(features.recursive_read_only);
-  handler->mutable_features()->set_user_namespaces(false);
+  handler->mutable_features()->set_user_namespaces(user_namespaces);
 }
 
 }  // namespace
@@ -30,8 +31,10 @@ Task<absl::StatusOr<v1::StatusResponse>> RuntimeServer::Status(v1::StatusRequest
     network->set_message(std::string(ready.message()));
   }
   // The default handler is also known by its empty name.
-  AddHandler("", deps_.runtimes.at(options_.default_handler)->features(), &response);
-  for (const auto& [name, runtime_of] : deps_.runtimes) AddHandler(name, runtime_of->features(), &response);
+  AddHandler("", deps_.runtimes.at(options_.default_handler)->features(), options_.user_namespaces,
+             &response);
+  for (const auto& [name, runtime_of] : deps_.runtimes)
+    AddHandler(name, runtime_of->features(), options_.user_namespaces, &response);
   response.mutable_features()->set_supplemental_groups_policy(true);
   response.mutable_features()->set_mount_options(true);
   if (request.verbose()) {

@@ -24,7 +24,10 @@ struct TerminalSize {
   uint16_t columns = 0, rows = 0;
 };
 
-// The client's end of one exec or attach. One task per direction.
+// The client's end of one exec or attach. One task per direction. It goes when the backend's call has
+// returned: a ReadStdin or NextResize that still waits then ends with an error, and its task must not touch
+// the session again. So a backend whose command has ended returns at once and does not wait for the task that
+// reads stdin (the client may keep it open for ever); for the tasks that write it does, or output is lost.
 class StreamSession {
  public:
   virtual ~StreamSession() = default;

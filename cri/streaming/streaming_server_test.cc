@@ -68,6 +68,12 @@ class FakeBackend : public StreamingBackend {
         (void)co_await std::move(write);
         if (size.ok() && size->columns == 100) break;
       }
+    } else if (command == "leave") {  // while tasks still wait for input
+      scope_.Spawn("stdin", ReadOnce(session));
+      scope_.Spawn("resize", SizeOnce(session));
+      Task<absl::Status> write = session->WriteStdout("left");
+      (void)co_await std::move(write);
+      result = 2;
     } else if (command == "wait") {
       Task<void> wait = session->disconnected().Wait();
       co_await std::move(wait);
@@ -77,6 +83,17 @@ class FakeBackend : public StreamingBackend {
     }
     --running;
     co_return result;
+  }
+
+  Task<void> ReadOnce(StreamSession* session) {
+    Task<absl::StatusOr<std::string>> read = session->ReadStdin();
+    absl::StatusOr<std::string> piece = co_await std::move(read);
+    if (absl::IsUnavailable(piece.status())) ++left;
+  }
+  Task<void> SizeOnce(StreamSession* session) {
+    Task<absl::StatusOr<TerminalSize>> next = session->NextResize();
+    absl::StatusOr<TerminalSize> size = co_await std::move(next);
+    if (absl::IsCancelled(size.status())) ++left;
   }
 
   Task<absl::Status> Attach(v1::AttachRequest request, StreamSession* session) override {
@@ -96,7 +113,7 @@ class FakeBackend : public StreamingBackend {
   }
 
   Task<void> Close() { return scope_.Close(); }
-  int running = 0, disconnects = 0, dials = 0;
+  int running = 0, disconnects = 0, dials = 0, left = 0;
   absl::Status flood_status;
 
  private:
@@ -226,6 +243,23 @@ TEST_F(Streaming, TerminalSizes) {
   run.protocol = "v5.channel.k8s.io";
   result = Exec(false, {"sizes"}, run);
   EXPECT_THAT(result.out, HasSubstr("100x50;"));
+}
+
+TEST_F(Streaming, ACommandMayEndWhileItsInputIsOpen) {
+  Start();
+  for (bool spdy : {true, false}) {
+    RemoteRun run;
+    run.tty = true;
+    run.has_stdin = true;
+    run.half_close = false;
+    run.has_stderr = false;
+    if (!spdy) run.protocol = net::kChannelV5;
+    RemoteResult result = Exec(spdy, {"leave"}, run);
+    EXPECT_EQ(result.out, "left");
+    EXPECT_THAT(result.error, HasSubstr("\"2\""));
+  }
+  env_.Settle();
+  EXPECT_EQ(backend_.left, 4);
 }
 
 TEST_F(Streaming, Attach) {

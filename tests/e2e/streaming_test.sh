@@ -101,10 +101,13 @@ copy_both_ways() {
 attach_works() {
   local out word="hello $RANDOM"
   # Attached until the answer has come.
-  { echo "$word"; sleep 3; } | timeout 20 "$KUBECTL" --kubeconfig "$ADMIN_CONF" attach -i streams -c answers >"$WORK/attached" 2>&1 || true
+  { echo "$word"; sleep 3; } |
+    timeout 20 "$KUBECTL" --kubeconfig "$ADMIN_CONF" attach -i streams -c answers >"$WORK/attached" 2>&1 || true
   grep -qx "got $word" "$WORK/attached" || fail "attached: $(cat "$WORK/attached")"
+  # Not from timeout's own process group: a terminal's background may not read.
+  local attach="timeout --foreground 6 $KUBECTL --kubeconfig $ADMIN_CONF attach -it terminal"
   out=$({ sleep 1; echo 'expr 40 + 2; stty size'; sleep 3; } |
-    SHELL=/bin/sh timeout 30 script -qec "stty rows 37 cols 111; timeout --foreground 6 $KUBECTL --kubeconfig $ADMIN_CONF attach -it terminal" /dev/null || true)
+    SHELL=/bin/sh timeout 30 script -qec "stty rows 37 cols 111; $attach" /dev/null || true)
   grep -q '^42' <<<"$(tr -d '\r' <<<"$out")" || fail "terminal: $out"
 }
 

@@ -40,6 +40,7 @@ Task<void> Feed(SpdyRunPtr run, RemoteRun what) {
   if (run->in == nullptr) co_return;
   Task<absl::Status> write = run->in->Write(what.stdin_data);
   (void)co_await std::move(write);
+  if (!what.half_close) co_return;
   Task<absl::Status> close = run->in->CloseWrite();
   (void)co_await std::move(close);
 }
@@ -111,7 +112,7 @@ Task<absl::Status> FeedWebSocket(std::shared_ptr<net::WebSocketConnection> conne
         net::EncodeChannel(base64, RemoteChannel::kStdin, what.stdin_data.substr(at, 32 << 10));
     CO_RETURN_IF_ERROR(connection->Write(opcode, message));
   }
-  if (net::ChannelVersion(what.protocol) >= 5) {
+  if (net::ChannelVersion(what.protocol) >= 5 && what.half_close) {
     const std::string message = net::EncodeChannel(base64, RemoteChannel::kClose, std::string(1, '\0'));
     CO_RETURN_IF_ERROR(connection->Write(opcode, message));
   }

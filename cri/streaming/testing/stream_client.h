@@ -17,7 +17,8 @@ namespace keelson::cri::testing {
 
 struct RemoteRun {
   bool has_stdin = false, has_stdout = true, has_stderr = true, tty = false;
-  std::string stdin_data;                      // sent, then half-closed where the protocol can
+  std::string stdin_data;  // sent, then half-closed where the protocol can
+  bool half_close = true;
   std::vector<net::ResizeParser::Size> sizes;  // sent before stdin
   std::string protocol = net::kChannelV4;      // subprotocol offered
   std::shared_ptr<net::TlsClientContext> tls;  // for https

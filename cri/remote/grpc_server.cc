@@ -1,4 +1,4 @@
-#include "cri/server/grpc_server.h"
+#include "cri/remote/grpc_server.h"
 
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
