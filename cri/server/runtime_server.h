@@ -134,6 +134,11 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   Task<void> HandleExit(std::shared_ptr<Container> container, oci::ContainerExit exit);
   Task<void> HandlePauseExit(std::shared_ptr<Sandbox> sandbox);
   void MarkExited(Container* container, const oci::ContainerExit& exit);
+  // What an ended container left running in its cgroup.
+  void KillRest(const Container& container);
+  // That, and gives back what the OCI runtime holds of it (its cgroup); the record and the root file system
+  // stay until RemoveContainer.
+  Task<absl::Status> ReleaseExited(std::shared_ptr<Container> container);
 
   // ---- recovery (recover.cc) ----
   Task<absl::Status> RecoverSandbox(std::shared_ptr<Sandbox> sandbox);
