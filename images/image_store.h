@@ -52,6 +52,9 @@ struct RootfsOptions {
   std::string image_id;
   std::string mount_path;  // made if missing
   bool readonly = false;   // no writable layer
+  // A pinned user namespace ("/run/.../user"): owners in the layers are seen through its ID mapping, which
+  // every layer below is mounted with. "" : as they are. FailedPrecondition: this kernel cannot (Linux 6.15).
+  std::string userns_path;
 };
 
 struct UsageBytes {

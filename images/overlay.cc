@@ -123,6 +123,26 @@ absl::Status MountOverlay(const OverlayMount& mount, OverlayMethod method) {
   return MountDescriptors(mount);
 }
 
+absl::StatusOr<std::vector<Fd>> IdMappedMounts(const std::vector<std::string>& paths,
+                                               const std::string& userns_path) {
+  ASSIGN_OR_RETURN(Fd userns, OpenFile(userns_path, O_RDONLY));
+  std::vector<Fd> out;
+  for (const std::string& path : paths) {
+    Fd tree(static_cast<int>(
+        ::syscall(SYS_open_tree, AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)));
+    if (!tree.valid()) return ErrnoStatus(errno, StrCat("open_tree ", path));
+    mount_attr attributes{};
+    attributes.attr_set = MOUNT_ATTR_IDMAP;
+    attributes.userns_fd = static_cast<uint64_t>(userns.get());
+    if (::syscall(SYS_mount_setattr, tree.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0) {
+      return absl::FailedPreconditionError(
+          StrCat("ID mapping of ", path, ": ", Sv(ErrnoStatus(errno, "mount_setattr").message())));
+    }
+    out.push_back(std::move(tree));
+  }
+  return out;
+}
+
 bool FindOverlay(std::string_view mountinfo, const std::string& target_path, const std::string& upper) {
   bool found = false;
   // The kernel writes these in octal.
@@ -161,7 +181,7 @@ bool FindOverlay(std::string_view mountinfo, const std::string& target_path, con
       constexpr absl::string_view kUpper = "upperdir=";
       if (option.substr(0, kUpper.size()) == kUpper) own = std::string(option.substr(kUpper.size()));
     }
-    found = own == upper;
+    found = upper == kAnyUpper || own == upper;
   }
   return found;
 }

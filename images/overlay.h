@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/fd.h"
+
 namespace keelson::images {
 
 // The options of mount(2) are one page.
@@ -28,6 +30,13 @@ struct OverlayMount {
 
 absl::Status MountOverlay(const OverlayMount& mount, OverlayMethod method = OverlayMethod::kAuto);
 
+// Copies of the mounts of `paths`, attached nowhere, with the ID mapping of a user namespace. Unlike paths
+// they go away with their descriptors: "/proc/self/fd/N" names one. FailedPrecondition: this kernel cannot.
+absl::StatusOr<std::vector<Fd>> IdMappedMounts(const std::vector<std::string>& paths,
+                                               const std::string& userns_path);
+
+// `upper` that stands for any.
+inline constexpr char kAnyUpper[] = "*";
 // True when the top mount at `target` is an overlay with this upper directory (or, when empty, without one).
 absl::StatusOr<bool> IsOverlayMounted(const std::string& target, const std::string& upper);
 // The pure part: `mountinfo` as /proc/self/mountinfo.

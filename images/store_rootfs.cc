@@ -29,19 +29,30 @@ absl::Status MakeUpper(const std::string& dir, const std::string& top_layer) {
   return absl::OkStatus();
 }
 
-absl::Status MountBlocking(const StoreDir& dir, const RootfsRecord& rootfs, const OverlayMount& mount,
-                           bool fresh) {
+absl::Status MountBlocking(const StoreDir& dir, const RootfsRecord& rootfs, OverlayMount mount, bool fresh) {
   std::string own = dir.rootfs(rootfs.key);
+  std::vector<Fd> mapped;
+  if (!rootfs.userns_path.empty()) {
+    ASSIGN_OR_RETURN(mapped, IdMappedMounts(mount.lower, rootfs.userns_path));
+    for (size_t i = 0; i < mapped.size(); ++i) mount.lower[i] = StrCat("/proc/self/fd/", mapped[i].get());
+  }
   if (fresh) {
     RETURN_IF_ERROR(MakeDirs(own, 0700));
     if (!rootfs.readonly) RETURN_IF_ERROR(MakeUpper(own, mount.lower[0]));
     RETURN_IF_ERROR(WriteFileAtomic(own + "/rootfs.json", EncodeRootfs(rootfs), 0644, /*durable=*/false));
   } else {
-    ASSIGN_OR_RETURN(bool mounted, IsOverlayMounted(mount.target, mount.upper));
+    ASSIGN_OR_RETURN(bool mounted,
+                     IsOverlayMounted(mount.target, mapped.empty() ? mount.upper : std::string(kAnyUpper)));
     if (mounted) return absl::OkStatus();
   }
   RETURN_IF_ERROR(MakeDirs(mount.target, 0755));
-  return MountOverlay(mount);
+  absl::Status status = MountOverlay(mount);
+  if (!status.ok() && !mapped.empty()) {
+    // Before Linux 6.15 overlayfs takes no layer that is attached nowhere.
+    return absl::FailedPreconditionError(
+        StrCat("layers with the ID mapping of a user namespace: ", Sv(status.message())));
+  }
+  return status;
 }
 
 }  // namespace
@@ -74,11 +85,13 @@ Task<absl::Status> Store::MountRootfs(RootfsOptions options) {
   }
   const StoredImage* image = FindStored(options.image_id);
   if (image == nullptr) co_return absl::NotFoundError(StrCat(what, ": no image ", options.image_id));
-  RootfsRecord rootfs{options.key, image->record.id, options.mount_path, options.readonly, image->ChainIds()};
+  RootfsRecord rootfs{options.key,      image->record.id,  options.mount_path,
+                      options.readonly, image->ChainIds(), options.userns_path};
   auto present = rootfs_.find(options.key);
   bool fresh = present == rootfs_.end();
   if (!fresh && (present->second.image_id != rootfs.image_id || present->second.readonly != rootfs.readonly ||
-                 present->second.mount_path != rootfs.mount_path)) {
+                 present->second.mount_path != rootfs.mount_path ||
+                 present->second.userns_path != rootfs.userns_path)) {
     co_return absl::AlreadyExistsError(StrCat(what, ": there is one of image ", present->second.image_id,
                                               " at ", present->second.mount_path));
   }
