@@ -316,14 +316,7 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   rootfs.image_id = image->id;
   rootfs.mount_path = dir + "/rootfs";
   std::string userns_path = StrCat(SandboxDir(sandbox->record.id()), "/ns/", kUserNamespace);
-  if (HasUserNamespace(pod)) {
-    const v1::UserNamespace user = NamespacesOf(pod).userns_options();
-    rootfs.userns_path = userns_path;
-    for (const v1::IDMapping& m : user.uids())
-      rootfs.uid_maps.push_back({m.container_id(), m.host_id(), m.length()});
-    for (const v1::IDMapping& m : user.gids())
-      rootfs.gid_maps.push_back({m.container_id(), m.host_id(), m.length()});
-  }
+  if (HasUserNamespace(pod)) rootfs.userns_path = userns_path;
   CO_RETURN_IF_ERROR(deps_.images->MountRootfs(rootfs));
   CO_RETURN_IF_ERROR(MountImageVolumes(container));
 
