@@ -35,9 +35,9 @@ class EventsTest : public testing::Test {
     ended_ = false;
     Scope scope(env_.executor());
     scope.Spawn("collect", Collect(reader, wanted, &got_, &ended_));
-    env_.RunUntilIdle();
+    env_.Settle();
     scope.Cancel();
-    env_.RunUntilIdle();
+    env_.Settle();
   }
   FakeEnv env_;
   EventHub hub_;
@@ -66,10 +66,10 @@ TEST_F(EventsTest, AReaderThatWaitsIsWoken) {
   std::unique_ptr<ContainerEventReader> reader = hub_.Subscribe();
   Scope scope(env_.executor());
   scope.Spawn("collect", Collect(reader.get(), 1, &got_, &ended_));
-  env_.RunUntilIdle();
+  env_.Settle();
   EXPECT_TRUE(got_.empty());
   hub_.Publish(Event("1"));
-  env_.RunUntilIdle();
+  env_.Settle();
   EXPECT_EQ(got_, (Ids{"1"}));
 }
 

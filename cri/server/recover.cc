@@ -241,6 +241,12 @@ Task<absl::Status> RuntimeServer::RemoveLeftovers() {
     CO_RETURN_IF_ERROR(deps_.images->RemoveRootfs(key, ContainerDir(key) + "/rootfs"));
   }
   for (const std::string& name : UnknownEntries(options_.run_dir + "/containers", container_ids)) {
+    // Its record was lost: nobody can reach it any more, and it may run.
+    for (const auto& [handler, runtime] : deps_.runtimes) {
+      CO_RETURN_IF_ERROR(deps_.monitor->KillInterrupted(name));
+      CO_RETURN_IF_ERROR(runtime->Delete(name, /*force=*/true));
+    }
+    deps_.monitor->Forget(name);
     CO_RETURN_IF_ERROR(deps_.images->RemoveRootfs(name, ContainerDir(name) + "/rootfs"));
     auto remove = [dir = ContainerDir(name)] {
       absl::Status unmounted = UnmountVolumes(dir);

@@ -47,8 +47,10 @@ TEST(StateTest, WhatClientsSee) {
     EXPECT_EQ(StateOf(record), want) << records::SandboxState_Name(state);
   }
   const std::pair<records::ContainerState, v1::ContainerState> containers[] = {
-      {records::CONTAINER_CREATING, v1::CONTAINER_CREATED}, {records::CONTAINER_CREATED, v1::CONTAINER_CREATED},
-      {records::CONTAINER_STARTING, v1::CONTAINER_CREATED}, {records::CONTAINER_RUNNING, v1::CONTAINER_RUNNING},
+      {records::CONTAINER_CREATING, v1::CONTAINER_CREATED},
+      {records::CONTAINER_CREATED, v1::CONTAINER_CREATED},
+      {records::CONTAINER_STARTING, v1::CONTAINER_CREATED},
+      {records::CONTAINER_RUNNING, v1::CONTAINER_RUNNING},
       {records::CONTAINER_EXITED, v1::CONTAINER_EXITED},
   };
   for (const auto& [state, want] : containers) {
@@ -96,8 +98,9 @@ TEST(LogPathTest, StaysBelowThePodsDirectory) {
     EXPECT_TRUE(CheckLogPath(good).ok()) << good;
   }
   for (const std::string& bad :
-       {std::string("/etc/passwd"), std::string("../x"), std::string("a/../x"), std::string("a//b"), std::string("a/"),
-        std::string("."), std::string("a/./b"), std::string(".."), std::string("a\nb"), std::string("a\0b", 3)}) {
+       {std::string("/etc/passwd"), std::string("../x"), std::string("a/../x"), std::string("a//b"),
+        std::string("a/"), std::string("."), std::string("a/./b"), std::string(".."), std::string("a\nb"),
+        std::string("a\0b", 3)}) {
     EXPECT_TRUE(absl::IsInvalidArgument(CheckLogPath(bad))) << bad;
   }
 }
@@ -117,8 +120,8 @@ TEST(ResolvConfTest, SearchServersOptions) {
 
 TEST(ResolvConfTest, NoSecondLineGetsIn) {
   for (const char* field : {"servers", "searches", "options"}) {
-    for (const std::string& bad : {std::string(), std::string("a\nnameserver 6.6.6.6"), std::string("a\rb"),
-                                   std::string("a\0b", 3)}) {
+    for (const std::string& bad :
+         {std::string(), std::string("a\nnameserver 6.6.6.6"), std::string("a\rb"), std::string("a\0b", 3)}) {
       v1::DNSConfig dns;
       if (field == std::string("servers")) dns.add_servers(bad);
       if (field == std::string("searches")) dns.add_searches(bad);

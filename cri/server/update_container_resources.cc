@@ -1,5 +1,7 @@
+#include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/fd.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "cri/server/runtime_server.h"
@@ -7,6 +9,8 @@
 namespace keelson::cri {
 
 namespace {
+
+constexpr size_t kMaxConfigJsonBytes = 16 << 20;
 
 // Zero and "" mean "as it is" in CRI: what is set replaces, the rest stays.
 void Merge(const v1::LinuxContainerResources& from, v1::LinuxContainerResources* to) {
@@ -17,6 +21,22 @@ void Merge(const v1::LinuxContainerResources& from, v1::LinuxContainerResources*
   to->set_oom_score_adj(oom_score_adj);
   if (from.hugepage_limits_size() > 0) *to->mutable_hugepage_limits() = from.hugepage_limits();
   for (const auto& [file, value] : keep_unified) to->mutable_unified()->insert({file, value});
+}
+
+// The bundle of a container that waits for its start, with other limits; all the rest stays as it was made.
+absl::Status RewriteBundle(const std::string& path, const std::string& resources_json) {
+  ASSIGN_OR_RETURN(std::string text, ReadFile(path, kMaxConfigJsonBytes));
+  using Json = nlohmann::ordered_json;
+  Json config = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  Json resources = Json::parse(resources_json, nullptr, /*allow_exceptions=*/false);
+  if (!config.is_object() || !config["linux"].is_object() || !resources.is_object()) {
+    return absl::DataLossError(StrCat(path, ": is no specification of a container"));
+  }
+  Json& old = config["linux"]["resources"];
+  // Which devices it may use is not a matter of limits.
+  if (old.is_object() && old.contains("devices")) resources["devices"] = old["devices"];
+  old = std::move(resources);
+  return WriteFileAtomic(path, config.dump(), 0600, /*durable=*/false);
 }
 
 }  // namespace
@@ -34,11 +54,7 @@ Task<absl::StatusOr<v1::UpdateContainerResourcesResponse>> RuntimeServer::Update
   Merge(request.linux(), &merged);
   CO_ASSIGN_OR_RETURN_SYNC(std::string json, oci::GenerateResources(merged, deps_.host));
   if (record.state() == records::CONTAINER_CREATED) {
-    // The bundle waits for its start: written anew with the same rest.
-    *record.mutable_config()->mutable_linux()->mutable_resources() = merged;
-    CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Sandbox> sandbox, FindSandbox(record.sandbox_id()));
-    record.clear_image_mount_keys();
-    CO_RETURN_IF_ERROR(SetUpContainer(container, sandbox));
+    CO_RETURN_IF_ERROR_SYNC(RewriteBundle(ContainerDir(record.id()) + "/config.json", json));
   } else {
     CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
     CO_RETURN_IF_ERROR(runtime->Update(record.id(), json));
