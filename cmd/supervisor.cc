@@ -22,7 +22,7 @@ namespace keelson {
 namespace {
 
 constexpr absl::Duration kMaxBackoff = absl::Seconds(10);
-constexpr absl::Duration kHealthyAfter = absl::Seconds(30);
+constexpr absl::Duration kHealthyAfter = absl::Seconds(5);
 constexpr absl::Duration kLogCheckInterval = absl::Seconds(60);
 constexpr size_t kMaxStatBytes = 4096;
 
@@ -174,11 +174,14 @@ Task<void> Supervisor::Keep(std::shared_ptr<Component> component) {
                                                         {"how", Describe(wait_status)},
                                                         {"lived", absl::FormatDuration(lived)},
                                                         {"log", component->spec.log_file}});
-      if (lived >= kHealthyAfter) component->backoff = component->spec.min_backoff;
+      // One that ran well comes back at once: every millisecond without it is somebody's failed request.
+      if (lived >= kHealthyAfter) component->backoff = absl::ZeroDuration();
     }
-    Task<void> pause = env_.clock().Sleep(component->backoff);
-    co_await std::move(pause);
-    component->backoff = std::min(component->backoff * 2, kMaxBackoff);
+    if (component->backoff > absl::ZeroDuration()) {
+      Task<void> pause = env_.clock().Sleep(component->backoff);
+      co_await std::move(pause);
+    }
+    component->backoff = std::clamp(component->backoff * 2, component->spec.min_backoff, kMaxBackoff);
     if (component->stopping) co_return;
     absl::Status launched = Launch(*component);
     if (!launched.ok()) {

@@ -1,6 +1,8 @@
 // Device nodes of a container and who may use which device.
 #include <absl/strings/match.h>
 
+#include <algorithm>
+
 #include "base/status.h"
 #include "oci/spec_parts.h"
 
@@ -8,6 +10,13 @@ namespace keelson::oci {
 namespace {
 
 constexpr uint32_t kPermissionBits = 0777;
+// Of the container's own /dev, whatever the host has there.
+constexpr std::string_view kOwnPaths[] = {"/dev/console", "/dev/fd", "/dev/mqueue", "/dev/pts", "/dev/shm"};
+
+bool IsOwnPath(const std::string& path) {
+  return std::any_of(std::begin(kOwnPaths), std::end(kOwnPaths),
+                     [&](std::string_view own) { return IsAtOrBelow(path, own); });
+}
 
 absl::Status CheckPermissions(std::string_view permissions, std::string_view field) {
   bool seen[3] = {false, false, false};
@@ -59,7 +68,9 @@ absl::Status BuildDevices(const SpecInput& input, RuntimeSpec* spec) {
   // The OCI runtime adds the devices every container has (null, zero, random, tty, ...) and their rules.
   spec->resources.devices.push_back({privileged, 'a', std::nullopt, std::nullopt, "rwm"});
   if (privileged) {
-    for (const HostDevice& device : input.all_host_devices) AddNode(device, spec);
+    for (const HostDevice& device : input.all_host_devices) {
+      if (!IsOwnPath(CleanPath(device.path))) AddNode(device, spec);
+    }
   }
   for (int i = 0; i < input.container->devices_size(); ++i) {
     const criv1::Device& wanted = input.container->devices(i);

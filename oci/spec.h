@@ -86,7 +86,8 @@ struct SpecInput {
   std::string resolv_conf_path, hostname_path, hosts_path, shm_path;
   std::string init_binary_path;  // unused when empty
   // Devices the configuration names, looked up on the host by the caller: Device.host_path -> nodes (a
-  // directory gives several). With `privileged` every device of /dev.
+  // directory gives several). With `privileged` every device of /dev (all_host_devices; /dev/console,
+  // /dev/pts, ... are left out here).
   std::map<std::string, std::vector<HostDevice>> devices;
   std::vector<HostDevice> all_host_devices;
   // Text of a Localhost seccomp profile, read by the caller.

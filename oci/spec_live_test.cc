@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <array>
@@ -39,6 +40,22 @@ CommandResult RunShell(const std::string& command) {
   const int status = pclose(pipe);
   result.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return result;
+}
+
+std::vector<HostDevice> DevicesOfHost() {
+  std::vector<HostDevice> devices;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator("/dev")) {
+    struct stat st = {};
+    if (lstat(entry.path().c_str(), &st) != 0 || (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode))) continue;
+    HostDevice device;
+    device.path = entry.path();
+    device.type = S_ISCHR(st.st_mode) ? 'c' : 'b';
+    device.major = major(st.st_rdev);
+    device.minor = minor(st.st_rdev);
+    device.mode = st.st_mode;
+    devices.push_back(device);
+  }
+  return devices;
 }
 
 class SpecLiveTest : public testing::TestWithParam<std::string> {
@@ -227,7 +244,8 @@ TEST_P(SpecLiveTest, DevicesByRule) {
 TEST_P(SpecLiveTest, Privileged) {
   security().set_privileged(true);
   sandbox_.mutable_linux()->mutable_security_context()->set_privileged(true);
-  input_.all_host_devices = {{"/dev/log-of-host", 'c', 1, 11, 0600, 0, 0, "rwm"}};
+  input_.all_host_devices = DevicesOfHost();
+  input_.all_host_devices.push_back({"/dev/log-of-host", 'c', 1, 11, 0600, 0, 0, "rwm"});
   const CommandResult result =
       Run("grep CapEff /proc/self/status; mount | grep ' /sys '; : >/dev/log-of-host && echo written");
   char bits[32];

@@ -14,10 +14,9 @@ namespace keelson::oci {
 
 struct ProcessUser {
   uint32_t uid = 0, gid = 0;
-  std::vector<uint32_t>
-      additional_gids;     // sorted, unique; contains gid when policy Merge found it, as containerd does
-  std::string home = "/";  // of the passwd entry
-  std::string username;    // "" when the uid has no entry
+  std::vector<uint32_t> additional_gids;  // sorted, unique; always contains gid (CVE-2022-2989)
+  std::string home = "/";                 // of the passwd entry
+  std::string username;                   // "" when the uid has no entry
 };
 
 enum class SupplementalGroupsPolicy { kMerge, kStrict };  // KEP-3619

@@ -443,9 +443,16 @@ TEST_F(HostPortsLiveTest, NobodyElsesTrafficToTheSamePort) {
     // A pod's own loopback.
     EXPECT_EQ(Dial("pod3", kLoopback, 8080, type), "other 127.0.0.1");
   }
-  // The test means something: without the condition the pod would get them.
-  ASSERT_EQ(Sh(StrCat("nft list chain inet ", kTable, " nat_prerouting | grep -q 'fib daddr type local'")),
-            0);
+  // The test means something: with rules for the port alone the pod gets them.
+  running_.reset();
+  for (const char* chain : {"nat_prerouting", "nat_output"}) {
+    ASSERT_EQ(Sh(StrCat("nft flush chain inet ", kTable, " ", chain, " && nft add rule inet ", kTable, " ",
+                        chain, " jump dispatch")),
+              0);
+  }
+  EXPECT_EQ(Dial("pod3", kOut, 8080), "pod2 10.244.0.3");
+  EXPECT_EQ(Dial("out", kFar, 8080), StrCat("pod2 ", kOut));
+  EXPECT_EQ(Dial(kHost, kOut, 8080).substr(0, 4), "pod2");
 }
 
 TEST_F(HostPortsLiveTest, OneAddressOnly) {
@@ -588,8 +595,9 @@ TEST_F(HostPortsLiveTest, UdpFlowsFollow) {
 
 TEST_F(HostPortsLiveTest, ABurstIsAFewLoads) {
   running_.reset();
-  ASSERT_TRUE(
-      WriteFileAtomic("/run/counting-nft", "#!/bin/sh\necho >> /run/loads\nexec nft \"$@\"\n", 0755).ok());
+  ASSERT_TRUE(WriteFileAtomic("/run/counting-nft",
+                              "#!/bin/sh\necho >> /run/loads\nsleep 0.3\nexec nft \"$@\"\n", 0755)
+                  .ok());
   running_ = std::make_unique<Running>(HostPortsOptions{.nft = "/run/counting-nft"});
   HostPortState all;
   for (int i = 0; i < 30; ++i)
@@ -600,7 +608,7 @@ TEST_F(HostPortsLiveTest, ABurstIsAFewLoads) {
   double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
   size_t loads = ReadFile("/run/loads")->size();
   std::printf("30 at once: %.1f ms, %zu loads\n", ms, loads);
-  EXPECT_LT(loads, 25u);  // how few depends on how busy the machine is
+  EXPECT_LE(loads, 15u);  // while one slow load runs the others gather
   for (int port : {10000, 10029}) EXPECT_EQ(Dial("out", kNode, port), StrCat("pod2 ", kOut));
 }
 
