@@ -1,5 +1,6 @@
 #include "cmd/check.h"
 
+#include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -10,6 +11,7 @@
 #include <set>
 #include <utility>
 
+#include "base/env.h"
 #include "base/fd.h"
 #include "base/status.h"
 #include "base/strings.h"
@@ -19,6 +21,8 @@
 #include "cmd/supervisor.h"
 #include "net/netlink.h"
 #include "net/proc_ports.h"
+#include "oci/probe.h"
+#include "oci/runtime.h"
 
 namespace keelson {
 namespace {
@@ -33,6 +37,15 @@ std::string FindProgram(const std::string& name, const std::string& path) {
     if (::access(candidate.c_str(), X_OK) == 0) return candidate;
   }
   return "";
+}
+
+Task<absl::Status> ReadVersion(Env* env, std::string program, std::string* output) {
+  SubprocessOptions options;
+  options.argv = {program, "--version"};
+  options.timeout = absl::Seconds(10);
+  CO_ASSIGN_OR_RETURN(SubprocessResult result, env->subprocess().Run(options));
+  *output = result.stdout_data;
+  co_return absl::OkStatus();
 }
 
 class Checker {
@@ -96,9 +109,42 @@ class Checker {
             "not found in PATH", StrCat("apt-get install ", program.package));
       }
     }
+    if (layout_.own_runtime()) RuntimeHoles(path);
     if (layout_.own_runtime() && ::access("/usr/lib/cni/ptp", X_OK) != 0) {
       Add(Severity::kError, "CNI plugins", "/usr/lib/cni/ptp is missing",
           "apt-get install containernetworking-plugins");
+    }
+  }
+
+  // Published holes of the OCI runtimes that containers will be started by.
+  void RuntimeHoles(const std::string& path) {
+    for (const char* name : {"crun", "runc"}) {
+      std::string program = FindProgram(name, path);
+      if (program.empty()) continue;
+      RealEnv env{Paths()};
+      std::string output;
+      absl::Status status = env.RunUntilDone(ReadVersion(&env, program, &output));
+      auto version = oci::ParseRuntimeVersion(name, output);
+      if (!status.ok() || !version.ok()) {
+        Add(Severity::kWarning, StrCat("OCI runtime ", name),
+            StrCat(program, " --version says nothing of use: ",
+                   status.ok() ? version.status().message() : status.message()),
+            StrCat("apt-get install ", name));
+        continue;
+      }
+      // "runc 1.1.5: CVE-2025-31133: what it lets through; fixed in 1.2.8": here the name is enough.
+      std::vector<std::string> cves;
+      for (const std::string& hole : oci::KnownVulnerabilities(name, *version)) {
+        std::vector<std::string> parts = absl::StrSplit(hole, ": ");
+        cves.push_back(parts.size() > 1 ? parts[1] : hole);
+      }
+      if (cves.empty()) {
+        Add(Severity::kOk, StrCat("OCI runtime ", name), *version);
+      } else {
+        Add(Severity::kWarning, StrCat("OCI runtime ", name),
+            StrCat(*version, " has known holes: ", absl::StrJoin(cves, ", ")),
+            StrCat("install a newer ", name, "; the log of keelson cri says what each lets through"));
+      }
     }
   }
 

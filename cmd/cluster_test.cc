@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "base/strings.h"
 #include "client/kubeconfig.h"
+#include "cmd/check.h"
 #include "cmd/cluster_layout.h"
 #include "cmd/cluster_pki.h"
 #include "cmd/containerd_files.h"
@@ -121,6 +122,23 @@ TEST_F(ClusterFilesTest, TheMarkerKeepsTheOptionsTheClusterWasMadeWith) {
   ASSERT_TRUE(WriteFileAtomic(layout_.marker_file(), RenderMarker(made)).ok());
   EXPECT_TRUE(ApplyMarker(&later));
   EXPECT_EQ(later.dns_ip(), "10.100.0.10");
+}
+
+// A runc of the test's own says which version it is.
+TEST_F(ClusterFilesTest, CheckNamesTheHolesOfTheRuntimeThatIsThere) {
+  std::string bin = layout_.paths.root + "/bin";
+  ASSERT_TRUE(MakeDirs(bin).ok());
+  ASSERT_TRUE(WriteFileAtomic(bin + "/runc", "#!/bin/sh\necho runc version 1.2.0\n", 0755).ok());
+  CheckOptions options;
+  options.path = bin;
+  std::string text = FormatFindings(CheckHost(layout_, options), /*with_ok=*/true);
+  for (const char* hole : {"CVE-2025-31133", "CVE-2025-52565", "CVE-2025-52881"}) {
+    EXPECT_NE(text.find(hole), std::string::npos) << text;
+  }
+  EXPECT_EQ(text.find("CVE-2019-5736"), std::string::npos) << text;  // fixed long before
+  ASSERT_TRUE(WriteFileAtomic(bin + "/runc", "#!/bin/sh\necho runc version 1.0-rc6\n", 0755).ok());
+  text = FormatFindings(CheckHost(layout_, options), /*with_ok=*/true);
+  EXPECT_NE(text.find("CVE-2019-5736"), std::string::npos) << text;
 }
 
 TEST(FillTemplateTest, UnknownNamesAreErrors) {

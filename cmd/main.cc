@@ -17,6 +17,7 @@
 #include "cmd/cluster_pki.h"
 #include "cmd/commands.h"
 #include "cmd/down.h"
+#include "cmd/image_command.h"
 #include "cmd/up.h"
 
 namespace keelson {
@@ -156,6 +157,7 @@ int Main(int argc, char** argv) {
   AddKubeletCommand(app, &exit_status);
   AddProxyCommand(app, &exit_status);
   AddCriCommand(app, &exit_status);
+  AddImageCommand(app, &exit_status);
 
   CLI::App* version = app.add_subcommand("version", "Print the version");
   version->callback([] { std::printf("keelson %s (Kubernetes v1.37)\n", KEELSON_VERSION); });

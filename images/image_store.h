@@ -46,21 +46,15 @@ struct PullOptions {
   bool pinned = false;
 };
 
-// A range of IDs of a user namespace (user_namespaces(7)).
-struct IdMap {
-  uint32_t container_id = 0, host_id = 0, length = 0;
-};
-
 // One container's root file system.
 struct RootfsOptions {
   std::string key;  // container ID; names the writable layer
   std::string image_id;
   std::string mount_path;  // made if missing
   bool readonly = false;   // no writable layer
-  // Set: the layers are mounted with the mappings of this user namespace (mount_setattr(2), Linux 5.19 for
-  // overlayfs), and the writable layer's root belongs to the owner they give.
+  // A pinned user namespace ("/run/.../user"): owners in the layers are seen through its ID mapping, which
+  // every layer below is mounted with. "" : as they are. Unimplemented: this kernel cannot (Linux 5.19).
   std::string userns_path;
-  std::vector<IdMap> uid_maps, gid_maps;  // as the namespace has them
 };
 
 struct UsageBytes {

@@ -392,11 +392,6 @@ class TreeRemover {
   explicit TreeRemover(int top_fd) : top_fd_(top_fd) {}
 
   absl::Status Run(const std::string& name) {
-    struct stat st;
-    if (::fstatat(top_fd_, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
-      return errno == ENOENT ? absl::OkStatus() : ErrnoStatus(errno, StrCat("stat ", name));
-    }
-    device_ = st.st_dev;
     queue_.push_back(name);
     while (!queue_.empty()) {
       std::string next = std::move(queue_.front());
@@ -411,13 +406,15 @@ class TreeRemover {
     if (::unlinkat(parent_fd, name.c_str(), 0) == 0 || errno == ENOENT) return absl::OkStatus();
     if (errno != EISDIR && errno != EPERM) return ErrnoStatus(errno, StrCat("unlink ", name));
     if (depth == kMaxOpenDepth) return MoveUp(parent_fd, name);
-    Fd fd(::openat(parent_fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!fd.valid()) return ErrnoStatus(errno, StrCat("open ", name));
-    struct stat st;
-    if (::fstat(fd.get(), &st) != 0) return ErrnoStatus(errno, StrCat("stat ", name));
-    if (st.st_dev != device_) {
+    // A bind mount has the device of its source: only the walk itself tells that it is one.
+    open_how how{};
+    how.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    how.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH;
+    Fd fd(static_cast<int>(::syscall(SYS_openat2, parent_fd, name.c_str(), &how, sizeof how)));
+    if (!fd.valid() && errno == EXDEV) {
       return absl::FailedPreconditionError(StrCat("remove ", name, ": something is still mounted there"));
     }
+    if (!fd.valid()) return ErrnoStatus(errno, StrCat("open ", name));
     auto dir = OpenDirStream(fd.get());
     if (dir == nullptr) return ErrnoStatus(errno, StrCat("read ", name));
     while (const dirent* entry = ::readdir(dir.get())) {
@@ -445,7 +442,6 @@ class TreeRemover {
   }
 
   int top_fd_;
-  dev_t device_ = 0;
   std::deque<std::string> queue_;
   uint64_t serial_ = 0;
 };

@@ -131,33 +131,7 @@ absl::Status MountIdMapped(const std::string& source, const std::string& target,
   return absl::OkStatus();
 }
 
-namespace {
-
-// overlayfs takes a private copy of each layer's mount: those that were made for it go again at once.
-absl::Status MountOverIdMapped(const OverlayMount& mount, OverlayMethod method) {
-  OverlayMount mapped = mount;
-  mapped.userns_path.clear();
-  mapped.lower.clear();
-  absl::Status status;
-  for (size_t i = 0; i < mount.lower.size() && status.ok(); ++i) {
-    std::string at = StrCat(mount.scratch, "/", i);
-    status = MakeDirs(at, 0700);
-    if (status.ok()) status = MountIdMapped(mount.lower[i], at, mount.userns_path);
-    if (status.ok()) mapped.lower.push_back(at);
-  }
-  if (status.ok()) status = MountOverlay(mapped, method);
-  for (const std::string& at : mapped.lower) {
-    absl::Status undone = UnmountAll(at);
-    if (status.ok()) status = undone;
-  }
-  absl::Status removed = RemoveTree(mount.scratch);
-  return status.ok() ? removed : status;
-}
-
-}  // namespace
-
 absl::Status MountOverlay(const OverlayMount& mount, OverlayMethod method) {
-  if (!mount.userns_path.empty()) return MountOverIdMapped(mount, method);
   if (method == OverlayMethod::kAuto || method == OverlayMethod::kPaths) {
     auto options = PathOptions(mount);
     if (options.ok()) return MountOld(*options, mount);

@@ -24,9 +24,6 @@ struct OverlayMount {
   std::vector<std::string> lower;  // absolute, highest first, at least one (two when there is no upper)
   std::string upper, work;         // "" : read-only
   std::string target;
-  // Set: every lower directory is seen through this user namespace's mappings.
-  std::string userns_path;
-  std::string scratch;  // needed then: an own directory where they are mounted meanwhile
 };
 
 absl::Status MountOverlay(const OverlayMount& mount, OverlayMethod method = OverlayMethod::kAuto);

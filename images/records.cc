@@ -169,6 +169,7 @@ std::string EncodeRootfs(const RootfsRecord& rootfs) {
   json["mountPath"] = rootfs.mount_path;
   json["readonly"] = rootfs.readonly;
   json["layers"] = rootfs.chain_ids;
+  if (!rootfs.userns_path.empty()) json["userns"] = rootfs.userns_path;
   return Seal(json);
 }
 
@@ -180,6 +181,7 @@ absl::StatusOr<RootfsRecord> ParseRootfs(std::string_view text) {
   out.mount_path = Text(json, "mountPath");
   out.readonly = Flag(json, "readonly");
   out.chain_ids = Texts(json, "layers");
+  out.userns_path = Text(json, "userns");
   for (const std::string& id : out.chain_ids) {
     if (!IsDigest(id)) return absl::DataLossError("layer without chain ID");
   }

@@ -48,6 +48,7 @@ struct RootfsRecord {
   std::string key, image_id, mount_path;
   bool readonly = false;
   std::vector<std::string> chain_ids;  // lowest first
+  std::string userns_path;
 };
 
 std::string EncodeImage(const StoredImage& image);

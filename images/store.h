@@ -56,6 +56,7 @@ struct LayerJob {
   uint64_t size_bytes = 0;                   // 0: unknown
   std::vector<std::string> lower_chain_ids;  // lowest first
   std::shared_ptr<LayerJob> lower;           // must be done first; null: on disk or none
+  bool lower_failed = false;
   std::shared_ptr<ByteBudget> budget;
 
   int interested = 0;  // pulls; at zero the work is given up

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -23,6 +24,7 @@
 #include "base/strings.h"
 #include "images/digest.h"
 #include "images/image_store.h"
+#include "images/layer_tree.h"
 #include "images/manifest.h"
 #include "images/overlay.h"
 #include "images/testing/test_images.h"
@@ -217,6 +219,94 @@ TEST_F(StoreLiveTest, ImagesOfOneLayerAndOfNone) {
   EXPECT_TRUE(absl::IsAlreadyExists(Mount("one-rw", store_->Find(Name("none:1"))->id)));
   EXPECT_TRUE(absl::IsNotFound(Mount("new", "absent")));
   EXPECT_TRUE(absl::IsInvalidArgument(Mount("../up", *Pull("one:1"))));
+}
+
+// A child in a user namespace of 65536 IDs from 100000.
+class UserNamespace {
+ public:
+  UserNamespace() {
+    int ready[2], go[2];
+    EXPECT_EQ(::pipe2(ready, O_CLOEXEC), 0);
+    EXPECT_EQ(::pipe2(go, O_CLOEXEC), 0);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ::close(go[1]);  // else its own copy keeps the pipe open
+      char byte = ::unshare(CLONE_NEWUSER) == 0 ? 'y' : 'n';
+      (void)!::write(ready[1], &byte, 1);
+      (void)!::read(go[0], &byte, 1);
+      ::_exit(0);
+    }
+    char byte = 'n';
+    EXPECT_EQ(::read(ready[0], &byte, 1), 1);
+    ok_ = byte == 'y';
+    for (const char* map : {"uid_map", "gid_map"}) {
+      std::ofstream(StrCat("/proc/", pid_, "/", map)) << "0 100000 65536\n";
+    }
+    ::close(ready[0]);
+    ::close(ready[1]);
+    ::close(go[0]);
+    go_ = Fd(go[1]);
+  }
+  ~UserNamespace() {
+    go_.reset();
+    ::waitpid(pid_, nullptr, 0);
+  }
+  bool ok() const { return ok_; }
+  std::string path() const { return StrCat("/proc/", pid_, "/ns/user"); }
+
+ private:
+  int pid_ = -1;
+  bool ok_ = false;
+  Fd go_;
+};
+
+TEST_F(StoreLiveTest, UserNamespacesSeeTheirOwnIds) {
+  UserNamespace userns;
+  if (!userns.ok()) GTEST_SKIP() << "no user namespaces";
+  registry_.Add("full", "1", MakeImage(FullLayers()));
+  auto id = Pull("full:1");
+  ASSERT_TRUE(id.ok()) << id.status();
+  RootfsOptions options;
+  options.key = "user";
+  options.image_id = *id;
+  options.mount_path = Path("user");
+  options.userns_path = userns.path();
+  absl::Status status = Await(store_->MountRootfs(options));
+  if (absl::IsFailedPrecondition(status)) GTEST_SKIP() << status;
+  ASSERT_TRUE(status.ok()) << status;
+  struct stat st;
+  ASSERT_EQ(::stat(Path("user").c_str(), &st), 0);
+  EXPECT_EQ(st.st_uid, 100000u);
+  ASSERT_EQ(::stat((Path("user") + "/bin/su").c_str(), &st), 0);
+  EXPECT_EQ(st.st_uid, 100000u);
+  EXPECT_EQ(st.st_mode & 07777, 04755u);
+  ASSERT_EQ(::stat((Path("user") + "/home/f").c_str(), &st), 0);
+  EXPECT_EQ(st.st_uid, 101000u);
+  EXPECT_EQ(st.st_gid, 101001u);
+  // What is written is copied up with those owners, and the layer below stays as it was for others.
+  EXPECT_EQ(::chmod((Path("user") + "/home/f").c_str(), 0600), 0);
+  ASSERT_EQ(::stat((Path("user") + "/home/f").c_str(), &st), 0);
+  EXPECT_EQ(st.st_uid, 101000u);
+  EXPECT_TRUE(Await(store_->MountRootfs(options)).ok());
+  ASSERT_TRUE(Mount("plain", *id).ok());
+  ASSERT_EQ(::stat((Path("plain") + "/home/f").c_str(), &st), 0);
+  EXPECT_EQ(st.st_uid, 1000u);
+  EXPECT_EQ(st.st_mode & 07777, 0640u);
+}
+
+// The store removes its own trees, never through a mount into somebody else's.
+TEST_F(StoreLiveTest, RemovalStopsAtMounts) {
+  std::string victim = dir_.path() + "/victim", tree = dir_.path() + "/tree";
+  ASSERT_TRUE(MakeDirs(victim).ok());
+  ASSERT_TRUE(MakeDirs(tree + "/a/mounted").ok());
+  ASSERT_TRUE(WriteFileAtomic(victim + "/file", "safe", 0644, false).ok());
+  ASSERT_EQ(::mount(victim.c_str(), (tree + "/a/mounted").c_str(), nullptr, MS_BIND, nullptr), 0);
+  auto top = OpenFile(dir_.path(), O_RDONLY | O_DIRECTORY);
+  absl::Status status = RemoveTreeAt(top->get(), "tree");
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_EQ(Read(victim + "/file"), "safe");
+  ASSERT_EQ(::umount(std::string(tree + "/a/mounted").c_str()), 0);
+  EXPECT_TRUE(RemoveTreeAt(top->get(), "tree").ok());
 }
 
 TEST_F(StoreLiveTest, ManyMountsLeaveNothing) {

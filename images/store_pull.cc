@@ -134,7 +134,6 @@ struct LayerEnd {
     auto it = store->layer_jobs_.find(job->chain_id);
     if (it != store->layer_jobs_.end() && it->second == job) store->layer_jobs_.erase(it);
     job->pipe.reset();
-    job->session.reset();
     job->lower.reset();
     job->done.Set();
   }
@@ -366,8 +365,12 @@ std::shared_ptr<LayerJob> Store::JoinLayer(const StoredImage& image, size_t inde
                                            std::shared_ptr<LayerJob> source, PullJob* job) {
   const StoredLayer& layer = image.layers[index];
   if (layers_.count(layer.chain_id) != 0) return nullptr;
-  std::shared_ptr<LayerJob>& slot = layer_jobs_[layer.chain_id];
-  if (slot == nullptr || slot->cancelled) {
+  auto running = layer_jobs_.find(layer.chain_id);
+  bool fresh = running == layer_jobs_.end() || running->second->cancelled;
+  std::shared_ptr<LayerJob> out = fresh ? source : running->second;
+  if (job != nullptr) out->listeners.insert(job);
+  ++out->interested;
+  if (fresh) {
     source->chain_id = layer.chain_id;
     source->diff_id = layer.diff_id;
     for (size_t i = 0; i < index; ++i) source->lower_chain_ids.push_back(image.layers[i].chain_id);
@@ -375,12 +378,11 @@ std::shared_ptr<LayerJob> Store::JoinLayer(const StoredImage& image, size_t inde
       auto lower = layer_jobs_.find(image.layers[index - 1].chain_id);
       if (lower != layer_jobs_.end()) source->lower = lower->second;
     }
-    slot = source;
+    layer_jobs_[layer.chain_id] = source;
+    // It may have ended when Spawn returns.
     scope_.Spawn("pull layer", RunLayer(source));
   }
-  if (job != nullptr) slot->listeners.insert(job);
-  ++slot->interested;
-  return slot;
+  return out;
 }
 
 void Store::LeaveLayers(PullJob* job) {
@@ -400,11 +402,10 @@ Task<absl::Status> Store::EnsureLayers(StoredImage* image, std::shared_ptr<PullJ
     std::shared_ptr<LayerJob> layer = JoinLayer(*image, i, sources[i], job.get());
     joined.push_back(layer);
     if (layer != nullptr) job->layers.push_back(layer);
-    if (layer == nullptr) {
-      PullProgress progress{image->layers[i].digest, image->layers[i].size_bytes,
-                            image->layers[i].size_bytes};
-      for (const auto& [id, listener] : job->listeners) listener(progress);
-    }
+    // All at once, so that whoever draws a bar knows the whole.
+    uint64_t size = image->layers[i].size_bytes;
+    PullProgress progress{image->layers[i].digest, layer == nullptr ? size : layer->done_bytes, size};
+    for (const auto& [id, listener] : job->listeners) listener(progress);
   }
   for (size_t i = 0; i < joined.size(); ++i) {
     std::shared_ptr<LayerJob> layer = joined[i];
@@ -412,9 +413,16 @@ Task<absl::Status> Store::EnsureLayers(StoredImage* image, std::shared_ptr<PullJ
       Task<void> wait = layer->done.Wait();
       co_await std::move(wait);
       if (job->cancelled) co_return absl::CancelledError("nobody waits for it any more");
-      // Somebody else's try with somebody else's credentials: ours may do better.
-      if (!layer->status.ok() && layer != sources[i]) {
-        layer = JoinLayer(*image, i, sources[i], job.get());
+      // Somebody else's try, of this layer or of one below it: with our credentials it may do better.
+      if (!layer->status.ok() && (layer != sources[i] || layer->lower_failed)) {
+        auto again = std::make_shared<LayerJob>();
+        again->session = sources[i]->session;
+        again->dir = sources[i]->dir;
+        again->file = sources[i]->file;
+        again->digest = sources[i]->digest;
+        again->size_bytes = sources[i]->size_bytes;
+        again->budget = sources[i]->budget;
+        layer = JoinLayer(*image, i, std::move(again), job.get());
         if (layer != nullptr) {
           job->layers.push_back(layer);
           Task<void> wait_again = layer->done.Wait();
@@ -573,7 +581,10 @@ Task<absl::Status> Store::FinishLayer(std::shared_ptr<LayerJob> job, std::string
   if (job->lower != nullptr) {
     Task<void> wait = job->lower->done.Wait();
     co_await std::move(wait);
-    if (!job->lower->status.ok()) co_return Annotate(job->lower->status, "a layer below");
+    if (!job->lower->status.ok()) {
+      job->lower_failed = true;
+      co_return Annotate(job->lower->status, "a layer below");
+    }
   }
   if (job->cancelled) co_return absl::CancelledError("nobody waits for it any more");
   LayerRecord layer;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "base/log.h"
 #include "base/status.h"
@@ -15,45 +16,74 @@ namespace {
 
 constexpr absl::Duration kUsageMaxAge = absl::Seconds(10);
 
-// As the host sees an ID of the user namespace. InvalidArgument: it is not mapped.
-absl::StatusOr<uint32_t> HostId(const std::vector<IdMap>& maps, uint32_t id) {
-  if (maps.empty()) return id;
-  for (const IdMap& map : maps) {
-    if (id >= map.container_id && id - map.container_id < map.length)
-      return map.host_id + (id - map.container_id);
-  }
-  return absl::InvalidArgumentError(StrCat("owner ", id, " of the image's root is not mapped"));
-}
-
 // The upper directory shows through as the root: it looks like the root of the image's top layer.
-absl::Status MakeUpper(const std::string& dir, const std::string& top_layer, const RootfsOptions& options) {
+absl::Status MakeUpper(const std::string& dir, const std::string& top_layer) {
   RETURN_IF_ERROR(MakeDirs(dir + "/upper", 0755));
   RETURN_IF_ERROR(MakeDirs(dir + "/work", 0700));
   struct stat st;
   if (::stat(top_layer.c_str(), &st) != 0) return ErrnoStatus(errno, StrCat("stat ", top_layer));
   std::string upper = dir + "/upper";
-  ASSIGN_OR_RETURN(uint32_t uid, HostId(options.uid_maps, st.st_uid));
-  ASSIGN_OR_RETURN(uint32_t gid, HostId(options.gid_maps, st.st_gid));
-  if (::geteuid() == 0 && ::chown(upper.c_str(), uid, gid) != 0) {
+  if (::geteuid() == 0 && ::chown(upper.c_str(), st.st_uid, st.st_gid) != 0) {
     return ErrnoStatus(errno, StrCat("chown ", upper));
   }
   if (::chmod(upper.c_str(), st.st_mode & 07777) != 0) return ErrnoStatus(errno, StrCat("chmod ", upper));
   return absl::OkStatus();
 }
 
-absl::Status MountBlocking(const StoreDir& dir, const RootfsRecord& rootfs, const OverlayMount& mount,
-                           const RootfsOptions& options, bool fresh) {
+// The layers as a user namespace sees them, mounted for as long as it lives: overlayfs takes private copies.
+// (Since Linux 6.15 it would take mounts that are attached nowhere.)
+class MappedLayers {
+ public:
+  explicit MappedLayers(std::string scratch) : scratch_(std::move(scratch)) {}
+  ~MappedLayers() {
+    absl::Status status = Drop();
+    if (!status.ok()) LogWarning("image store: ID-mapped layers stay", {{"error", status}});
+  }
+  MappedLayers(const MappedLayers&) = delete;
+  MappedLayers& operator=(const MappedLayers&) = delete;
+
+  // Replaces the paths by those of the mapped ones.
+  absl::Status Map(const std::string& userns_path, std::vector<std::string>* layers) {
+    for (size_t i = 0; i < layers->size(); ++i) {
+      std::string at = StrCat(scratch_, "/", i);
+      RETURN_IF_ERROR(MakeDirs(at, 0700));
+      made_.push_back(at);
+      RETURN_IF_ERROR(MountIdMapped((*layers)[i], at, userns_path));
+      (*layers)[i] = at;
+    }
+    return absl::OkStatus();
+  }
+  absl::Status Drop() {
+    if (made_.empty()) return absl::OkStatus();
+    absl::Status status;
+    for (const std::string& at : std::exchange(made_, {})) {
+      absl::Status undone = UnmountAll(at);
+      if (status.ok()) status = undone;
+    }
+    return status.ok() ? RemoveTree(scratch_) : status;
+  }
+
+ private:
+  std::string scratch_;
+  std::vector<std::string> made_;
+};
+
+absl::Status MountBlocking(const StoreDir& dir, const RootfsRecord& rootfs, OverlayMount mount, bool fresh) {
   std::string own = dir.rootfs(rootfs.key);
-  if (fresh) {
-    RETURN_IF_ERROR(MakeDirs(own, 0700));
-    if (!rootfs.readonly) RETURN_IF_ERROR(MakeUpper(own, mount.lower[0], options));
-    RETURN_IF_ERROR(WriteFileAtomic(own + "/rootfs.json", EncodeRootfs(rootfs), 0644, /*durable=*/false));
-  } else {
+  if (!fresh) {
     ASSIGN_OR_RETURN(bool mounted, IsOverlayMounted(mount.target, mount.upper));
     if (mounted) return absl::OkStatus();
   }
+  RETURN_IF_ERROR(MakeDirs(own, 0700));
+  MappedLayers mapped(own + "/lower");
+  if (!rootfs.userns_path.empty()) RETURN_IF_ERROR(mapped.Map(rootfs.userns_path, &mount.lower));
+  if (fresh) {
+    if (!rootfs.readonly) RETURN_IF_ERROR(MakeUpper(own, mount.lower[0]));
+    RETURN_IF_ERROR(WriteFileAtomic(own + "/rootfs.json", EncodeRootfs(rootfs), 0644, /*durable=*/false));
+  }
   RETURN_IF_ERROR(MakeDirs(mount.target, 0755));
-  return MountOverlay(mount);
+  RETURN_IF_ERROR(MountOverlay(mount));
+  return mapped.Drop();
 }
 
 }  // namespace
@@ -86,11 +116,13 @@ Task<absl::Status> Store::MountRootfs(RootfsOptions options) {
   }
   const StoredImage* image = FindStored(options.image_id);
   if (image == nullptr) co_return absl::NotFoundError(StrCat(what, ": no image ", options.image_id));
-  RootfsRecord rootfs{options.key, image->record.id, options.mount_path, options.readonly, image->ChainIds()};
+  RootfsRecord rootfs{options.key,      image->record.id,  options.mount_path,
+                      options.readonly, image->ChainIds(), options.userns_path};
   auto present = rootfs_.find(options.key);
   bool fresh = present == rootfs_.end();
   if (!fresh && (present->second.image_id != rootfs.image_id || present->second.readonly != rootfs.readonly ||
-                 present->second.mount_path != rootfs.mount_path)) {
+                 present->second.mount_path != rootfs.mount_path ||
+                 present->second.userns_path != rootfs.userns_path)) {
     co_return absl::AlreadyExistsError(StrCat(what, ": there is one of image ", present->second.image_id,
                                               " at ", present->second.mount_path));
   }
@@ -100,10 +132,8 @@ Task<absl::Status> Store::MountRootfs(RootfsOptions options) {
     for (const std::string& chain_id : rootfs.chain_ids) ++layer_references_[chain_id];
     rootfs_[options.key] = rootfs;
   }
-  mount->userns_path = options.userns_path;
-  mount->scratch = dir_.rootfs(options.key) + "/lower";
-  absl::AnyInvocable<absl::Status()> work = [root = dir_.root(), rootfs, mount = *mount, options, fresh] {
-    return MountBlocking(StoreDir(root), rootfs, mount, options, fresh);
+  absl::AnyInvocable<absl::Status()> work = [root = dir_.root(), rootfs, mount = *mount, fresh] {
+    return MountBlocking(StoreDir(root), rootfs, mount, fresh);
   };
   Task<absl::Status> run = env_.Blocking<absl::Status>(std::move(work));
   absl::Status status = co_await std::move(run);

@@ -2,12 +2,16 @@
 #include <absl/strings/match.h>
 #include <dirent.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <set>
+#include <thread>
 
 #include "base/status.h"
 #include "base/strings.h"
@@ -399,6 +403,91 @@ TEST_F(StoreFaultTest, ThroughAProxy) {
   EXPECT_TRUE(id.ok()) << id.status();
   EXPECT_EQ(registry_.last_host, "behind.invalid");
   EXPECT_EQ(registry_.last_proxy_authorization, "Basic dXNlcjpwdw==");
+}
+
+// An HTTP proxy for one tunnel: reads the head, connects wherever the test says, passes bytes on.
+class TunnelProxy {
+ public:
+  explicit TunnelProxy(uint16_t target) : target_(target) {
+    listener_ = Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address = Loopback(0);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::listen(listener_.get(), 8), 0);
+    EXPECT_EQ(::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+    port = ntohs(address.sin_port);
+    thread_ = std::thread([this] { Run(); });
+  }
+  ~TunnelProxy() {
+    ::shutdown(listener_.get(), SHUT_RDWR);
+    thread_.join();
+  }
+  uint16_t port = 0;
+  std::string head;  // of the last tunnel
+
+ private:
+  static sockaddr_in Loopback(uint16_t port) {
+    sockaddr_in out{};
+    out.sin_family = AF_INET;
+    out.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    out.sin_port = htons(port);
+    return out;
+  }
+  void Run() {
+    while (true) {
+      Fd client(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (!client.valid()) return;
+      std::string text;
+      char byte;
+      while (!absl::EndsWith(text, "\r\n\r\n") && ::read(client.get(), &byte, 1) == 1) text.push_back(byte);
+      head = text;
+      Fd server(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      sockaddr_in address = Loopback(target_);
+      if (::connect(server.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return;
+      std::string_view answer = "HTTP/1.1 200 Connection established\r\n\r\n";
+      (void)!::write(client.get(), answer.data(), answer.size());
+      Pass(client.get(), server.get());
+    }
+  }
+  static void Pass(int a, int b) {
+    pollfd fds[2] = {{a, POLLIN, 0}, {b, POLLIN, 0}};
+    char buffer[16384];
+    while (::poll(fds, 2, -1) > 0) {
+      for (int i = 0; i < 2; ++i) {
+        if (fds[i].revents == 0) continue;
+        ssize_t n = ::read(fds[i].fd, buffer, sizeof buffer);
+        if (n <= 0) return;
+        (void)!::write(fds[1 - i].fd, buffer, static_cast<size_t>(n));
+      }
+    }
+  }
+
+  uint16_t target_;
+  Fd listener_;
+  std::thread thread_;
+};
+
+TEST_F(StoreFaultTest, ThroughAProxyWithTls) {
+  net::TestPki pki;
+  FakeRegistry secure(&env_);
+  TestImage image = MakeImage({Layer("a", "a")});
+  secure.Add("app", "1", image);
+  uint16_t port = secure.Listen(pki.Server());
+  WriteHosts("secure.test", "server = \"https://kubernetes.default\"\nca = \"ca.pem\"\n");
+  ASSERT_TRUE(
+      WriteFileAtomic(options_.registries_dir + "/secure.test/ca.pem", pki.ca.certificate_pem(), 0644, false)
+          .ok());
+  {
+    TunnelProxy proxy(port);
+    ::setenv("https_proxy", StrCat("http://user:pw@127.0.0.1:", proxy.port).c_str(), 1);
+    auto id = PullAs("secure.test/app:1");
+    EXPECT_TRUE(id.ok()) << id.status();
+    EXPECT_TRUE(absl::StartsWith(proxy.head, "CONNECT kubernetes.default:443 HTTP/1.1\r\n")) << proxy.head;
+    EXPECT_TRUE(absl::StrContains(proxy.head, "Proxy-Authorization: Basic dXNlcjpwdw==\r\n"));
+    CloseStore();
+    AwaitVoid(secure.Close());
+  }
+  ::unsetenv("https_proxy");
 }
 
 TEST_F(StoreFaultTest, IndexesAndPlatforms) {

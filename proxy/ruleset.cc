@@ -393,7 +393,15 @@ std::string RenderChains(const Ruleset& r, const RulesetOptions& o) {
   }
   w.Base("filter_input", "filter", kFilterPriority, "input", {"ct state new jump refuse"});
   w.Base("filter_forward", "filter", kFilterPriority, "forward", forward);
-  w.Base("filter_output", "filter", kFilterPriority, "output", {"ct state new jump refuse"});
+  std::vector<std::string> output{"ct state new jump refuse"};
+  if (std::string services = CidrSet(o.service_cidrs, o.v6); !services.empty()) {
+    // The one local address in there is that of DNS. "Nobody listens" is what a client hears for the moment a
+    // proxy is started again, and resolvers take it for an answer: unsaid, they ask once more.
+    output.push_back(StrCat(
+        Family(o), " saddr ", services,
+        o.v6 ? " icmpv6 type destination-unreachable drop" : " icmp type destination-unreachable drop"));
+  }
+  w.Base("filter_output", "filter", kFilterPriority, "output", output);
   return w.Take();
 }
 

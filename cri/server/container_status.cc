@@ -2,6 +2,7 @@
 #include "base/status.h"
 #include "cri/server/runtime_server.h"
 #include "cri/server/verbose_info.h"
+#include "oci/signals.h"
 
 namespace keelson::cri {
 
@@ -35,7 +36,8 @@ v1::ContainerStatus RuntimeServer::ContainerStatusOf(const Container& container)
   status.set_log_path(record.log_path());
   *status.mutable_resources()->mutable_linux() = record.resources();
   *status.mutable_user() = record.user();
-  status.set_stop_signal(SignalOf(record.stop_signal()));
+  absl::StatusOr<int> stop_signal = oci::ParseSignal(record.stop_signal());
+  if (stop_signal.ok()) status.set_stop_signal(oci::SignalToCri(*stop_signal));
   return status;
 }
 

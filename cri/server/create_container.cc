@@ -15,6 +15,7 @@
 #include "cri/server/namespaces.h"
 #include "cri/server/runtime_server.h"
 #include "images/overlay.h"
+#include "oci/signals.h"
 
 namespace keelson::cri {
 
@@ -300,11 +301,11 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   record.set_image_id(image->id);
   record.set_image_ref(image->repo_digests.empty() ? image->id : image->repo_digests.front());
   oci::ImageConfig image_config = image->config;
-  std::string stop_signal = SignalName(record.config().stop_signal());
+  std::string stop_signal = oci::SignalName(record.config().stop_signal());
   if (stop_signal.empty())
     stop_signal = image_config.stop_signal.empty() ? "SIGTERM" : image_config.stop_signal;
   // An image may name a signal that does not exist: not worth refusing the container.
-  record.set_stop_signal(SignalNumber(stop_signal).ok() ? stop_signal : "SIGTERM");
+  record.set_stop_signal(oci::ParseSignal(stop_signal).ok() ? stop_signal : "SIGTERM");
 
   auto make_dir = [dir] { return MakeDirs(dir, 0711); };
   Task<absl::Status> made = env_.Blocking<absl::Status>(make_dir);
@@ -315,14 +316,7 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   rootfs.image_id = image->id;
   rootfs.mount_path = dir + "/rootfs";
   std::string userns_path = StrCat(SandboxDir(sandbox->record.id()), "/ns/", kUserNamespace);
-  if (HasUserNamespace(pod)) {
-    const v1::UserNamespace user = NamespacesOf(pod).userns_options();
-    rootfs.userns_path = userns_path;
-    for (const v1::IDMapping& m : user.uids())
-      rootfs.uid_maps.push_back({m.container_id(), m.host_id(), m.length()});
-    for (const v1::IDMapping& m : user.gids())
-      rootfs.gid_maps.push_back({m.container_id(), m.host_id(), m.length()});
-  }
+  if (HasUserNamespace(pod)) rootfs.userns_path = userns_path;
   CO_RETURN_IF_ERROR(deps_.images->MountRootfs(rootfs));
   CO_RETURN_IF_ERROR(MountImageVolumes(container));
 

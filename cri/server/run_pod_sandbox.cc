@@ -270,6 +270,9 @@ CniAttachment RuntimeServer::AttachmentOf(const Sandbox& sandbox) const {
   attachment.pod_namespace = config.metadata().namespace_();
   attachment.pod_uid = config.metadata().uid();
   attachment.cgroup_path = config.linux().cgroup_parent();
+  for (const HostPort& port : HostPortsOf(sandbox.record).ports) {
+    attachment.port_mappings.push_back({port.host_port, port.container_port, port.protocol, port.host_ip});
+  }
   return attachment;
 }
 
@@ -282,7 +285,11 @@ Task<absl::Status> RuntimeServer::AttachNetwork(std::shared_ptr<Sandbox> sandbox
   sandbox->record.mutable_ips()->Assign(result.ips.begin(), result.ips.end());
   CO_RETURN_IF_ERROR_SYNC(CheckPortMappings(config));
   HostPortSandbox ports = HostPortsOf(sandbox->record);
-  if (!ports.ports.empty()) CO_RETURN_IF_ERROR(deps_.host_ports->Add(sandbox->record.id(), ports));
+  // A plugin of the network's own that takes host ports has them from the ADD.
+  bool by_plugin = deps_.cni->HasCapability("portMappings");
+  if (!ports.ports.empty() && !by_plugin) {
+    CO_RETURN_IF_ERROR(deps_.host_ports->Add(sandbox->record.id(), ports));
+  }
   co_return absl::OkStatus();
 }
 

@@ -4,7 +4,6 @@
 #include <absl/strings/escaping.h>
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_split.h>
-#include <signal.h>
 
 #include "base/fd.h"
 #include "base/status.h"
@@ -18,21 +17,6 @@ constexpr size_t kMaxStatBytes = 4096;
 constexpr int kStartTimeField = 22;  // of /proc/PID/stat, counted from 1
 // glibc's and musl's resolvers take more servers since years; the file's lines stay bounded all the same.
 constexpr int kMaxResolvServers = 16, kMaxResolvSearches = 64;
-
-struct NamedSignal {
-  std::string_view name;
-  int number;
-};
-constexpr NamedSignal kSignals[] = {
-    {"ABRT", SIGABRT},   {"ALRM", SIGALRM}, {"BUS", SIGBUS},   {"CHLD", SIGCHLD},     {"CLD", SIGCHLD},
-    {"CONT", SIGCONT},   {"FPE", SIGFPE},   {"HUP", SIGHUP},   {"ILL", SIGILL},       {"INT", SIGINT},
-    {"IO", SIGIO},       {"IOT", SIGIOT},   {"KILL", SIGKILL}, {"PIPE", SIGPIPE},     {"POLL", SIGPOLL},
-    {"PROF", SIGPROF},   {"PWR", SIGPWR},   {"QUIT", SIGQUIT}, {"SEGV", SIGSEGV},     {"STKFLT", SIGSTKFLT},
-    {"STOP", SIGSTOP},   {"SYS", SIGSYS},   {"TERM", SIGTERM}, {"TRAP", SIGTRAP},     {"TSTP", SIGTSTP},
-    {"TTIN", SIGTTIN},   {"TTOU", SIGTTOU}, {"URG", SIGURG},   {"USR1", SIGUSR1},     {"USR2", SIGUSR2},
-    {"WINCH", SIGWINCH}, {"XCPU", SIGXCPU}, {"XFSZ", SIGXFSZ}, {"VTALRM", SIGVTALRM},
-};
-constexpr int kRealTimeMin = 34, kRealTimeMax = 64;  // as the C library counts: two are its own
 
 bool HasLineBreak(std::string_view s) { return s.find_first_of("\n\r") != std::string_view::npos; }
 
@@ -107,67 +91,6 @@ bool Selects(const ProtoMap& selector, const ProtoMap& labels) {
     if (it == labels.end() || it->second != value) return false;
   }
   return true;
-}
-
-absl::StatusOr<int> SignalNumber(std::string_view name) {
-  int number = 0;
-  if (absl::SimpleAtoi(Av(name), &number)) {
-    if (number >= 1 && number <= kRealTimeMax) return number;
-    return absl::InvalidArgumentError(StrCat("signal ", name, ": want 1 to ", kRealTimeMax));
-  }
-  std::string upper = absl::AsciiStrToUpper(Av(name));
-  std::string_view bare = upper;
-  if (bare.starts_with("SIG")) bare.remove_prefix(3);
-  for (const NamedSignal& signal : kSignals) {
-    if (signal.name == bare) return signal.number;
-  }
-  int base = 0, sign = 0;
-  if (bare.starts_with("RTMIN")) {
-    base = kRealTimeMin;
-    sign = 1;
-  } else if (bare.starts_with("RTMAX")) {
-    base = kRealTimeMax;
-    sign = -1;
-  }
-  if (base != 0) {
-    std::string_view rest = bare.substr(5);
-    int offset = 0;
-    if (rest.empty()) return base;
-    char want = sign > 0 ? '+' : '-';
-    // CRI's enumeration writes SIGRTMINPLUS1 and SIGRTMAXMINUS1.
-    std::string_view word = sign > 0 ? "PLUS" : "MINUS";
-    if (rest.starts_with(word)) {
-      rest.remove_prefix(word.size());
-    } else if (rest[0] == want) {
-      rest.remove_prefix(1);
-    } else {
-      rest = {};
-    }
-    if (absl::SimpleAtoi(Av(rest), &offset) && offset >= 0 && offset <= kRealTimeMax - kRealTimeMin) {
-      return base + sign * offset;
-    }
-  }
-  return absl::InvalidArgumentError(StrCat("signal \"", name, "\" is not known"));
-}
-
-std::string SignalName(v1::Signal signal) {
-  if (signal == v1::SIGNAL_RUNTIME_DEFAULT) return "";
-  constexpr std::string_view kPrefix = "SIGNAL_";
-  std::string name = v1::Signal_Name(signal);
-  return name.starts_with(kPrefix) ? name.substr(kPrefix.size()) : name;
-}
-
-v1::Signal SignalOf(std::string_view name) {
-  absl::StatusOr<int> number = SignalNumber(name);
-  if (!number.ok()) return v1::SIGNAL_RUNTIME_DEFAULT;
-  const auto* values = v1::Signal_descriptor();
-  for (int i = 0; i < values->value_count(); ++i) {
-    auto signal = static_cast<v1::Signal>(values->value(i)->number());
-    if (signal == v1::SIGNAL_RUNTIME_DEFAULT) continue;
-    absl::StatusOr<int> other = SignalNumber(SignalName(signal));
-    if (other.ok() && *other == *number) return signal;
-  }
-  return v1::SIGNAL_RUNTIME_DEFAULT;
 }
 
 std::string CgroupPath(const std::string& cgroup_parent, const std::string& default_parent,

@@ -101,12 +101,6 @@ inline bool FitsId(std::string_view filter, std::string_view id) {
   return id.substr(0, filter.size()) == filter;
 }
 
-// "SIGTERM", "TERM", "15", "SIGRTMIN+3" -> number. InvalidArgument.
-absl::StatusOr<int> SignalNumber(std::string_view name);
-// Of CRI's enumeration; 0 for RUNTIME_DEFAULT.
-std::string SignalName(v1::Signal signal);
-v1::Signal SignalOf(std::string_view name);
-
 // The directory of a container's cgroup: parent of the pod and ID. No leading slash.
 std::string CgroupPath(const std::string& cgroup_parent, const std::string& default_parent,
                        const std::string& id);

@@ -67,7 +67,8 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
     if (!removed.ok()) LogWarning("failed container not deleted", {{"container", id}, {"error", removed}});
     // crun leaves the cgroup of some failed creates.
     absl::Status cgroup = deps_.cgroups->Destroy(record.cgroup_path());
-    if (!cgroup.ok()) LogWarning("cgroup of a failed container stays", {{"container", id}, {"error", cgroup}});
+    if (!cgroup.ok())
+      LogWarning("cgroup of a failed container stays", {{"container", id}, {"error", cgroup}});
     record.set_state(records::CONTAINER_EXITED);
     record.set_finished_at_ns(NowNs());
     record.set_exit_code(kStartErrorExitCode);

@@ -38,8 +38,12 @@ Task<absl::StatusOr<v1::StatusResponse>> RuntimeServer::Status(v1::StatusRequest
   response.mutable_features()->set_supplemental_groups_policy(true);
   response.mutable_features()->set_mount_options(true);
   if (request.verbose()) {
+    std::map<std::string, std::vector<std::string>> vulnerabilities;
+    for (const auto& [name, runtime_of] : deps_.runtimes) {
+      vulnerabilities[name] = oci::KnownVulnerabilities(name, runtime_of->version());
+    }
     (*response.mutable_info())["config"] =
-        RuntimeInfoJson(options_.state_dir, options_.run_dir, options_.default_handler);
+        RuntimeInfoJson(options_.state_dir, options_.run_dir, options_.default_handler, vulnerabilities);
   }
   co_return response;
 }

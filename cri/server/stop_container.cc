@@ -11,6 +11,7 @@ extern "C" {  // glibc 2.36 forgot it
 #include "base/status.h"
 #include "base/strings.h"
 #include "cri/server/runtime_server.h"
+#include "oci/signals.h"
 
 namespace keelson::cri {
 
@@ -51,7 +52,7 @@ Task<absl::Status> RuntimeServer::StopRunningContainer(std::shared_ptr<Container
   if (container->record.state() != records::CONTAINER_RUNNING) co_return absl::OkStatus();
   const std::string& id = container->record.id();
   if (grace > absl::ZeroDuration()) {
-    absl::StatusOr<int> number = SignalNumber(container->record.stop_signal());
+    absl::StatusOr<int> number = oci::ParseSignal(container->record.stop_signal());
     absl::Status sent = SignalInit(*container, number.ok() ? *number : SIGTERM);
     if (!sent.ok() && !absl::IsNotFound(sent)) co_return Annotate(sent, StrCat("stop container ", id));
     Task<bool> wait = WaitExited(&env_, container, grace);

@@ -65,11 +65,12 @@ Task<absl::Status> RuntimeServer::TearDownSandbox(std::shared_ptr<Sandbox> sandb
   const std::string& id = sandbox->record.id();
   std::string what = StrCat("tear down pod sandbox ", id);
   if (sandbox->record.network_attached()) {
-    Task<absl::Status> ports = deps_.host_ports->Remove(id);
-    absl::Status status = co_await std::move(ports);
-    if (!status.ok()) co_return Annotate(status, what);
     Task<absl::Status> del = deps_.cni->Del(AttachmentOf(*sandbox));
-    status = co_await std::move(del);
+    absl::Status status = co_await std::move(del);
+    if (!status.ok()) co_return Annotate(status, what);
+    // After the link is gone: with the last one the guard of the host's loopback goes, too.
+    Task<absl::Status> ports = deps_.host_ports->Remove(id);
+    status = co_await std::move(ports);
     if (!status.ok()) co_return Annotate(status, what);
     sandbox->record.set_network_attached(false);
   }

@@ -45,11 +45,13 @@ std::string ContainerInfoJson(const records::Container& record, const std::strin
 }
 
 std::string RuntimeInfoJson(const std::string& state_dir, const std::string& run_dir,
-                            const std::string& default_handler) {
+                            const std::string& default_handler,
+                            const std::map<std::string, std::vector<std::string>>& vulnerabilities) {
   Json json;
   json["stateDir"] = state_dir;
   json["runDir"] = run_dir;
   json["defaultRuntimeHandler"] = default_handler;
+  json["vulnerabilities"] = vulnerabilities;
   return Dump(json);
 }
 

@@ -1,7 +1,9 @@
 // The `info` of Status calls with verbose=true, as JSON that crictl prints. Not a stable interface.
 #pragma once
 
+#include <map>
 #include <string>
+#include <vector>
 
 #include "cri/server/records.pb.h"
 
@@ -9,7 +11,9 @@ namespace keelson::cri {
 
 std::string SandboxInfoJson(const records::Sandbox& record, const std::string& namespaces_dir);
 std::string ContainerInfoJson(const records::Container& record, const std::string& config_json);
+// `vulnerabilities`: published holes of the OCI runtimes, by handler.
 std::string RuntimeInfoJson(const std::string& state_dir, const std::string& run_dir,
-                            const std::string& default_handler);
+                            const std::string& default_handler,
+                            const std::map<std::string, std::vector<std::string>>& vulnerabilities);
 
 }  // namespace keelson::cri

@@ -189,7 +189,8 @@ Task<void> FakeRegistry::SendBlob(net::HttpRequest request, net::ResponseWriter*
     }
   }
   bool hangs = hang.count(request.target.path.substr(request.target.path.rfind('/') + 1)) != 0;
-  uint64_t left = hangs ? bytes.size() / 2 : bytes.size() - from;
+  uint64_t end = hangs ? std::max<uint64_t>(from, bytes.size() / 2) : bytes.size();
+  uint64_t left = end - from;
   bool cut = false;
   if (cut_after_bytes > 0 && cut_after_bytes < left && cuts_left > 0) {
     left = cut_after_bytes;

@@ -1,0 +1,95 @@
+#include "cri/testing/live_server.h"
+
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_split.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/fd.h"
+
+namespace keelson::cri {
+
+namespace {
+
+constexpr absl::Duration kStartLimit = absl::Seconds(60);
+constexpr absl::Duration kPollInterval = absl::Milliseconds(5);
+
+std::string Variable(const char* name) {
+  const char* value = ::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+bool Accepts(const std::string& endpoint) {
+  absl::StatusOr<std::string> path = SocketPathOf(endpoint);
+  if (!path.ok()) return false;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path->copy(address.sun_path, sizeof address.sun_path - 1);
+  Fd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  return ::connect(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+}
+
+}  // namespace
+
+std::unique_ptr<LiveServer> LiveServer::FromEnvironment(Env& env) {
+  if (Variable("KEELSON_TEST_CRI_PODS_DIR").empty()) return nullptr;
+  std::unique_ptr<LiveServer> live(new LiveServer(env));
+  live->endpoint_ = Variable("KEELSON_TEST_CRI_ENDPOINT");
+  live->handler_ = Variable("KEELSON_TEST_CRI_HANDLER");
+  live->busybox_ = Variable("KEELSON_TEST_CRI_BUSYBOX");
+  live->user_image_ = Variable("KEELSON_TEST_CRI_USER_IMAGE");
+  live->words_ = absl::StrSplit(Variable("KEELSON_TEST_CRI_SERVER"), '\n');
+  (void)absl::SimpleAtoi(Variable("KEELSON_TEST_CRI_SERVER_PID"), &live->given_pid_);
+  live->paths_.pods_dir = Variable("KEELSON_TEST_CRI_PODS_DIR");
+  live->paths_.run_dir = live->paths_.pods_dir.substr(0, live->paths_.pods_dir.rfind('/'));
+  live->paths_.state_dir = Variable("KEELSON_TEST_CRI_STATE_DIR");
+  live->paths_.log = Variable("KEELSON_TEST_CRI_LOG");
+  // Given as the parent of the tests' own pods, one below the server's.
+  std::string parent = Variable("KEELSON_TEST_CRI_CGROUP_PARENT");
+  live->paths_.cgroup = parent.substr(1, parent.rfind('/') - 1);
+  return live;
+}
+
+absl::Status LiveServer::Connect() {
+  remote_.reset();
+  RemoteOptions options;
+  options.endpoint = endpoint_;
+  ASSIGN_OR_RETURN(remote_, RemoteRuntime::Create(env_, options));
+  return absl::OkStatus();
+}
+
+absl::Status LiveServer::Spawn() {
+  ASSIGN_OR_RETURN(Fd log, OpenFile(paths_.log, O_WRONLY | O_CREAT | O_APPEND, 0644));
+  SpawnOptions options;
+  options.argv = words_;
+  options.stdout_fd = options.stderr_fd = log.get();
+  ASSIGN_OR_RETURN(server_, env_.subprocess().Spawn(options));
+  return absl::OkStatus();
+}
+
+Task<absl::Status> LiveServer::WaitUntilUp() {
+  absl::Duration limit = env_.clock().Monotonic() + kStartLimit;
+  while (!Accepts(endpoint_)) {
+    if (env_.clock().Monotonic() > limit)
+      co_return absl::DeadlineExceededError("keelson cri did not come up");
+    if (absl::IsNotFound(server_->Signal(0))) {
+      co_return absl::UnavailableError("keelson cri ended while it started");
+    }
+    Task<void> nap = env_.clock().Sleep(kPollInterval);
+    co_await std::move(nap);
+  }
+  co_return Connect();
+}
+
+Task<absl::Status> LiveServer::Kill() {
+  absl::Status killed = server_->Signal(SIGKILL);
+  if (!killed.ok() && !absl::IsNotFound(killed)) co_return killed;
+  Task<int> wait = server_->Wait();
+  co_await std::move(wait);
+  co_return absl::OkStatus();
+}
+
+}  // namespace keelson::cri

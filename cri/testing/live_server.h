@@ -1,0 +1,63 @@
+// LiveServer: the `keelson cri` that cri/testing/with_keelson_cri describes in the environment, for tests on
+// a real kernel: a client of it, its files, and with --no-server also the process, to be started and killed
+// at will.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/env.h"
+#include "base/status.h"
+#include "cri/remote/remote_runtime.h"
+
+namespace keelson::cri {
+
+struct LivePaths {
+  std::string pods_dir;   // run directory of the server: bundles, mounts, namespaces
+  std::string run_dir;    // its parent, with the plugins' addresses
+  std::string state_dir;  // records and images
+  std::string cgroup;     // below every hierarchy: the parent of pods that name none
+  std::string log;        // of the server
+};
+
+class LiveServer {
+ public:
+  // Null when the environment names none: the test skips. `env` must outlive it.
+  static std::unique_ptr<LiveServer> FromEnvironment(Env& env);
+
+  const LivePaths& paths() const { return paths_; }
+  const std::string& handler() const { return handler_; }
+  const std::string& busybox() const { return busybox_; }  // image: sh and all applets; CMD sh
+  const std::string& user_image() const {
+    return user_image_;
+  }  // the same with a user, a folder, a stop signal
+  int server_pid() const { return server_ != nullptr ? server_->pid() : given_pid_; }
+
+  RuntimeService& runtime() { return remote_->runtime(); }
+  ImageService& images() { return remote_->images(); }
+  // A new connection, without the back-off of the one before.
+  absl::Status Connect();
+
+  // With --no-server. Start() returns when somebody accepts at the socket, Spawn() at once.
+  absl::Status Spawn();
+  Task<absl::Status> WaitUntilUp();
+  // SIGKILL; returns when it is gone.
+  Task<absl::Status> Kill();
+
+ private:
+  explicit LiveServer(Env& env) : env_(env) {}
+
+  Env& env_;
+  LivePaths paths_;
+  std::string endpoint_, handler_, busybox_, user_image_;
+  std::vector<std::string> words_;
+  int given_pid_ = 0;
+  std::unique_ptr<ChildProcess> server_;
+  std::unique_ptr<RemoteRuntime> remote_;
+};
+
+}  // namespace keelson::cri
