@@ -108,7 +108,8 @@ Task<absl::Status> RuntimeServer::Recover() {
 Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> container) {
   records::Container& record = container->record;
   const std::string id = record.id();
-  if (record.state() == records::CONTAINER_CREATING || !sandboxes_.contains(record.sandbox_id())) {
+  if (record.state() == records::CONTAINER_CREATING || record.removing() ||
+      !sandboxes_.contains(record.sandbox_id())) {
     if (record.state() == records::CONTAINER_RUNNING) {
       // Its pod's record is lost: it cannot be reached any more by anyone.
       absl::Status killed = SignalInit(*container, SIGKILL);
@@ -123,11 +124,13 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
   if (record.state() == records::CONTAINER_STARTING) CO_RETURN_IF_ERROR(ResolveInterruptedStart(container));
   if (record.state() == records::CONTAINER_EXITED) {
     container->exit.Set();
-    if (record.boot_id() != boot_id_ || !record.has_init()) co_return absl::OkStatus();
-    // The server may have ended between the record of the exit and what follows it.
-    Task<absl::Status> finish = FinishExited(container);
-    absl::Status finished = co_await std::move(finish);
-    co_return finished;
+    // Between its end and its clean-up: the cgroup goes last.
+    if (record.boot_id() != boot_id_ || !record.has_init() || !deps_.cgroups->Exists(record.cgroup_path())) {
+      co_return absl::OkStatus();
+    }
+    Task<absl::Status> release = ReleaseExited(container);
+    absl::Status released = co_await std::move(release);
+    co_return released;
   }
   if (record.state() == records::CONTAINER_CREATED) {
     if (record.boot_id() == boot_id_) co_return absl::OkStatus();
@@ -156,45 +159,45 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
   MarkExited(container.get(), *exit);
   container->exit.Set();
   if (record.boot_id() != boot_id_) co_return absl::OkStatus();
-  Task<absl::Status> finish = FinishExited(container);
-  absl::Status finished = co_await std::move(finish);
-  co_return finished;
+  Task<absl::Status> release = ReleaseExited(container);
+  absl::Status released = co_await std::move(release);
+  co_return released;
 }
 
-Task<absl::Status> RuntimeServer::FinishExited(std::shared_ptr<Container> container) {
-  const records::Container& record = container->record;
-  if (!record.own_pid_namespace()) {
-    absl::Status rest = deps_.cgroups->KillAll(record.cgroup_path());
-    if (!rest.ok() && !absl::IsNotFound(rest)) co_return rest;
-  }
-  CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
-  CO_RETURN_IF_ERROR(runtime->Delete(record.id(), /*force=*/true));
-  co_return absl::OkStatus();
-}
-
-// The server ended between the start's first record and its last.
+// The server ended between the start's first record and its last. What was created is started, so that no
+// program runs twice; what was not is as if StartContainer had never been called.
 Task<absl::Status> RuntimeServer::ResolveInterruptedStart(std::shared_ptr<Container> container) {
   records::Container& record = container->record;
   const std::string id = record.id();
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
-  std::optional<oci::ContainerExit> exit;
   if (record.boot_id() == boot_id_) {
+    int monitor = deps_.monitor->FindMonitor(id);
     Task<absl::StatusOr<oci::RuntimeState>> look = runtime->State(id);
     absl::StatusOr<oci::RuntimeState> state = co_await std::move(look);
-    exit = deps_.monitor->ReadExit(id);
     // Whether it runs is not known: it must not be taken for one that does not. The next start asks again.
     if (!state.ok() && !absl::IsNotFound(state.status())) co_return state.status();
-    if (state.ok() && (state->status == "running" || exit.has_value())) {
-      // It was started: only the record of it is missing.
-      std::optional<uint64_t> ticks = ProcessStartTicks(state->pid);
+    const Sandbox& sandbox = *sandboxes_.at(record.sandbox_id());
+    if (state.ok() && state->status == "created" && monitor != 0 &&
+        sandbox.record.state() == records::SANDBOX_RUNNING) {
+      Task<absl::Status> start = runtime->Start(id);
+      absl::Status started = co_await std::move(start);
+      if (started.ok()) {
+        state->status = "running";
+      } else {
+        LogWarning("an interrupted start is undone", {{"container", id}, {"error", started}});
+      }
+    }
+    bool ended = deps_.monitor->ReadExit(id).has_value() || (state.ok() && state->status == "stopped");
+    if (state.ok() && (state->status == "running" || ended)) {
       record.mutable_init()->set_pid(state->pid);
-      record.mutable_init()->set_start_ticks(ticks.value_or(0));
+      record.mutable_init()->set_start_ticks(ProcessStartTicks(state->pid).value_or(0));
+      record.mutable_monitor()->set_pid(monitor);
+      record.mutable_monitor()->set_start_ticks(ProcessStartTicks(monitor).value_or(0));
       record.set_state(records::CONTAINER_RUNNING);
       record.set_started_at_ns(NowNs());
       co_return Save(*container);
     }
   }
-  // Not started: as if StartContainer had never been called.
   CO_RETURN_IF_ERROR(deps_.monitor->KillInterrupted(id));
   CO_RETURN_IF_ERROR(runtime->Delete(id, /*force=*/true));
   deps_.monitor->Forget(id);
@@ -222,8 +225,13 @@ Task<absl::Status> RuntimeServer::RecoverSandbox(std::shared_ptr<Sandbox> sandbo
     co_return store_.RemoveSandbox(id);
   }
   if (record.state() == records::SANDBOX_STOPPED) co_return absl::OkStatus();
+  if (record.state() == records::SANDBOX_STOPPING) {
+    Task<absl::Status> finish = StopSandboxLocked(sandbox);
+    absl::Status finished = co_await std::move(finish);
+    co_return finished;
+  }
   std::string ns = SandboxDir(id) + "/ns/";
-  bool intact = record.state() == records::SANDBOX_RUNNING && record.boot_id() == boot_id_ &&
+  bool intact = record.boot_id() == boot_id_ &&
                 (HostNetwork(record.config()) || IsNamespacePin(ns + kNetNamespace)) &&
                 (HostIpc(record.config()) || IsNamespacePin(ns + kIpcNamespace)) &&
                 (!record.has_pause() || IsAlive(record.pause()));

@@ -38,11 +38,8 @@ Task<absl::Status> RuntimeServer::RemoveContainerLocked(std::shared_ptr<Containe
   if (container->record.state() == records::CONTAINER_RUNNING) {
     co_return absl::FailedPreconditionError(StrCat("remove container ", id, ": it was started meanwhile"));
   }
-  if (container->record.state() == records::CONTAINER_CREATED) {
-    // Killed from here on, a restart undoes what is left of it.
-    container->record.set_state(records::CONTAINER_CREATING);
-    CO_RETURN_IF_ERROR_SYNC(Save(*container));
-  }
+  container->record.set_removing(true);
+  CO_RETURN_IF_ERROR_SYNC(Save(*container));
   CO_RETURN_IF_ERROR(TearDownContainer(container));
   CO_RETURN_IF_ERROR_SYNC(store_.RemoveContainer(id));
   container->removed = true;

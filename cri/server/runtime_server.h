@@ -150,13 +150,16 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   // Until the monitor has ended. One that was killed wrote no exit: then the container is waited for here.
   Task<void> WatchMonitor(std::shared_ptr<Container> container);
   void MarkExited(Container* container, const oci::ContainerExit& exit);
+  // What an ended container left running in its cgroup.
+  void KillRest(const Container& container);
+  // That, and gives back what the OCI runtime holds of it (its cgroup); the record and the root file system
+  // stay until RemoveContainer.
+  Task<absl::Status> ReleaseExited(std::shared_ptr<Container> container);
 
   // ---- recovery (recover.cc) ----
   Task<absl::Status> RecoverSandbox(std::shared_ptr<Sandbox> sandbox);
   Task<absl::Status> RecoverContainer(std::shared_ptr<Container> container);
   Task<absl::Status> ResolveInterruptedStart(std::shared_ptr<Container> container);
-  // What follows the record of an exit: the rest of its processes, its cgroup.
-  Task<absl::Status> FinishExited(std::shared_ptr<Container> container);
   Task<absl::Status> KillUnknown(std::string name);
   Task<absl::Status> RemoveLeftovers();
 

@@ -35,7 +35,7 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
   AsyncMutex::Guard guard = co_await std::move(lock);
   records::Container& record = container->record;
   const std::string& id = record.id();
-  if (container->removed || record.state() != records::CONTAINER_CREATED) {
+  if (container->removed || record.removing() || record.state() != records::CONTAINER_CREATED) {
     co_return absl::FailedPreconditionError(StrCat("start container ", id, ": it is in state ",
                                                    v1::ContainerState_Name(StateOf(record)),
                                                    ", only a created one can be started"));

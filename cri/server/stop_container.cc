@@ -118,20 +118,30 @@ Task<void> RuntimeServer::HandleExit(std::shared_ptr<Container> container, oci::
   // A failed start marks the container itself.
   if (container->removed || container->record.state() != records::CONTAINER_RUNNING) co_return;
   MarkExited(container.get(), exit);
-  // What it left running in its cgroup (shared PID namespaces) goes before anybody hears of the end.
-  if (!container->record.own_pid_namespace()) {
-    absl::Status rest = deps_.cgroups->KillAll(container->record.cgroup_path());
-    if (!rest.ok() && !absl::IsNotFound(rest))
-      LogWarning("processes left", {{"container", id}, {"error", rest}});
-  }
+  // What it left running goes before anybody hears of the end.
+  KillRest(*container);
   container->exit.Set();
   Publish(v1::CONTAINER_STOPPED_EVENT, id, container->record.sandbox_id());
-  absl::StatusOr<oci::OciRuntime*> runtime = RuntimeFor(container->record.runtime_handler());
-  if (!runtime.ok()) co_return;
-  // Frees the cgroup; the record and the root file system stay until RemoveContainer.
-  Task<absl::Status> remove = (*runtime)->Delete(id, /*force=*/true);
+  Task<absl::Status> release = ReleaseExited(container);
+  absl::Status released = co_await std::move(release);
+  if (!released.ok()) LogWarning("ended container not deleted", {{"container", id}, {"error", released}});
+}
+
+void RuntimeServer::KillRest(const Container& container) {
+  // Without a PID namespace of its own the kernel does not do it.
+  if (container.record.own_pid_namespace()) return;
+  absl::Status rest = deps_.cgroups->KillAll(container.record.cgroup_path());
+  if (!rest.ok() && !absl::IsNotFound(rest)) {
+    LogWarning("processes left", {{"container", container.record.id()}, {"error", rest}});
+  }
+}
+
+Task<absl::Status> RuntimeServer::ReleaseExited(std::shared_ptr<Container> container) {
+  KillRest(*container);
+  CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(container->record.runtime_handler()));
+  Task<absl::Status> remove = runtime->Delete(container->record.id(), /*force=*/true);
   absl::Status removed = co_await std::move(remove);
-  if (!removed.ok()) LogWarning("ended container not deleted", {{"container", id}, {"error", removed}});
+  co_return removed;
 }
 
 Task<void> RuntimeServer::WatchMonitor(std::shared_ptr<Container> container) {

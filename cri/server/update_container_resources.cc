@@ -30,7 +30,7 @@ Task<absl::StatusOr<v1::UpdateContainerResourcesResponse>> RuntimeServer::Update
   Task<AsyncMutex::Guard> lock = container->mutex.Lock();
   AsyncMutex::Guard guard = co_await std::move(lock);
   records::Container& record = container->record;
-  if (container->removed || record.state() == records::CONTAINER_EXITED) {
+  if (container->removed || record.removing() || record.state() == records::CONTAINER_EXITED) {
     co_return absl::FailedPreconditionError(StrCat("update container ", record.id(), ": it has ended"));
   }
   v1::LinuxContainerResources merged = record.resources();
