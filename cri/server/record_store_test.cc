@@ -49,6 +49,7 @@ class RecordStoreTest : public testing::Test {
   }
   std::string File(const std::string& name) { return dir_ + "/containers/" + name; }
   void Write(const std::string& name, const std::string& bytes) {
+    Open();
     ASSERT_TRUE(WriteFileAtomic(File(name), bytes, 0600, false).ok());
   }
   std::string dir_;
