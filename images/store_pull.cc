@@ -528,11 +528,12 @@ Task<absl::Status> Store::UnpackOnce(std::shared_ptr<LayerJob> job, std::string 
     file = std::make_shared<Fd>(*std::move(opened));
     work->source = std::make_unique<FdSource>(file->get());
   }
-  boost::asio::post(UnpackThreads(), [work, file, executor = env_.executor()] {
+  boost::asio::post(UnpackThreads(), [work, file, executor = env_.executor()]() mutable {
     work->status = UnpackInto(work->temp_dir, work->source.get(), work->budget.get(), work->options,
                               work->keep_blob, &work->result);
     work->source.reset();
-    boost::asio::post(executor, [work] { work->done.Set(); });
+    // The loop's from here on: this thread keeps nothing of it.
+    boost::asio::post(executor, [work = std::move(work)] { work->done.Set(); });
   });
   absl::Status pumped;
   if (pipe != nullptr) {

@@ -165,20 +165,20 @@ la_ssize_t ReadCallback(archive*, void* user, const void** out) {
   return static_cast<la_ssize_t>(bytes->size());
 }
 
-// libarchive converts names to the thread's locale: UTF-8 whatever the process has.
+// libarchive converts names to the thread's locale: UTF-8 whatever the process has. Made once, kept.
 class Utf8Locale {
  public:
-  Utf8Locale() : locale_(::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr)) {
-    if (locale_ != nullptr) before_ = ::uselocale(locale_);
+  Utf8Locale() {
+    static const locale_t kUtf8 = ::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+    if (kUtf8 != nullptr) before_ = ::uselocale(kUtf8);
   }
+  Utf8Locale(const Utf8Locale&) = delete;
+  Utf8Locale& operator=(const Utf8Locale&) = delete;
   ~Utf8Locale() {
-    if (locale_ == nullptr) return;
-    ::uselocale(before_);
-    ::freelocale(locale_);
+    if (before_ != nullptr) ::uselocale(before_);
   }
 
  private:
-  locale_t locale_;
   locale_t before_ = nullptr;
 };
 

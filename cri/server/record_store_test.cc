@@ -42,13 +42,18 @@ class RecordStoreTest : public testing::Test {
     RecordStore store = Open();
     broken_.clear();
     absl::StatusOr<std::vector<records::Container>> records = store.LoadContainers(&broken_);
-    EXPECT_TRUE(records.ok()) << records.status();
     std::vector<std::string> ids;
+    if (absl::IsUnimplemented(records.status())) {
+      broken_.push_back(std::string(records.status().message()));
+      return ids;
+    }
+    EXPECT_TRUE(records.ok()) << records.status();
     for (const records::Container& record : *records) ids.push_back(record.id());
     return ids;
   }
   std::string File(const std::string& name) { return dir_ + "/containers/" + name; }
   void Write(const std::string& name, const std::string& bytes) {
+    Open();
     ASSERT_TRUE(WriteFileAtomic(File(name), bytes, 0600, false).ok());
   }
   std::string dir_;
@@ -130,9 +135,12 @@ TEST_F(RecordStoreTest, ANewerFormatIsToldFromATornOne) {
   EXPECT_TRUE(absl::IsDataLoss(DecodeRecord("", &record)));
   EXPECT_TRUE(absl::IsDataLoss(DecodeRecord("something else", &record)));
   Write("a.rec", newer);
-  EXPECT_EQ(Load(), Ids{});
-  ASSERT_EQ(broken_.size(), 1u);
-  EXPECT_NE(broken_[0].find("newer version"), std::string::npos) << broken_[0];
+  // Not set aside: its container may run.
+  std::vector<std::string> broken;
+  absl::Status loaded = Open().LoadContainers(&broken).status();
+  EXPECT_TRUE(absl::IsUnimplemented(loaded)) << loaded;
+  EXPECT_NE(std::string(loaded.message()).find("newer version"), std::string::npos) << loaded;
+  EXPECT_TRUE(broken.empty());
 }
 
 TEST_F(RecordStoreTest, FieldsOfANewerServerAreKept) {

@@ -1,4 +1,3 @@
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/fd.h"
@@ -23,22 +22,6 @@ void Merge(const v1::LinuxContainerResources& from, v1::LinuxContainerResources*
   for (const auto& [file, value] : keep_unified) to->mutable_unified()->insert({file, value});
 }
 
-// The bundle of a container that waits for its start, with other limits; all the rest stays as it was made.
-absl::Status RewriteBundle(const std::string& path, const std::string& resources_json) {
-  ASSIGN_OR_RETURN(std::string text, ReadFile(path, kMaxConfigJsonBytes));
-  using Json = nlohmann::ordered_json;
-  Json config = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  Json resources = Json::parse(resources_json, nullptr, /*allow_exceptions=*/false);
-  if (!config.is_object() || !config["linux"].is_object() || !resources.is_object()) {
-    return absl::DataLossError(StrCat(path, ": is no specification of a container"));
-  }
-  Json& old = config["linux"]["resources"];
-  // Which devices it may use is not a matter of limits.
-  if (old.is_object() && old.contains("devices")) resources["devices"] = old["devices"];
-  old = std::move(resources);
-  return WriteFileAtomic(path, config.dump(), 0600, /*durable=*/false);
-}
-
 }  // namespace
 
 Task<absl::StatusOr<v1::UpdateContainerResourcesResponse>> RuntimeServer::UpdateContainerResources(
@@ -54,7 +37,15 @@ Task<absl::StatusOr<v1::UpdateContainerResourcesResponse>> RuntimeServer::Update
   Merge(request.linux(), &merged);
   CO_ASSIGN_OR_RETURN_SYNC(std::string json, oci::GenerateResources(merged, deps_.host));
   if (record.state() == records::CONTAINER_CREATED) {
-    CO_RETURN_IF_ERROR_SYNC(RewriteBundle(ContainerDir(record.id()) + "/config.json", json));
+    // The bundle waits for its start: only its limits are written anew.
+    auto replace = [path = ContainerDir(record.id()) + "/config.json", json]() -> absl::Status {
+      ASSIGN_OR_RETURN(std::string config, ReadFile(path, kMaxConfigJsonBytes));
+      ASSIGN_OR_RETURN(std::string changed, oci::ReplaceResources(config, json));
+      return WriteFileAtomic(path, changed, 0600, /*durable=*/false);
+    };
+    Task<absl::Status> replaced = env_.Blocking<absl::Status>(replace);
+    absl::Status status = co_await std::move(replaced);
+    if (!status.ok()) co_return Annotate(status, StrCat("update container ", record.id()));
   } else {
     CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
     CO_RETURN_IF_ERROR(runtime->Update(record.id(), json));
