@@ -199,7 +199,7 @@ Task<absl::Status> RuntimeServer::ResolveInterruptedStart(std::shared_ptr<Contai
     }
   }
   CO_RETURN_IF_ERROR(deps_.monitor->KillInterrupted(id));
-  CO_RETURN_IF_ERROR(runtime->Delete(id, /*force=*/true));
+  CO_RETURN_IF_ERROR(DeleteInRuntime(id, record.runtime_handler(), record.cgroup_path()));
   deps_.monitor->Forget(id);
   record.clear_init();
   record.clear_monitor();

@@ -61,8 +61,7 @@ Task<absl::Status> RuntimeServer::TearDownContainer(std::shared_ptr<Container> c
   std::string what = StrCat("remove container ", id);
   // Only what was begun to start can be known to the OCI runtime.
   if (record.has_init() || record.state() == records::CONTAINER_STARTING) {
-    CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
-    Task<absl::Status> remove = runtime->Delete(id, /*force=*/true);
+    Task<absl::Status> remove = DeleteInRuntime(id, record.runtime_handler(), record.cgroup_path());
     absl::Status status = co_await std::move(remove);
     if (!status.ok()) co_return Annotate(status, what);
   }

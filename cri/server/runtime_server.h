@@ -155,6 +155,9 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   // That, and gives back what the OCI runtime holds of it (its cgroup); the record and the root file system
   // stay until RemoveContainer.
   Task<absl::Status> ReleaseExited(std::shared_ptr<Container> container);
+  // Deletes what the OCI runtime has under this ID, and the cgroup, which runtimes leave after a create that
+  // was cut off. Processes in it are killed.
+  Task<absl::Status> DeleteInRuntime(std::string id, std::string handler, std::string cgroup_path);
 
   // ---- recovery (recover.cc) ----
   Task<absl::Status> RecoverSandbox(std::shared_ptr<Sandbox> sandbox);

@@ -72,13 +72,10 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
     status = co_await std::move(start);
   }
   if (!status.ok()) {
-    Task<absl::Status> remove = runtime->Delete(id, /*force=*/true);
+    // crun leaves the cgroup of some failed creates.
+    Task<absl::Status> remove = DeleteInRuntime(id, record.runtime_handler(), record.cgroup_path());
     absl::Status removed = co_await std::move(remove);
     if (!removed.ok()) LogWarning("failed container not deleted", {{"container", id}, {"error", removed}});
-    // crun leaves the cgroup of some failed creates.
-    absl::Status cgroup = deps_.cgroups->Destroy(record.cgroup_path());
-    if (!cgroup.ok())
-      LogWarning("cgroup of a failed container stays", {{"container", id}, {"error", cgroup}});
     record.set_state(records::CONTAINER_EXITED);
     record.set_finished_at_ns(NowNs());
     record.set_exit_code(kStartErrorExitCode);

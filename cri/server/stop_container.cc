@@ -22,6 +22,9 @@ namespace {
 constexpr absl::Duration kKillLimit = absl::Minutes(2);
 constexpr int kLostExitCode = 255;  // containerd's for a container whose end nobody saw
 constexpr int kSignalExitBase = 128;
+// What was killed needs a moment to leave its cgroup.
+constexpr int kCgroupAttempts = 100;
+constexpr absl::Duration kCgroupInterval = absl::Milliseconds(20);
 constexpr char kOomKilled[] = "OOMKilled", kCompleted[] = "Completed", kError[] = "Error";
 
 // Whether it exited within `limit`.
@@ -145,10 +148,27 @@ void RuntimeServer::KillRest(const Container& container) {
 
 Task<absl::Status> RuntimeServer::ReleaseExited(std::shared_ptr<Container> container) {
   KillRest(*container);
-  CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(container->record.runtime_handler()));
-  Task<absl::Status> remove = runtime->Delete(container->record.id(), /*force=*/true);
+  const records::Container& record = container->record;
+  Task<absl::Status> remove = DeleteInRuntime(record.id(), record.runtime_handler(), record.cgroup_path());
   absl::Status removed = co_await std::move(remove);
   co_return removed;
+}
+
+Task<absl::Status> RuntimeServer::DeleteInRuntime(std::string id, std::string handler,
+                                                  std::string cgroup_path) {
+  CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(handler));
+  Task<absl::Status> remove = runtime->Delete(id, /*force=*/true);
+  absl::Status status = co_await std::move(remove);
+  if (!status.ok()) co_return status;
+  for (int attempt = 0; attempt < kCgroupAttempts && deps_.cgroups->Exists(cgroup_path); ++attempt) {
+    (void)deps_.cgroups->KillAll(cgroup_path);
+    status = deps_.cgroups->Destroy(cgroup_path);
+    if (status.ok()) break;
+    // Until the killed are gone.
+    Task<void> nap = env_.clock().Sleep(kCgroupInterval);
+    co_await std::move(nap);
+  }
+  co_return Annotate(status, StrCat("remove the cgroup of ", id));
 }
 
 Task<void> RuntimeServer::WatchMonitor(std::shared_ptr<Container> container) {

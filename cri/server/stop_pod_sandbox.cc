@@ -79,10 +79,11 @@ Task<absl::Status> RuntimeServer::TearDownSandbox(std::shared_ptr<Sandbox> sandb
   }
   std::string dir = SandboxDir(id);
   if (sandbox->record.has_pause() || ::access((dir + "/pause").c_str(), F_OK) == 0) {
-    CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(sandbox->record.runtime_handler()));
     // A server that was killed while it made the process left a monitor that would go on making it.
     if (!sandbox->record.has_pause()) CO_RETURN_IF_ERROR(deps_.monitor->KillInterrupted(id));
-    Task<absl::Status> remove = runtime->Delete(id, /*force=*/true);
+    std::string cgroup =
+        CgroupPath(sandbox->record.config().linux().cgroup_parent(), options_.default_cgroup_parent, id);
+    Task<absl::Status> remove = DeleteInRuntime(id, sandbox->record.runtime_handler(), cgroup);
     absl::Status status = co_await std::move(remove);
     if (!status.ok()) co_return Annotate(status, what);
     deps_.monitor->Forget(id);
