@@ -107,7 +107,14 @@ void RuntimeServer::MarkExited(Container* container, const oci::ContainerExit& e
   // A container seen to end before its start was: never the other way round.
   if (record.started_at_ns() > record.finished_at_ns()) record.set_finished_at_ns(record.started_at_ns());
   record.set_exit_code(exit.exit_code);
-  record.set_reason(exit.oom_killed ? kOomKilled : exit.exit_code == 0 ? kCompleted : kError);
+  bool oom_killed = exit.oom_killed;
+  if (!oom_killed && exit.exit_code != 0 && record.boot_id() == boot_id_) {
+    // The monitor's notice can come after the end; the cgroup is still there and knows.
+    absl::StatusOr<cgroups::Stats> stats =
+        deps_.cgroups->ReadStats(record.cgroup_path(), cgroups::StatsDetail::kFull);
+    oom_killed = stats.ok() && stats->memory.has_value() && stats->memory->oom_kills > 0;
+  }
+  record.set_reason(oom_killed ? kOomKilled : exit.exit_code == 0 ? kCompleted : kError);
   absl::Status saved = Save(*container);
   if (!saved.ok()) LogError("container record not written", {{"container", record.id()}, {"error", saved}});
 }

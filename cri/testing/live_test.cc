@@ -1,0 +1,237 @@
+#include "cri/testing/live_test.h"
+
+#include <absl/strings/ascii.h>
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_split.h>
+#include <stdlib.h>
+
+#include "base/fd.h"
+
+namespace keelson::cri {
+
+namespace {
+
+constexpr absl::Duration kExitLimit = absl::Seconds(60);
+
+Task<absl::Status> Nap(Env* env, absl::Duration duration) {
+  Task<void> nap = env->clock().Sleep(duration);
+  co_await std::move(nap);
+  co_return absl::OkStatus();
+}
+
+}  // namespace
+
+void LiveTest::SetUp() {
+  live_ = LiveServer::FromEnvironment(env_);
+  if (live_ == nullptr) GTEST_SKIP() << "runs under cri/testing/with_keelson_cri";
+  ASSERT_TRUE(live_->Connect().ok());
+  char pattern[] = "/tmp/keelson-live-XXXXXX";
+  ASSERT_NE(::mkdtemp(pattern), nullptr);
+  dir_ = pattern;
+  for (const std::string& image : {live_->busybox(), live_->user_image()}) {
+    v1::PullImageRequest request;
+    request.mutable_image()->set_image(image);
+    auto pulled = Call(images().PullImage(request));
+    ASSERT_TRUE(pulled.ok()) << pulled.status();
+  }
+}
+
+void LiveTest::TearDown() {
+  if (live_ == nullptr) return;
+  for (const std::string& pod : pods_) {
+    v1::RemovePodSandboxRequest request;
+    request.set_pod_sandbox_id(pod);
+    auto removed = Call(runtime().RemovePodSandbox(request));
+    EXPECT_TRUE(removed.ok()) << removed.status();
+  }
+  live_.reset();
+  EXPECT_TRUE(RemoveTree(dir_).ok());
+}
+
+void LiveTest::Sleep(absl::Duration duration) { EXPECT_TRUE(env_.RunUntilDone(Nap(&env_, duration)).ok()); }
+
+v1::PodSandboxConfig LiveTest::PodConfig(const std::string& name) {
+  v1::PodSandboxConfig config;
+  config.mutable_metadata()->set_name(name);
+  config.mutable_metadata()->set_namespace_("live");
+  config.mutable_metadata()->set_uid(StrCat(name, "-", env_.random().Suffix(8)));
+  config.set_log_directory(StrCat(dir_, "/", config.metadata().uid()));
+  auto* options = config.mutable_linux()->mutable_security_context()->mutable_namespace_options();
+  options->set_network(v1::NODE);
+  options->set_pid(v1::CONTAINER);
+  return config;
+}
+
+v1::PodSandboxConfig LiveTest::NetworkPodConfig(const std::string& name) {
+  v1::PodSandboxConfig config = PodConfig(name);
+  config.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_network(v1::POD);
+  return config;
+}
+
+absl::StatusOr<std::string> LiveTest::TryRunPod(const v1::PodSandboxConfig& config) {
+  v1::RunPodSandboxRequest request;
+  *request.mutable_config() = config;
+  auto response = Call(runtime().RunPodSandbox(request));
+  if (!response.ok()) return response.status();
+  pods_.push_back(response->pod_sandbox_id());
+  return response->pod_sandbox_id();
+}
+
+std::string LiveTest::RunPod(const v1::PodSandboxConfig& config) {
+  absl::StatusOr<std::string> id = TryRunPod(config);
+  EXPECT_TRUE(id.ok()) << id.status();
+  return id.ok() ? *id : "";
+}
+
+void LiveTest::StopPod(const std::string& id) {
+  v1::StopPodSandboxRequest request;
+  request.set_pod_sandbox_id(id);
+  auto response = Call(runtime().StopPodSandbox(request));
+  EXPECT_TRUE(response.ok()) << response.status();
+}
+
+void LiveTest::RemovePod(const std::string& id) {
+  v1::RemovePodSandboxRequest request;
+  request.set_pod_sandbox_id(id);
+  auto response = Call(runtime().RemovePodSandbox(request));
+  EXPECT_TRUE(response.ok()) << response.status();
+}
+
+v1::PodSandboxStatus LiveTest::PodStatus(const std::string& id) {
+  v1::PodSandboxStatusRequest request;
+  request.set_pod_sandbox_id(id);
+  auto response = Call(runtime().PodSandboxStatus(request));
+  EXPECT_TRUE(response.ok()) << response.status();
+  return response.ok() ? response->status() : v1::PodSandboxStatus();
+}
+
+v1::ContainerConfig LiveTest::Script(const std::string& name, const std::string& script) {
+  v1::ContainerConfig config;
+  config.mutable_metadata()->set_name(name);
+  config.mutable_metadata()->set_attempt(static_cast<uint32_t>(next_++));
+  config.mutable_image()->set_image(live_->busybox());
+  for (const std::string& word : {std::string("sh"), std::string("-c"), script}) config.add_command(word);
+  config.set_log_path(StrCat(name, "/", config.metadata().attempt(), ".log"));
+  auto* options = config.mutable_linux()->mutable_security_context()->mutable_namespace_options();
+  options->set_pid(v1::CONTAINER);
+  return config;
+}
+
+absl::StatusOr<std::string> LiveTest::TryCreate(const std::string& pod, const v1::ContainerConfig& config) {
+  v1::CreateContainerRequest request;
+  request.set_pod_sandbox_id(pod);
+  *request.mutable_config() = config;
+  auto response = Call(runtime().CreateContainer(request));
+  if (!response.ok()) return response.status();
+  return response->container_id();
+}
+
+std::string LiveTest::Create(const std::string& pod, const v1::ContainerConfig& config) {
+  absl::StatusOr<std::string> id = TryCreate(pod, config);
+  EXPECT_TRUE(id.ok()) << id.status();
+  return id.ok() ? *id : "";
+}
+
+absl::Status LiveTest::TryStart(const std::string& id) {
+  v1::StartContainerRequest request;
+  request.set_container_id(id);
+  return Call(runtime().StartContainer(request)).status();
+}
+
+std::string LiveTest::Start(const std::string& pod, const v1::ContainerConfig& config) {
+  std::string id = Create(pod, config);
+  absl::Status started = TryStart(id);
+  EXPECT_TRUE(started.ok()) << started;
+  return id;
+}
+
+absl::Status LiveTest::Stop(const std::string& id, int64_t timeout_s) {
+  v1::StopContainerRequest request;
+  request.set_container_id(id);
+  request.set_timeout(timeout_s);
+  return Call(runtime().StopContainer(request)).status();
+}
+
+absl::Status LiveTest::Remove(const std::string& id) {
+  v1::RemoveContainerRequest request;
+  request.set_container_id(id);
+  return Call(runtime().RemoveContainer(request)).status();
+}
+
+v1::ContainerStatus LiveTest::Status(const std::string& id) {
+  v1::ContainerStatusRequest request;
+  request.set_container_id(id);
+  auto response = Call(runtime().ContainerStatus(request));
+  EXPECT_TRUE(response.ok()) << response.status();
+  return response.ok() ? response->status() : v1::ContainerStatus();
+}
+
+v1::ContainerStatus LiveTest::WaitExited(const std::string& id) {
+  absl::Duration limit = env_.clock().Monotonic() + kExitLimit;
+  while (true) {
+    v1::ContainerStatus status = Status(id);
+    if (status.state() == v1::CONTAINER_EXITED || HasFailure()) return status;
+    if (env_.clock().Monotonic() > limit) {
+      ADD_FAILURE() << "container " << id << " still runs";
+      return status;
+    }
+    Sleep(absl::Milliseconds(10));
+  }
+}
+
+int LiveTest::Pid(const std::string& id) {
+  v1::ContainerStatusRequest request;
+  request.set_container_id(id);
+  request.set_verbose(true);
+  auto response = Call(runtime().ContainerStatus(request));
+  EXPECT_TRUE(response.ok()) << response.status();
+  if (!response.ok()) return 0;
+  const std::string& info = response->info().at("info");
+  constexpr std::string_view kKey = "\"pid\":";
+  size_t at = info.find(kKey);
+  int pid = 0;
+  std::string_view digits = std::string_view(info).substr(at + kKey.size());
+  EXPECT_TRUE(at != std::string::npos && absl::SimpleAtoi(Av(digits.substr(0, digits.find(','))), &pid))
+      << info;
+  return pid;
+}
+
+absl::StatusOr<ExecOutput> LiveTest::TryExec(const std::string& id, std::vector<std::string> command,
+                                             int64_t timeout_s) {
+  v1::ExecSyncRequest request;
+  request.set_container_id(id);
+  request.set_timeout(timeout_s);
+  for (const std::string& word : command) request.add_cmd(word);
+  auto response = Call(runtime().ExecSync(request));
+  if (!response.ok()) return response.status();
+  return ExecOutput{response->stdout(), response->stderr(), response->exit_code()};
+}
+
+std::string LiveTest::Exec(const std::string& id, const std::string& script) {
+  absl::StatusOr<ExecOutput> result = TryExec(id, {"sh", "-c", script});
+  EXPECT_TRUE(result.ok()) << script << ": " << result.status();
+  if (!result.ok()) return "";
+  EXPECT_EQ(result->code, 0) << script << ": " << result->out << result->err;
+  return result->out;
+}
+
+std::string LiveTest::Output(const std::string& pod, const v1::ContainerConfig& config) {
+  std::string id = Start(pod, config);
+  if (HasFailure()) return "";
+  WaitExited(id);
+  return Log(id);
+}
+
+std::string LiveTest::Log(const std::string& id) {
+  absl::StatusOr<std::string> text = ReadFile(Status(id).log_path());
+  EXPECT_TRUE(text.ok()) << text.status();
+  if (!text.ok()) return "";
+  std::string out;
+  for (absl::string_view line : absl::StrSplit(*text, '\n')) {
+    std::vector<absl::string_view> parts = absl::StrSplit(line, absl::MaxSplits(' ', 3));
+    if (parts.size() == 4) StrAppend(&out, Sv(parts[3]), parts[2] == "P" ? "" : "\n");
+  }
+  return out;
+}
+
+}  // namespace keelson::cri

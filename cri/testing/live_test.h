@@ -1,0 +1,87 @@
+// LiveTest: a gtest fixture over the server that with_keelson_cri started: calls in one line, pods that go
+// away with the test.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/env.h"
+#include "base/strings.h"
+#include "cri/testing/live_server.h"
+
+namespace keelson::cri {
+
+template <class Response>
+Task<absl::Status> StoreAnswer(Task<absl::StatusOr<Response>> call, absl::StatusOr<Response>* out) {
+  absl::StatusOr<Response> answer = co_await std::move(call);
+  *out = std::move(answer);
+  co_return absl::OkStatus();
+}
+
+struct ExecOutput {
+  std::string out, err;
+  int code = -1;
+};
+
+class LiveTest : public ::testing::Test {
+ protected:
+  void SetUp() override;
+  void TearDown() override;
+
+  RuntimeService& runtime() { return live_->runtime(); }
+  ImageService& images() { return live_->images(); }
+  template <class Response>
+  absl::StatusOr<Response> Call(Task<absl::StatusOr<Response>> call) {
+    absl::StatusOr<Response> out = absl::UnknownError("not answered");
+    absl::Status ran = env_.RunUntilDone(StoreAnswer(std::move(call), &out));
+    EXPECT_TRUE(ran.ok()) << ran;
+    return out;
+  }
+  void Sleep(absl::Duration duration);
+
+  // On the host's network, PID namespaces of the containers' own, logs below logs(). Names are unique.
+  v1::PodSandboxConfig PodConfig(const std::string& name);
+  // The same with a network of its own.
+  v1::PodSandboxConfig NetworkPodConfig(const std::string& name);
+  absl::StatusOr<std::string> TryRunPod(const v1::PodSandboxConfig& config);
+  std::string RunPod(const v1::PodSandboxConfig& config);  // fails the test
+  void StopPod(const std::string& id);
+  void RemovePod(const std::string& id);
+  v1::PodSandboxStatus PodStatus(const std::string& id);
+
+  // busybox, `sh -c script`; namespaces as the pod's.
+  v1::ContainerConfig Script(const std::string& name, const std::string& script);
+  absl::StatusOr<std::string> TryCreate(const std::string& pod, const v1::ContainerConfig& config);
+  std::string Create(const std::string& pod, const v1::ContainerConfig& config);
+  absl::Status TryStart(const std::string& id);
+  std::string Start(const std::string& pod, const v1::ContainerConfig& config);  // created and started
+  absl::Status Stop(const std::string& id, int64_t timeout_s);
+  absl::Status Remove(const std::string& id);
+  v1::ContainerStatus Status(const std::string& id);
+  v1::ContainerStatus WaitExited(const std::string& id);
+  int Pid(const std::string& id);  // of a container's first process
+  absl::StatusOr<ExecOutput> TryExec(const std::string& id, std::vector<std::string> command,
+                                     int64_t timeout_s = 60);
+  // stdout of `sh -c script` in a container; fails the test when it does not exit with 0.
+  std::string Exec(const std::string& id, const std::string& script);
+  // Runs the container to its end: its stdout, from the log.
+  std::string Output(const std::string& pod, const v1::ContainerConfig& config);
+  // Messages of a CRI log, without time, stream and tag.
+  std::string Log(const std::string& id);
+
+  const std::string& dir() const { return dir_; }  // for files of the test
+
+  RealEnv env_{Paths()};
+  std::unique_ptr<LiveServer> live_;
+
+ private:
+  std::string dir_;
+  std::vector<std::string> pods_;
+  int next_ = 0;
+};
+
+}  // namespace keelson::cri
