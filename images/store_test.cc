@@ -336,6 +336,8 @@ TEST_F(StoreFaultTest, MirrorsAreAskedFirstAndNotTrusted) {
   FakeRegistry mirror(&env_), empty(&env_);
   uint16_t mirror_port = mirror.Listen(), empty_port = empty.Listen();
   mirror.Add("team/app", "1", image);
+  // It would like to have what belongs to the registry.
+  empty.basic = "dXNlcjpwYXNz";
   // Port 1 is closed; the second mirror has nothing, the third is asked.
   WriteHosts("registry.test",
              StrCat("server = \"", Url(), "\"\n[host.\"http://127.0.0.1:1\"]\n[host.\"http://127.0.0.1:",
@@ -346,6 +348,7 @@ TEST_F(StoreFaultTest, MirrorsAreAskedFirstAndNotTrusted) {
   ASSERT_TRUE(id.ok()) << id.status();
   EXPECT_EQ(registry_.requests.size(), 0u);
   EXPECT_GT(empty.requests.size(), 0u);
+  for (const std::string& authorization : empty.authorizations) EXPECT_EQ(authorization, "");
   EXPECT_EQ(store_->List()[0]->repo_tags, std::vector<std::string>{"registry.test/team/app:1"});
   ASSERT_TRUE(Await(store_->Remove(*id)).ok());
   // A mirror that lies about a layer is left for the registry itself, which wants a token.

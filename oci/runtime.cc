@@ -31,6 +31,9 @@ constexpr size_t kMaxCommandOutputBytes = 256 << 10;
 // An orphan that nobody waited for this long is nobody's.
 constexpr absl::Duration kOrphanGrace = absl::Seconds(10);
 constexpr size_t kMaxProcBytes = 1 << 20;
+// A command that a caller who died left running gets so long before it is killed.
+constexpr absl::Duration kOrphanCommandLimit = absl::Seconds(20);
+constexpr char kScratchPrefix = 'x';
 
 // Children of ours that no code of ours waits for. We are a subreaper, so that a command which the runtime
 // starts detached becomes our child; with it come what a runtime leaves behind after a failed exec (crun: its
@@ -431,13 +434,55 @@ class CliRuntime : public OciRuntime {
     ~TimerGuard() { env->clock().CancelTimer(timer); }
   };
 
-  std::string Stem() { return StrCat(options_.run_dir, "/x", env_->random().Suffix(10)); }
+  std::string Stem() {
+    return StrCat(options_.run_dir, "/", std::string(1, kScratchPrefix), env_->random().Suffix(10));
+  }
 
   Env* env_;
   RuntimeOptions options_;
   std::string path_;
   ProbeResult probe_;
 };
+
+// Whether a process is a runtime's command on containers of `state_dir`; a monitor's `create` is not meant.
+bool IsCommandOn(int pid, const std::string& state_dir) {
+  auto line = ReadFile(StrCat("/proc/", pid, "/cmdline"), kMaxProcBytes);
+  if (!line.ok()) return false;
+  std::vector<absl::string_view> words = absl::StrSplit(*line, '\0');
+  bool ours = false;
+  for (size_t i = 0; i + 1 < words.size(); ++i) {
+    if (words[i] == "create") return false;
+    ours = ours || (words[i] == "--root" && words[i + 1] == state_dir);
+  }
+  return ours;
+}
+
+// Commands that a caller who was killed left running would cross ours on the same containers.
+Task<void> AwaitOrphans(Env* env, std::string state_dir) {
+  std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), ::closedir);
+  std::vector<int> pids;
+  while (dirent* entry = proc != nullptr ? ::readdir(proc.get()) : nullptr) {
+    int pid = 0;
+    if (absl::SimpleAtoi(entry->d_name, &pid) && IsCommandOn(pid, state_dir)) pids.push_back(pid);
+  }
+  for (int pid : pids) {
+    absl::StatusOr<std::unique_ptr<ChildProcess>> process = env->subprocess().Adopt(pid);
+    if (!process.ok() || !IsCommandOn(pid, state_dir)) continue;
+    ChildProcess* orphan = process->get();
+    uint64_t timer = env->clock().Schedule(kOrphanCommandLimit, [orphan] { (void)orphan->Signal(SIGKILL); });
+    Task<int> wait = orphan->Wait();
+    co_await std::move(wait);
+    env->clock().CancelTimer(timer);
+  }
+}
+
+// What such commands were given.
+void RemoveScratch(const std::string& dir) {
+  std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(dir.c_str()), ::closedir);
+  while (dirent* entry = open != nullptr ? ::readdir(open.get()) : nullptr) {
+    if (entry->d_name[0] == kScratchPrefix) ::unlinkat(::dirfd(open.get()), entry->d_name, 0);
+  }
+}
 
 }  // namespace
 
@@ -449,6 +494,9 @@ Task<absl::StatusOr<std::unique_ptr<OciRuntime>>> OpenRuntime(Env* env, RuntimeO
   CO_RETURN_IF_ERROR_SYNC(MakeDirs(options.state_dir, 0700));
   CO_RETURN_IF_ERROR_SYNC(MakeDirs(options.run_dir, 0700));
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) co_return ErrnoStatus(errno, "become subreaper");
+  Task<void> orphans = AwaitOrphans(env, options.state_dir);
+  co_await std::move(orphans);
+  RemoveScratch(options.run_dir);
   CO_ASSIGN_OR_RETURN(ProbeResult probe, ProbeRuntime(env, options, path));
   std::unique_ptr<OciRuntime> out =
       std::make_unique<CliRuntime>(env, std::move(options), std::move(path), std::move(probe));

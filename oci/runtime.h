@@ -78,9 +78,10 @@ struct RuntimeOptions {
   std::string cache_dir;  // probe results by binary hash; "" : not cached
   bool systemd_cgroup = false;
 };
-// Makes the process a subreaper (prctl(2)), for Exec. Children that a failed exec leaves behind are reaped
-// too. Finds the binary, reads its version and probes its features with a trial bundle. NotFound: not
-// installed.
+// One opener of a state_dir at a time: commands that a killed one left running are waited for, its scratch
+// files removed. Makes the process a subreaper (prctl(2)), for Exec. Children that a failed exec leaves
+// behind are reaped too. Finds the binary, reads its version and probes its features with a trial bundle.
+// NotFound: not installed.
 Task<absl::StatusOr<std::unique_ptr<OciRuntime>>> OpenRuntime(Env* env, RuntimeOptions options);
 
 // Known holes of a version ("runc 1.1.5: CVE-2024-21626 ..."), one line each; empty when none is known. Pure.

@@ -152,4 +152,21 @@ absl::StatusOr<std::string> GenerateExecProcess(std::string_view config_json,
   return process.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+absl::StatusOr<std::string> ReplaceResources(std::string_view config_json, std::string_view resources_json) {
+  if (config_json.size() > kMaxConfigBytes || JsonDeeperThan(config_json, kMaxConfigDepth)) {
+    return absl::InternalError("config.json of the container: too large");
+  }
+  Json config = Json::parse(config_json.begin(), config_json.end(), nullptr, /*allow_exceptions=*/false);
+  Json resources =
+      Json::parse(resources_json.begin(), resources_json.end(), nullptr, /*allow_exceptions=*/false);
+  if (!config.is_object() || !config.contains("linux") || !config["linux"].is_object() ||
+      !resources.is_object()) {
+    return absl::InternalError("config.json of the container: has no linux section");
+  }
+  Json& old = config["linux"]["resources"];
+  if (old.is_object() && old.contains("devices")) resources["devices"] = old["devices"];
+  old = std::move(resources);
+  return config.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 }  // namespace keelson::oci

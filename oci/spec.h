@@ -146,4 +146,8 @@ absl::StatusOr<std::string> GenerateExecProcess(std::string_view config_json,
 absl::StatusOr<std::string> GenerateResources(const criv1::LinuxContainerResources& resources,
                                               const HostFacts& host);
 
+// `config_json` with linux.resources replaced by `resources_json` of GenerateResources; its device rules
+// stay.
+absl::StatusOr<std::string> ReplaceResources(std::string_view config_json, std::string_view resources_json);
+
 }  // namespace keelson::oci

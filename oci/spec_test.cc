@@ -387,5 +387,17 @@ TEST_F(SpecTest, ValidatorFindsBrokenRules) {
   EXPECT_THAT(ValidateSpec(hidden.dump()), Contains(HasSubstr("/sys hides /sys/fs/cgroup")));
 }
 
+TEST(ReplaceResources, KeepsTheDeviceRulesAndNothingElse) {
+  absl::StatusOr<std::string> changed = ReplaceResources(
+      R"({"process":{"args":["a"]},"linux":{"resources":{"devices":[{"allow":false}],"cpu":{"shares":2}}}})",
+      R"({"memory":{"limit":1048576}})");
+  ASSERT_TRUE(changed.ok()) << changed.status();
+  EXPECT_EQ(
+      *changed,
+      R"({"process":{"args":["a"]},"linux":{"resources":{"memory":{"limit":1048576},"devices":[{"allow":false}]}}})");
+  EXPECT_FALSE(ReplaceResources("{}", "{}").ok());
+  EXPECT_FALSE(ReplaceResources("not json", "{}").ok());
+}
+
 }  // namespace
 }  // namespace keelson::oci

@@ -185,6 +185,7 @@ class RuntimeHandlers : public v1::RuntimeService::CallbackService {
           if (scope->closing()) return;
           // Its own scope, so that the client's cancellation reaches it.
           writer->scope_->Spawn("GetContainerEvents", AnswerEvents(&service_, writer, std::move(finisher)));
+          std::erase_if(events_, [](const std::weak_ptr<Scope>& weak) { return weak.expired(); });
           events_.push_back(writer->scope_);
         });
     return writer;

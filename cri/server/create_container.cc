@@ -3,6 +3,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <optional>
@@ -26,6 +27,7 @@ namespace fs = std::filesystem;
 constexpr size_t kMaxSeccompProfileBytes = 1 << 20;
 constexpr size_t kMaxMountinfoBytes = 64 << 20;
 constexpr int kMaxDeviceNodes = 4096;
+constexpr absl::Duration kVolumeCopyLimit = absl::Minutes(5);
 
 absl::Status CheckConfig(const v1::ContainerConfig& config) {
   if (!config.has_metadata() || config.metadata().name().empty()) {
@@ -158,6 +160,7 @@ absl::Status PrepareMountSources(v1::ContainerConfig* config) {
     if (mount.host_path().empty()) {
       return absl::InvalidArgumentError(StrCat("mounts[", mount.container_path(), "].host_path: required"));
     }
+    if (mount.has_image()) continue;  // resolved inside the image
     std::error_code error;
     fs::path real = fs::canonical(mount.host_path(), error);
     if (error == std::errc::no_such_file_or_directory) {
@@ -207,8 +210,8 @@ absl::Status MapMountSources(const std::string& dir, const std::string& userns_p
   return absl::OkStatus();
 }
 
-// The log's folder is made below the pod's, and the log itself is opened once without following a symlink: a
-// pod that can write there (through a hostPath) must not lead its monitor's writes elsewhere.
+}  // namespace
+
 absl::Status PrepareLog(const std::string& log_directory, const std::string& log_path) {
   RETURN_IF_ERROR(MakeDirs(log_directory, 0755));
   ASSIGN_OR_RETURN(Fd dir, OpenFile(log_directory, O_PATH | O_DIRECTORY));
@@ -228,8 +231,6 @@ absl::Status PrepareLog(const std::string& log_directory, const std::string& log
   }
   return absl::OkStatus();
 }
-
-}  // namespace
 
 Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer(
     v1::CreateContainerRequest request) {
@@ -275,7 +276,7 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer
     absl::Status undone = co_await std::move(undo);
     if (undone.ok()) undone = store_.RemoveContainer(id);
     if (!undone.ok()) LogError("a failed container is not undone", {{"container", id}, {"error", undone}});
-    container_names_.erase(key);
+    FreeName(&container_names_, key, id);
     co_return Annotate(status, StrCat("create container ", key));
   }
   containers_[id] = container;
@@ -307,29 +308,29 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   // An image may name a signal that does not exist: not worth refusing the container.
   record.set_stop_signal(oci::ParseSignal(stop_signal).ok() ? stop_signal : "SIGTERM");
 
-  auto make_dir = [dir] { return MakeDirs(dir, 0711); };
+  // `image` is not looked at below: a pull may replace it at any await.
+  auto make_dir = [dir, group = MappedRootGroup(pod)] { return MakePodDir(dir, group); };
   Task<absl::Status> made = env_.Blocking<absl::Status>(make_dir);
   absl::Status status = co_await std::move(made);
   if (!status.ok()) co_return status;
   images::RootfsOptions rootfs;
   rootfs.key = id;
-  rootfs.image_id = image->id;
+  rootfs.image_id = record.image_id();
   rootfs.mount_path = dir + "/rootfs";
   std::string userns_path = StrCat(SandboxDir(sandbox->record.id()), "/ns/", kUserNamespace);
   if (HasUserNamespace(pod)) rootfs.userns_path = userns_path;
   CO_RETURN_IF_ERROR(deps_.images->MountRootfs(rootfs));
-  CO_RETURN_IF_ERROR(MountImageVolumes(container));
+  CO_ASSIGN_OR_RETURN(std::vector<std::string> image_paths,
+                      MountImageVolumes(container, HasUserNamespace(pod) ? userns_path : ""));
 
   if (!record.config().log_path().empty() && !pod.log_directory().empty()) {
     record.set_log_path(StrCat(pod.log_directory(), "/", record.config().log_path()));
   }
   // Mounts of images have a host path by now, which the configuration must not keep.
   auto config = std::make_shared<v1::ContainerConfig>(record.config());
-  for (int i = 0, key = 0; i < config->mounts_size(); ++i) {
-    v1::Mount* mount = config->mutable_mounts(i);
-    if (!mount->has_image()) continue;
-    mount->set_host_path(
-        StrCat(dir, "/image", key++, mount->image_sub_path().empty() ? "" : "/", mount->image_sub_path()));
+  size_t next_image = 0;
+  for (v1::Mount& mount : *config->mutable_mounts()) {
+    if (mount.has_image()) mount.set_host_path(image_paths[next_image++]);
   }
   auto* security = config->mutable_linux()->mutable_security_context();
   if (options_.seccomp_default && !security->privileged() && !security->has_seccomp() &&
@@ -413,6 +414,7 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   input.host = deps_.host;
   input.features = runtime->features();
   input.runtime_handler = runtime->name();
+  CO_ASSIGN_OR_RETURN(input.image_volume_paths, MakeVolumes(id, rootfs.mount_path, input.image.volumes));
   CO_ASSIGN_OR_RETURN_SYNC(oci::SpecOutput spec, oci::GenerateSpec(input));
   for (const std::string& warning : spec.warnings) {
     if (std::exchange(warned_oom_score_, true)) continue;
@@ -426,40 +428,107 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   co_return status;
 }
 
-Task<absl::Status> RuntimeServer::MountImageVolumes(std::shared_ptr<Container> container) {
+namespace {
+
+// Where `path` leads inside the directory `root`, on the host. Neither ".." nor a link leads out of it.
+absl::StatusOr<std::string> ResolveBeneath(const std::string& root, const std::string& path) {
+  ASSIGN_OR_RETURN(Fd top, OpenFile(root, O_PATH | O_DIRECTORY));
+  ASSIGN_OR_RETURN(Fd at, OpenBeneath(top.get(), path, O_PATH));
+  std::error_code error;
+  std::string real = fs::read_symlink(StrCat("/proc/self/fd/", at.get()), error).string();
+  if (error) return absl::UnavailableError(StrCat("resolve ", path, ": ", error.message()));
+  std::string real_root = fs::read_symlink(StrCat("/proc/self/fd/", top.get()), error).string();
+  if (error || !real.starts_with(real_root + "/")) {
+    return absl::PermissionDeniedError(StrCat(path, ": leads out of the image"));
+  }
+  return real;
+}
+
+// One VOLUME: a directory like the image's, which it may not have. True: there is something in the image's to
+// copy.
+absl::StatusOr<bool> MakeVolume(const std::string& at, const std::string& rootfs, const std::string& volume,
+                                std::string* source) {
+  RETURN_IF_ERROR(MakeDirs(at, 0755));
+  ASSIGN_OR_RETURN(Fd root, OpenFile(rootfs, O_PATH | O_DIRECTORY));
+  std::string relative = volume.substr(std::min(volume.find_first_not_of('/'), volume.size()));
+  if (relative.empty())
+    return absl::InvalidArgumentError(StrCat("image VOLUME \"", volume, "\": names the root"));
+  absl::StatusOr<Fd> dir = OpenInRoot(root.get(), relative, O_RDONLY | O_DIRECTORY);
+  if (!dir.ok()) return false;
+  struct stat info;
+  if (::fstat(dir->get(), &info) != 0) return ErrnoStatus(errno, StrCat("stat ", volume));
+  if (::chown(at.c_str(), info.st_uid, info.st_gid) != 0) return ErrnoStatus(errno, StrCat("chown ", at));
+  if (::chmod(at.c_str(), info.st_mode & 07777) != 0) return ErrnoStatus(errno, StrCat("chmod ", at));
+  std::error_code error;
+  *source = fs::read_symlink(StrCat("/proc/self/fd/", dir->get()), error).string();
+  bool empty = fs::is_empty(*source, error);
+  return !error && !empty && source->starts_with(rootfs + "/");
+}
+
+}  // namespace
+
+Task<absl::StatusOr<std::map<std::string, std::string>>> RuntimeServer::MakeVolumes(
+    std::string id, std::string rootfs, std::vector<std::string> volumes) {
+  std::map<std::string, std::string> paths;
+  for (const std::string& volume : volumes) {
+    std::string at = StrCat(VolumesDir(id), "/", paths.size());
+    auto source = std::make_shared<std::string>();
+    auto make = [at, rootfs, volume, source] { return MakeVolume(at, rootfs, volume, source.get()); };
+    Task<absl::StatusOr<bool>> made = env_.Blocking<absl::StatusOr<bool>>(make);
+    absl::StatusOr<bool> copy = co_await std::move(made);
+    if (!copy.ok()) co_return Annotate(copy.status(), "image volumes");
+    if (*copy) {
+      SubprocessOptions options;
+      options.argv = {"cp", "-a", "--reflink=auto", *source + "/.", at};
+      options.timeout = kVolumeCopyLimit;
+      CO_ASSIGN_OR_RETURN(SubprocessResult result, env_.subprocess().Run(options));
+      if (!result.ok()) {
+        co_return absl::UnavailableError(StrCat("copy image volume ", volume, ": ", result.stderr_data));
+      }
+    }
+    paths[volume] = at;
+  }
+  co_return paths;
+}
+
+Task<absl::StatusOr<std::vector<std::string>>> RuntimeServer::MountImageVolumes(
+    std::shared_ptr<Container> container, std::string userns_path) {
   records::Container& record = container->record;
   const std::string dir = ContainerDir(record.id());
-  int n = 0;
+  std::vector<std::string> paths;
   for (const v1::Mount& mount : record.config().mounts()) {
     if (!mount.has_image()) continue;
+    std::string what = StrCat("mounts[", mount.container_path(), "]");
     const images::ImageRecord* image = deps_.images->Find(mount.image().image());
     if (image == nullptr) {
-      co_return absl::NotFoundError(StrCat("mounts[", mount.container_path(), "].image: \"",
-                                           mount.image().image(), "\" is not here: pull it first"));
+      co_return absl::NotFoundError(
+          StrCat(what, ".image: \"", mount.image().image(), "\" is not here: pull it first"));
     }
     if (!mount.image_sub_path().empty()) CO_RETURN_IF_ERROR_SYNC(CheckLogPath(mount.image_sub_path()));
     images::RootfsOptions rootfs;
-    rootfs.key = StrCat(record.id(), "-image", n);
+    rootfs.key = StrCat(record.id(), "-image", paths.size());
     rootfs.image_id = image->id;
-    rootfs.mount_path = StrCat(dir, "/image", n++);
+    rootfs.mount_path = StrCat(dir, "/image", paths.size());
     rootfs.readonly = true;
+    rootfs.userns_path = userns_path;
     record.add_image_mount_keys(rootfs.key);
     CO_RETURN_IF_ERROR_SYNC(Save(*container));
     CO_RETURN_IF_ERROR(deps_.images->MountRootfs(rootfs));
-    if (mount.image_sub_path().empty()) continue;
-    auto check = [path = rootfs.mount_path, sub = mount.image_sub_path()] {
-      absl::StatusOr<Fd> root = OpenFile(path, O_PATH | O_DIRECTORY);
-      if (!root.ok()) return root.status();
-      return OpenBeneath(root->get(), sub, O_PATH | O_NOFOLLOW).status();
-    };
-    Task<absl::Status> checked = env_.Blocking<absl::Status>(check);
-    absl::Status status = co_await std::move(checked);
-    if (!status.ok()) {
-      co_return Annotate(status, StrCat("mounts[", mount.container_path(), "].image_sub_path \"",
-                                        mount.image_sub_path(), "\""));
+    if (mount.image_sub_path().empty()) {
+      paths.push_back(rootfs.mount_path);
+      continue;
     }
+    auto resolve = [path = rootfs.mount_path, sub = mount.image_sub_path()] {
+      return ResolveBeneath(path, sub);
+    };
+    Task<absl::StatusOr<std::string>> resolved = env_.Blocking<absl::StatusOr<std::string>>(resolve);
+    absl::StatusOr<std::string> path = co_await std::move(resolved);
+    if (!path.ok()) {
+      co_return Annotate(path.status(), StrCat(what, ".image_sub_path \"", mount.image_sub_path(), "\""));
+    }
+    paths.push_back(*std::move(path));
   }
-  co_return absl::OkStatus();
+  co_return paths;
 }
 
 }  // namespace keelson::cri

@@ -25,6 +25,8 @@ struct ExecStreams {
   std::shared_ptr<ExecRun> run;
   std::unique_ptr<LoopFd> in, out, err;  // with a terminal `in` is null and `out` goes both ways
   ExitSignal out_done, err_done;
+  int writing = 0;     // pumps that wait for the client
+  uint64_t moved = 0;  // pieces the client took
 };
 
 Task<void> PumpOutput(std::shared_ptr<ExecStreams> streams, bool err) {
@@ -35,7 +37,10 @@ Task<void> PumpOutput(std::shared_ptr<ExecStreams> streams, bool err) {
     if (!data.ok() || data->empty()) break;
     Task<absl::Status> write =
         err ? streams->session->WriteStderr(*data) : streams->session->WriteStdout(*data);
+    ++streams->writing;
     absl::Status written = co_await std::move(write);
+    --streams->writing;
+    ++streams->moved;
     if (!written.ok()) break;
   }
   (err ? streams->err_done : streams->out_done).Set();
@@ -74,11 +79,17 @@ Task<void> KillOnDisconnect(std::shared_ptr<ExecStreams> streams) {
   if (!killed.ok() && !absl::IsNotFound(killed)) LogWarning("exec not killed", {{"error", killed}});
 }
 
-Task<void> WaitDone(Env* env, ExitSignal* signal, absl::Duration limit) {
-  std::shared_ptr<AsyncEvent> done = signal->Watch();
-  LoopTimer timer(env, limit, [done] { done->Set(); });
-  Task<void> wait = done->Wait();
-  co_await std::move(wait);
+// To the end of one output, or until it is silent for kDrainLimit; a client that takes its time is no
+// silence.
+Task<void> Drain(Env* env, std::shared_ptr<ExecStreams> streams, ExitSignal* signal) {
+  while (!signal->is_set()) {
+    uint64_t before = streams->moved;
+    std::shared_ptr<AsyncEvent> done = signal->Watch();
+    LoopTimer timer(env, kDrainLimit, [done] { done->Set(); });
+    Task<void> wait = done->Wait();
+    co_await std::move(wait);
+    if (streams->writing == 0 && streams->moved == before) break;
+  }
 }
 
 absl::Status CheckStreams(bool tty, bool in, bool out, bool err) {
@@ -154,11 +165,11 @@ Task<absl::StatusOr<int>> RuntimeServer::Exec(v1::ExecRequest request, StreamSes
   Task<void> wait = ended->Wait();
   co_await std::move(wait);
   if (streams->out != nullptr) {
-    Task<void> drain = WaitDone(&env_, &streams->out_done, kDrainLimit);
+    Task<void> drain = Drain(&env_, streams, &streams->out_done);
     co_await std::move(drain);
   }
   if (streams->err != nullptr) {
-    Task<void> drain = WaitDone(&env_, &streams->err_done, kDrainLimit);
+    Task<void> drain = Drain(&env_, streams, &streams->err_done);
     co_await std::move(drain);
   }
   Task<void> close = pumps.Close();

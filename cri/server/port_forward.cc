@@ -28,12 +28,18 @@ Task<absl::StatusOr<v1::PortForwardResponse>> RuntimeServer::PortForward(v1::Por
 Task<absl::StatusOr<std::unique_ptr<net::ByteStream>>> RuntimeServer::DialPort(std::string pod_sandbox_id,
                                                                                uint16_t port) {
   CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Sandbox> sandbox, FindSandbox(pod_sandbox_id));
+  if (sandbox->record.state() != records::SANDBOX_RUNNING) {
+    co_return absl::FailedPreconditionError(StrCat("pod sandbox ", sandbox->record.id(), " is not running"));
+  }
   std::string netns = HostNetwork(sandbox->record.config())
                           ? kHostNetwork
                           : StrCat(SandboxDir(sandbox->record.id()), "/ns/", kNetNamespace);
+  Task<void> acquire = dials_.Acquire();
+  co_await std::move(acquire);
   auto dial = [netns, port] { return ConnectInNamespace(netns, port, kDialTimeout); };
   Task<absl::StatusOr<Fd>> dialled = env_.Blocking<absl::StatusOr<Fd>>(dial);
   absl::StatusOr<Fd> fd = co_await std::move(dialled);
+  dials_.Release();
   if (!fd.ok()) co_return fd.status();
   net::SocketOwner socket(net::Socket::Make(env_.executor(), *std::move(fd)));
   co_return net::MakeSocketStream(std::move(socket), "");

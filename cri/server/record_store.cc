@@ -57,6 +57,8 @@ absl::StatusOr<std::vector<Record>> Load(const std::string& dir, std::vector<std
     Record record;
     if (status.ok()) status = DecodeRecord(*bytes, &record);
     if (status.ok() && StrCat(record.id(), kSuffix) != name) status = absl::DataLossError("names another id");
+    // After a downgrade: to throw it away would be to lose a running container.
+    if (absl::IsUnimplemented(status)) return Annotate(status, path);
     if (!status.ok()) {
       broken->push_back(StrCat(path, ": ", status.message()));
       fs::rename(path, path + ".broken", error);

@@ -25,8 +25,8 @@ class RecordStore {
   absl::Status Put(const records::Container& record);
   absl::Status RemoveSandbox(const std::string& id);
   absl::Status RemoveContainer(const std::string& id);
-  // All that can be read. A file that is torn or of a newer format is named in `broken` and set aside as
-  // NAME.broken.
+  // All that can be read. A file that is torn is named in `broken` and set aside as NAME.broken;
+  // Unimplemented: one is of a newer format.
   absl::StatusOr<std::vector<records::Sandbox>> LoadSandboxes(std::vector<std::string>* broken);
   absl::StatusOr<std::vector<records::Container>> LoadContainers(std::vector<std::string>* broken);
 

@@ -47,17 +47,20 @@ Task<absl::Status> RuntimeServer::Recover() {
   CO_ASSIGN_OR_RETURN_SYNC(std::vector<records::Container> containers, store_.LoadContainers(&broken));
   for (const std::string& path : broken)
     LogError("a record cannot be read and was set aside", {{"record", path}});
+  // What is only half made reserves no name.
   for (records::Sandbox& record : sandboxes) {
     auto sandbox = std::make_shared<Sandbox>();
     sandbox->record = std::move(record);
-    sandbox_names_[SandboxNameKey(sandbox->record.config().metadata())] = sandbox->record.id();
+    if (sandbox->record.state() != records::SANDBOX_CREATING) {
+      sandbox_names_[SandboxNameKey(sandbox->record.config().metadata())] = sandbox->record.id();
+    }
     sandboxes_[sandbox->record.id()] = std::move(sandbox);
   }
   for (records::Container& record : containers) {
     auto container = std::make_shared<Container>();
     container->record = std::move(record);
     auto sandbox = sandboxes_.find(container->record.sandbox_id());
-    if (sandbox != sandboxes_.end()) {
+    if (sandbox != sandboxes_.end() && container->record.state() != records::CONTAINER_CREATING) {
       container_names_[ContainerNameKey(container->record.config().metadata(),
                                         sandbox->second->record.config().metadata())] =
           container->record.id();
@@ -105,7 +108,8 @@ Task<absl::Status> RuntimeServer::Recover() {
 Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> container) {
   records::Container& record = container->record;
   const std::string id = record.id();
-  if (record.state() == records::CONTAINER_CREATING || !sandboxes_.contains(record.sandbox_id())) {
+  if (record.state() == records::CONTAINER_CREATING || record.removing() ||
+      !sandboxes_.contains(record.sandbox_id())) {
     if (record.state() == records::CONTAINER_RUNNING) {
       // Its pod's record is lost: it cannot be reached any more by anyone.
       absl::Status killed = SignalInit(*container, SIGKILL);
@@ -120,7 +124,13 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
   if (record.state() == records::CONTAINER_STARTING) CO_RETURN_IF_ERROR(ResolveInterruptedStart(container));
   if (record.state() == records::CONTAINER_EXITED) {
     container->exit.Set();
-    co_return absl::OkStatus();
+    // Between its end and its clean-up: the cgroup goes last.
+    if (record.boot_id() != boot_id_ || !record.has_init() || !deps_.cgroups->Exists(record.cgroup_path())) {
+      co_return absl::OkStatus();
+    }
+    Task<absl::Status> release = ReleaseExited(container);
+    absl::Status released = co_await std::move(release);
+    co_return released;
   }
   if (record.state() == records::CONTAINER_CREATED) {
     if (record.boot_id() == boot_id_) co_return absl::OkStatus();
@@ -135,11 +145,11 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
   bool alive = record.boot_id() == boot_id_ && IsAlive(record.init());
   std::optional<oci::ContainerExit> exit;
   if (!alive) exit = deps_.monitor->ReadExit(id);
-  if (!alive && !exit.has_value() && record.boot_id() == boot_id_ && IsAlive(record.monitor())) {
-    // The monitor is about to write it: OnExit comes.
+  // Alive, or its monitor is about to write how it ended: OnExit comes.
+  if (alive || (!exit.has_value() && record.boot_id() == boot_id_ && IsAlive(record.monitor()))) {
+    scope_.Spawn("watch monitor", WatchMonitor(container));
     co_return absl::OkStatus();
   }
-  if (alive) co_return absl::OkStatus();
   if (!exit.has_value()) {
     exit.emplace();
     exit->exit_code = kLostExitCode;
@@ -148,32 +158,46 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
   }
   MarkExited(container.get(), *exit);
   container->exit.Set();
-  CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
-  CO_RETURN_IF_ERROR(runtime->Delete(id, /*force=*/true));
-  co_return absl::OkStatus();
+  if (record.boot_id() != boot_id_) co_return absl::OkStatus();
+  Task<absl::Status> release = ReleaseExited(container);
+  absl::Status released = co_await std::move(release);
+  co_return released;
 }
 
-// The server ended between the start's first record and its last.
+// The server ended between the start's first record and its last. What was created is started, so that no
+// program runs twice; what was not is as if StartContainer had never been called.
 Task<absl::Status> RuntimeServer::ResolveInterruptedStart(std::shared_ptr<Container> container) {
   records::Container& record = container->record;
   const std::string id = record.id();
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
-  std::optional<oci::ContainerExit> exit;
   if (record.boot_id() == boot_id_) {
+    int monitor = deps_.monitor->FindMonitor(id);
     Task<absl::StatusOr<oci::RuntimeState>> look = runtime->State(id);
     absl::StatusOr<oci::RuntimeState> state = co_await std::move(look);
-    exit = deps_.monitor->ReadExit(id);
-    if (state.ok() && (state->status == "running" || exit.has_value())) {
-      // It was started: only the record of it is missing.
-      std::optional<uint64_t> ticks = ProcessStartTicks(state->pid);
+    // Whether it runs is not known: it must not be taken for one that does not. The next start asks again.
+    if (!state.ok() && !absl::IsNotFound(state.status())) co_return state.status();
+    const Sandbox& sandbox = *sandboxes_.at(record.sandbox_id());
+    if (state.ok() && state->status == "created" && monitor != 0 &&
+        sandbox.record.state() == records::SANDBOX_RUNNING) {
+      Task<absl::Status> start = runtime->Start(id);
+      absl::Status started = co_await std::move(start);
+      if (started.ok()) {
+        state->status = "running";
+      } else {
+        LogWarning("an interrupted start is undone", {{"container", id}, {"error", started}});
+      }
+    }
+    bool ended = deps_.monitor->ReadExit(id).has_value() || (state.ok() && state->status == "stopped");
+    if (state.ok() && (state->status == "running" || ended)) {
       record.mutable_init()->set_pid(state->pid);
-      record.mutable_init()->set_start_ticks(ticks.value_or(0));
+      record.mutable_init()->set_start_ticks(ProcessStartTicks(state->pid).value_or(0));
+      record.mutable_monitor()->set_pid(monitor);
+      record.mutable_monitor()->set_start_ticks(ProcessStartTicks(monitor).value_or(0));
       record.set_state(records::CONTAINER_RUNNING);
       record.set_started_at_ns(NowNs());
       co_return Save(*container);
     }
   }
-  // Not started: as if StartContainer had never been called.
   CO_RETURN_IF_ERROR(deps_.monitor->KillInterrupted(id));
   CO_RETURN_IF_ERROR(runtime->Delete(id, /*force=*/true));
   deps_.monitor->Forget(id);
@@ -187,23 +211,47 @@ Task<absl::Status> RuntimeServer::RecoverSandbox(std::shared_ptr<Sandbox> sandbo
   records::Sandbox& record = sandbox->record;
   const std::string id = record.id();
   if (record.state() == records::SANDBOX_CREATING) {
-    CO_RETURN_IF_ERROR(TearDownSandbox(sandbox));
+    Task<absl::Status> undo = TearDownSandbox(sandbox);
+    absl::Status undone = co_await std::move(undo);
+    if (!undone.ok()) {
+      // Shown as a pod that is not ready: whoever stops or removes it tries again.
+      record.set_state(records::SANDBOX_STOPPING);
+      sandbox_names_.try_emplace(SandboxNameKey(record.config().metadata()), id);
+      CO_RETURN_IF_ERROR_SYNC(Save(*sandbox));
+      co_return undone;
+    }
     sandbox->removed = true;
     sandboxes_.erase(id);
-    sandbox_names_.erase(SandboxNameKey(record.config().metadata()));
     co_return store_.RemoveSandbox(id);
   }
   if (record.state() == records::SANDBOX_STOPPED) co_return absl::OkStatus();
+  if (record.state() == records::SANDBOX_STOPPING) {
+    Task<absl::Status> finish = StopSandboxLocked(sandbox);
+    absl::Status finished = co_await std::move(finish);
+    co_return finished;
+  }
   std::string ns = SandboxDir(id) + "/ns/";
   bool intact = record.boot_id() == boot_id_ &&
                 (HostNetwork(record.config()) || IsNamespacePin(ns + kNetNamespace)) &&
                 (HostIpc(record.config()) || IsNamespacePin(ns + kIpcNamespace)) &&
                 (!record.has_pause() || IsAlive(record.pause()));
   if (intact) co_return absl::OkStatus();
-  LogWarning("a pod's namespaces are gone, it is stopped", {{"sandbox", id}});
+  LogWarning("a pod was being stopped, or its namespaces are gone: it is stopped", {{"sandbox", id}});
   Task<absl::Status> stop = StopSandboxLocked(sandbox);
   absl::Status stopped = co_await std::move(stop);
   co_return stopped;
+}
+
+// Whatever has this name and no record: monitor and container, of whichever runtime.
+Task<absl::Status> RuntimeServer::KillUnknown(std::string name) {
+  CO_RETURN_IF_ERROR(deps_.monitor->KillInterrupted(name));
+  for (const auto& [handler, runtime] : deps_.runtimes) {
+    Task<absl::Status> remove = runtime->Delete(name, /*force=*/true);
+    absl::Status removed = co_await std::move(remove);
+    if (!removed.ok()) LogWarning("unknown container not deleted", {{"container", name}, {"error", removed}});
+  }
+  deps_.monitor->Forget(name);
+  co_return absl::OkStatus();
 }
 
 Task<absl::Status> RuntimeServer::RemoveLeftovers() {
@@ -218,6 +266,7 @@ Task<absl::Status> RuntimeServer::RemoveLeftovers() {
     CO_RETURN_IF_ERROR(deps_.images->RemoveRootfs(key, ContainerDir(key) + "/rootfs"));
   }
   for (const std::string& name : UnknownEntries(options_.run_dir + "/containers", container_ids)) {
+    CO_RETURN_IF_ERROR(KillUnknown(name));
     CO_RETURN_IF_ERROR(deps_.images->RemoveRootfs(name, ContainerDir(name) + "/rootfs"));
     auto remove = [dir = ContainerDir(name)] {
       absl::Status unmounted = UnmountVolumes(dir);
@@ -228,9 +277,13 @@ Task<absl::Status> RuntimeServer::RemoveLeftovers() {
     if (!removed.ok()) co_return removed;
   }
   for (const std::string& name : UnknownEntries(options_.run_dir + "/sandboxes", sandbox_ids)) {
+    CO_RETURN_IF_ERROR(KillUnknown(name));
     auto unknown = std::make_shared<Sandbox>();
     unknown->record.set_id(name);
     CO_RETURN_IF_ERROR(TearDownSandbox(unknown));
+  }
+  for (const std::string& name : UnknownEntries(options_.state_dir + "/volumes", container_ids)) {
+    CO_RETURN_IF_ERROR_SYNC(RemoveTree(VolumesDir(name)));
   }
   std::vector<std::string> valid(sandbox_ids.begin(), sandbox_ids.end());
   CO_RETURN_IF_ERROR(deps_.cni->GarbageCollect(valid));

@@ -38,14 +38,17 @@ Task<absl::Status> RuntimeServer::RemoveContainerLocked(std::shared_ptr<Containe
   if (container->record.state() == records::CONTAINER_RUNNING) {
     co_return absl::FailedPreconditionError(StrCat("remove container ", id, ": it was started meanwhile"));
   }
+  container->record.set_removing(true);
+  CO_RETURN_IF_ERROR_SYNC(Save(*container));
   CO_RETURN_IF_ERROR(TearDownContainer(container));
   CO_RETURN_IF_ERROR_SYNC(store_.RemoveContainer(id));
   container->removed = true;
   containers_.erase(id);
   absl::StatusOr<std::shared_ptr<Sandbox>> sandbox = FindSandbox(container->record.sandbox_id());
   if (sandbox.ok()) {
-    container_names_.erase(
-        ContainerNameKey(container->record.config().metadata(), (*sandbox)->record.config().metadata()));
+    FreeName(&container_names_,
+             ContainerNameKey(container->record.config().metadata(), (*sandbox)->record.config().metadata()),
+             id);
   }
   Publish(v1::CONTAINER_DELETED_EVENT, id, container->record.sandbox_id());
   co_return absl::OkStatus();
@@ -73,9 +76,10 @@ Task<absl::Status> RuntimeServer::TearDownContainer(std::shared_ptr<Container> c
   Task<absl::Status> unmount = deps_.images->RemoveRootfs(id, dir + "/rootfs");
   absl::Status status = co_await std::move(unmount);
   if (!status.ok()) co_return Annotate(status, what);
-  auto remove_files = [dir] {
-    absl::Status unmounted = UnmountVolumes(dir);
-    return unmounted.ok() ? RemoveTree(dir) : unmounted;
+  auto remove_files = [dir, volumes = VolumesDir(id)] {
+    absl::Status status = UnmountVolumes(dir);
+    if (status.ok()) status = RemoveTree(dir);
+    return status.ok() ? RemoveTree(volumes) : status;
   };
   Task<absl::Status> files = env_.Blocking<absl::Status>(remove_files);
   status = co_await std::move(files);

@@ -21,15 +21,17 @@ Task<absl::Status> RuntimeServer::RemoveSandboxLocked(std::shared_ptr<Sandbox> s
   CO_RETURN_IF_ERROR(StopSandboxLocked(sandbox));
   std::string id = sandbox->record.id();
   for (const auto& container : ContainersOf(id)) {
+    CO_RETURN_IF_ERROR(StopRunningContainer(container, absl::ZeroDuration()));
     Task<AsyncMutex::Guard> lock = container->mutex.Lock();
     AsyncMutex::Guard guard = co_await std::move(lock);
     CO_RETURN_IF_ERROR(RemoveContainerLocked(container));
   }
   CO_RETURN_IF_ERROR_SYNC(store_.RemoveSandbox(id));
   sandbox->removed = true;
-  sandboxes_.erase(id);
-  sandbox_names_.erase(SandboxNameKey(sandbox->record.config().metadata()));
+  // While its status can still be told: who hears of it knows pods by their UID.
   Publish(v1::CONTAINER_DELETED_EVENT, id, id);
+  sandboxes_.erase(id);
+  FreeName(&sandbox_names_, SandboxNameKey(sandbox->record.config().metadata()), id);
   co_return absl::OkStatus();
 }
 

@@ -57,18 +57,32 @@ absl::Status CheckNamespaces(const v1::NamespaceOption& options) {
   return CheckUserNamespace(options);
 }
 
+absl::Status CheckPortMappings(const v1::PodSandboxConfig& config) {
+  constexpr int kMaxPort = 65535;
+  for (const v1::PortMapping& mapping : config.port_mappings()) {
+    if (mapping.host_port() <= 0) continue;
+    if (mapping.host_port() > kMaxPort || mapping.container_port() < 1 ||
+        mapping.container_port() > kMaxPort) {
+      return absl::InvalidArgumentError(StrCat("port_mappings: ", mapping.host_port(), " -> ",
+                                               mapping.container_port(), ": ports are 1 to ", kMaxPort));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckConfig(const v1::PodSandboxConfig& config) {
   if (!config.has_metadata() || config.metadata().name().empty()) {
     return absl::InvalidArgumentError("config.metadata.name: required");
   }
   if (config.has_windows()) return absl::InvalidArgumentError("config.windows: this is a Linux runtime");
+  RETURN_IF_ERROR(CheckPortMappings(config));
   return CheckNamespaces(NamespacesOf(config));
 }
 
 // Everything on disk and in the kernel that needs no other process. Blocking.
 absl::Status PrepareSandboxFiles(const std::string& dir, const v1::PodSandboxConfig& config,
                                  const std::string& host_resolv_conf, const std::string& host_hosts) {
-  RETURN_IF_ERROR(MakeDirs(dir, 0711));
+  RETURN_IF_ERROR(MakePodDir(dir, MappedRootGroup(config)));
   std::string resolv;
   if (config.has_dns_config() &&
       (config.dns_config().servers_size() > 0 || config.dns_config().searches_size() > 0 ||
@@ -114,19 +128,6 @@ absl::Status EnsurePauseRoot(const std::string& root) {
     RETURN_IF_ERROR(MakeDirs(root + dir, 0755));
   }
   return WriteFileAtomic(root + "/pause", std::string(oci::PauseBinary()), 0755, /*durable=*/false);
-}
-
-absl::Status CheckPortMappings(const v1::PodSandboxConfig& config) {
-  constexpr int kMaxPort = 65535;
-  for (const v1::PortMapping& mapping : config.port_mappings()) {
-    if (mapping.host_port() <= 0) continue;
-    if (mapping.host_port() > kMaxPort || mapping.container_port() < 1 ||
-        mapping.container_port() > kMaxPort) {
-      return absl::InvalidArgumentError(StrCat("port_mappings: ", mapping.host_port(), " -> ",
-                                               mapping.container_port(), ": ports are 1 to ", kMaxPort));
-    }
-  }
-  return absl::OkStatus();
 }
 
 v1::ContainerConfig PauseConfig(const v1::PodSandboxConfig& config) {
@@ -189,12 +190,23 @@ Task<absl::StatusOr<v1::RunPodSandboxResponse>> RuntimeServer::RunPodSandbox(
     Task<absl::Status> undo = TearDownSandbox(sandbox);
     absl::Status undone = co_await std::move(undo);
     if (undone.ok()) undone = store_.RemoveSandbox(id);
-    // What could not be undone stays recorded: the next start tries again.
-    if (!undone.ok()) LogError("a failed sandbox is not undone", {{"sandbox", id}, {"error", undone}});
-    sandbox_names_.erase(key);
+    if (!undone.ok()) {
+      // Shown as a pod that is not ready: whoever stops or removes it tries again.
+      LogError("a failed sandbox is not undone", {{"sandbox", id}, {"error", undone}});
+      sandbox->record.set_state(records::SANDBOX_STOPPING);
+      absl::Status saved = Save(*sandbox);
+      if (!saved.ok()) LogError("sandbox record not written", {{"sandbox", id}, {"error", saved}});
+      sandboxes_[id] = sandbox;
+      co_return Annotate(status, StrCat("run pod sandbox ", key));
+    }
+    FreeName(&sandbox_names_, key, id);
     co_return Annotate(status, StrCat("run pod sandbox ", key));
   }
   sandboxes_[id] = sandbox;
+  // An exit before this line found no such sandbox.
+  if (sandbox->record.has_pause() && !IsAlive(sandbox->record.pause())) {
+    scope_.Spawn("pause exit", HandlePauseExit(sandbox));
+  }
   Publish(v1::CONTAINER_CREATED_EVENT, id, id);
   Publish(v1::CONTAINER_STARTED_EVENT, id, id);
   v1::RunPodSandboxResponse response;
@@ -277,13 +289,11 @@ CniAttachment RuntimeServer::AttachmentOf(const Sandbox& sandbox) const {
 }
 
 Task<absl::Status> RuntimeServer::AttachNetwork(std::shared_ptr<Sandbox> sandbox) {
-  const v1::PodSandboxConfig& config = sandbox->record.config();
   sandbox->record.set_network_attached(true);
   CO_RETURN_IF_ERROR_SYNC(Save(*sandbox));
   CO_ASSIGN_OR_RETURN(CniResult result, deps_.cni->Add(AttachmentOf(*sandbox)));
   if (result.ips.empty()) co_return absl::InternalError("the network plugin gave the pod no address");
   sandbox->record.mutable_ips()->Assign(result.ips.begin(), result.ips.end());
-  CO_RETURN_IF_ERROR_SYNC(CheckPortMappings(config));
   HostPortSandbox ports = HostPortsOf(sandbox->record);
   // A plugin of the network's own that takes host ports has them from the ADD.
   bool by_plugin = deps_.cni->HasCapability("portMappings");

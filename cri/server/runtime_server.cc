@@ -51,6 +51,7 @@ absl::StatusOr<std::unique_ptr<RuntimeServer>> RuntimeServer::Create(RuntimeServ
   ASSIGN_OR_RETURN(RecordStore store, RecordStore::Open(options.state_dir));
   RETURN_IF_ERROR(MakeDirs(options.run_dir + "/sandboxes", 0711));
   RETURN_IF_ERROR(MakeDirs(options.run_dir + "/containers", 0711));
+  RETURN_IF_ERROR(MakeDirs(options.state_dir + "/volumes", 0700));
   ASSIGN_OR_RETURN(std::string boot_id, ReadFile("/proc/sys/kernel/random/boot_id", 128));
   std::unique_ptr<RuntimeServer> server(
       new RuntimeServer(std::move(deps), std::move(options), std::move(store)));
@@ -140,6 +141,15 @@ std::string RuntimeServer::SandboxDir(const std::string& id) const {
 }
 std::string RuntimeServer::ContainerDir(const std::string& id) const {
   return StrCat(options_.run_dir, "/containers/", id);
+}
+
+std::string RuntimeServer::VolumesDir(const std::string& id) const {
+  return StrCat(options_.state_dir, "/volumes/", id);
+}
+
+void RuntimeServer::FreeName(Names* names, const std::string& key, const std::string& id) {
+  auto it = names->find(key);
+  if (it != names->end() && it->second == id) names->erase(it);
 }
 
 void RuntimeServer::Publish(v1::ContainerEventType type, const std::string& id,

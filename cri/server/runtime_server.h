@@ -35,6 +35,9 @@ namespace keelson::cri {
 inline constexpr char kRuntimeName[] = "keelson";
 inline constexpr char kRuntimeApiVersion[] = "v1";
 
+// Connections for port-forwards under way at a time: each holds a thread of the pool until the pod answers.
+inline constexpr size_t kMaxDials = 2;
+
 struct RuntimeServerOptions {
   std::string state_dir;        // records: <state_dir>/sandboxes, <state_dir>/containers
   std::string run_dir;          // namespaces, bundles, mounts; goes with a reboot
@@ -66,6 +69,11 @@ absl::Status ProbeUserNamespaces(const std::string& dir, const std::string& scra
 
 // Mounts below a container's directory that are no root file systems. Missing is success. Blocking.
 absl::Status UnmountVolumes(const std::string& container_dir);
+
+// The log's folder is made below the pod's, and the log itself is opened once, without following a symlink: a
+// pod that can write there (through a hostPath) must not lead its monitor's writes elsewhere. Before each
+// time the monitor opens it by name. Blocking.
+absl::Status PrepareLog(const std::string& log_directory, const std::string& log_path);
 
 class RuntimeServer : public RuntimeService, public StreamingBackend {
  public:
@@ -122,8 +130,14 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
 
   // ---- containers (create_container.cc, start_container.cc, stop_container.cc, remove_container.cc) ----
   Task<absl::Status> SetUpContainer(std::shared_ptr<Container> container, std::shared_ptr<Sandbox> sandbox);
-  // Mounts of images (KEP-4639) in the container's record get their host path.
-  Task<absl::Status> MountImageVolumes(std::shared_ptr<Container> container);
+  // Mounts of images (KEP-4639): their paths on the host, in the order of the mounts that name images.
+  Task<absl::StatusOr<std::vector<std::string>>> MountImageVolumes(std::shared_ptr<Container> container,
+                                                                   std::string userns_path);
+  // A directory for each VOLUME of the image's configuration, with what the image has there: volume -> host
+  // path.
+  Task<absl::StatusOr<std::map<std::string, std::string>>> MakeVolumes(std::string id, std::string rootfs,
+                                                                       std::vector<std::string> volumes);
+  Task<absl::Status> ReadyToStart(std::shared_ptr<Container> container, std::shared_ptr<Sandbox> sandbox);
   // Everything CreateContainer made besides the record; any part may be missing.
   Task<absl::Status> TearDownContainer(std::shared_ptr<Container> container);
   // The stop signal, up to `grace`, SIGKILL; returns when it has exited. With the container's mutex free.
@@ -133,12 +147,20 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   void OnExit(const std::string& id, const oci::ContainerExit& exit);
   Task<void> HandleExit(std::shared_ptr<Container> container, oci::ContainerExit exit);
   Task<void> HandlePauseExit(std::shared_ptr<Sandbox> sandbox);
+  // Until the monitor has ended. One that was killed wrote no exit: then the container is waited for here.
+  Task<void> WatchMonitor(std::shared_ptr<Container> container);
   void MarkExited(Container* container, const oci::ContainerExit& exit);
+  // What an ended container left running in its cgroup.
+  void KillRest(const Container& container);
+  // That, and gives back what the OCI runtime holds of it (its cgroup); the record and the root file system
+  // stay until RemoveContainer.
+  Task<absl::Status> ReleaseExited(std::shared_ptr<Container> container);
 
   // ---- recovery (recover.cc) ----
   Task<absl::Status> RecoverSandbox(std::shared_ptr<Sandbox> sandbox);
   Task<absl::Status> RecoverContainer(std::shared_ptr<Container> container);
   Task<absl::Status> ResolveInterruptedStart(std::shared_ptr<Container> container);
+  Task<absl::Status> KillUnknown(std::string name);
   Task<absl::Status> RemoveLeftovers();
 
   // ---- views ----
@@ -171,6 +193,10 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   absl::Status Save(const Container& container) { return store_.Put(container.record); }
   std::string SandboxDir(const std::string& id) const;
   std::string ContainerDir(const std::string& id) const;
+  std::string VolumesDir(const std::string& id) const;  // of the image's own volumes; on disk, not in memory
+  using Names = absl::flat_hash_map<std::string, std::string>;
+  // Only if it is still `id` that has the name.
+  static void FreeName(Names* names, const std::string& key, const std::string& id);
 
   RuntimeServerDeps deps_;
   RuntimeServerOptions options_;
@@ -181,9 +207,10 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   EventHub events_;
   absl::flat_hash_map<std::string, std::shared_ptr<Sandbox>> sandboxes_;     // by ID
   absl::flat_hash_map<std::string, std::shared_ptr<Container>> containers_;  // by ID
-  absl::flat_hash_map<std::string, std::string> sandbox_names_;              // name key -> ID
-  absl::flat_hash_map<std::string, std::string> container_names_;
+  Names sandbox_names_;                                                      // name key -> ID
+  Names container_names_;
   bool warned_oom_score_ = false;
+  Semaphore dials_{kMaxDials};
   bool measuring_layers_ = false;
   Scope scope_;
 };

@@ -4,6 +4,8 @@
 #include <absl/strings/escaping.h>
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_split.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/status.h"
@@ -83,6 +85,23 @@ bool Privileged(const v1::PodSandboxConfig& config) { return config.linux().secu
 bool HasUserNamespace(const v1::PodSandboxConfig& config) {
   v1::NamespaceOption options = NamespacesOf(config);
   return options.has_userns_options() && options.userns_options().mode() == v1::POD;
+}
+
+std::optional<uint32_t> MappedRootGroup(const v1::PodSandboxConfig& config) {
+  if (!HasUserNamespace(config)) return std::nullopt;
+  for (const v1::IDMapping& m : NamespacesOf(config).userns_options().gids()) {
+    if (m.container_id() == 0) return m.host_id();
+  }
+  return std::nullopt;
+}
+
+absl::Status MakePodDir(const std::string& dir, std::optional<uint32_t> group) {
+  RETURN_IF_ERROR(MakeDirs(dir, 0700));
+  if (group.has_value() && ::chown(dir.c_str(), 0, *group) != 0)
+    return ErrnoStatus(errno, StrCat("chown ", dir));
+  if (::chmod(dir.c_str(), group.has_value() ? 0710 : 0700) != 0)
+    return ErrnoStatus(errno, StrCat("chmod ", dir));
+  return absl::OkStatus();
 }
 
 bool Selects(const ProtoMap& selector, const ProtoMap& labels) {

@@ -93,6 +93,13 @@ bool SharesPid(const v1::PodSandboxConfig& config);  // PID mode POD
 bool Privileged(const v1::PodSandboxConfig& config);
 bool HasUserNamespace(const v1::PodSandboxConfig& config);  // userns mode POD
 
+// The host's ID of the group that is 0 in the pod's user namespace; nullopt without one. Pure.
+std::optional<uint32_t> MappedRootGroup(const v1::PodSandboxConfig& config);
+
+// An own directory of a sandbox or container: nobody but root passes (what is mounted below has the image's
+// modes, setuid programs among it), and the root of the pod's user namespace where it has one. Blocking.
+absl::Status MakePodDir(const std::string& dir, std::optional<uint32_t> group);
+
 // Every label of `selector` with its value. Pure.
 using ProtoMap = google::protobuf::Map<std::string, std::string>;
 bool Selects(const ProtoMap& selector, const ProtoMap& labels);

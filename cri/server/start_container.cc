@@ -35,7 +35,7 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
   AsyncMutex::Guard guard = co_await std::move(lock);
   records::Container& record = container->record;
   const std::string& id = record.id();
-  if (container->removed || record.state() != records::CONTAINER_CREATED) {
+  if (container->removed || record.removing() || record.state() != records::CONTAINER_CREATED) {
     co_return absl::FailedPreconditionError(StrCat("start container ", id, ": it is in state ",
                                                    v1::ContainerState_Name(StateOf(record)),
                                                    ", only a created one can be started"));
@@ -48,11 +48,21 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
   // Written first: a restart between here and the end looks what became of it.
   record.set_state(records::CONTAINER_STARTING);
-  CO_RETURN_IF_ERROR_SYNC(Save(*container));
+  absl::Status status = Save(*container);
+  if (status.ok()) {
+    Task<absl::Status> ready = ReadyToStart(container, sandbox);
+    status = co_await std::move(ready);
+  }
+  if (!status.ok()) {
+    record.set_state(records::CONTAINER_CREATED);
+    absl::Status saved = Save(*container);
+    if (!saved.ok()) LogError("container record not written", {{"container", id}, {"error", saved}});
+    co_return Annotate(status, StrCat("start container ", id));
+  }
   Task<absl::StatusOr<oci::MonitoredProcess>> create =
       deps_.monitor->Create(runtime, MonitorOptionsOf(record, ContainerDir(id)));
   absl::StatusOr<oci::MonitoredProcess> process = co_await std::move(create);
-  absl::Status status = process.status();
+  status = process.status();
   if (status.ok()) {
     record.mutable_init()->set_pid(process->pid);
     record.mutable_init()->set_start_ticks(process->pid_start_ticks);
@@ -84,6 +94,7 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
   record.set_started_at_ns(NowNs());
   absl::Status saved = Save(*container);
   if (!saved.ok()) LogError("container record not written", {{"container", id}, {"error", saved}});
+  scope_.Spawn("watch monitor", WatchMonitor(container));
   Publish(v1::CONTAINER_STARTED_EVENT, id, record.sandbox_id());
   // The pod was stopped meanwhile: nothing runs in a stopped pod.
   if (sandbox->record.state() != records::SANDBOX_RUNNING) {
@@ -91,6 +102,27 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
     if (!killed.ok()) LogWarning("container of a stopped pod", {{"container", id}, {"error", killed}});
   }
   co_return v1::StartContainerResponse();
+}
+
+// What was true at its creation and the start relies on.
+Task<absl::Status> RuntimeServer::ReadyToStart(std::shared_ptr<Container> container,
+                                               std::shared_ptr<Sandbox> sandbox) {
+  const records::Container& record = container->record;
+  const v1::NamespaceOption& namespaces = NamespacesOf(record.config());
+  // The specification names their PID namespaces by pid, and pids are used again.
+  if (namespaces.pid() == v1::POD && !IsAlive(sandbox->record.pause())) {
+    co_return absl::FailedPreconditionError("the pod's pause process has ended");
+  }
+  if (namespaces.pid() == v1::TARGET) {
+    CO_RETURN_IF_ERROR_SYNC(FindRunningContainer(namespaces.target_id()).status());
+  }
+  if (record.log_path().empty()) co_return absl::OkStatus();
+  auto prepare = [directory = sandbox->record.config().log_directory(), path = record.config().log_path()] {
+    return PrepareLog(directory, path);
+  };
+  Task<absl::Status> prepared = env_.Blocking<absl::Status>(prepare);
+  absl::Status status = co_await std::move(prepared);
+  co_return status;
 }
 
 }  // namespace keelson::cri

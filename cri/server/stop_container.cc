@@ -1,5 +1,6 @@
 #include <poll.h>
 #include <signal.h>
+#include <sys/wait.h>
 extern "C" {  // glibc 2.36 forgot it
 #include <sys/pidfd.h>
 }
@@ -19,6 +20,8 @@ namespace {
 
 // After SIGKILL: a process in an uninterruptible wait can outlast it.
 constexpr absl::Duration kKillLimit = absl::Minutes(2);
+constexpr int kLostExitCode = 255;  // containerd's for a container whose end nobody saw
+constexpr int kSignalExitBase = 128;
 constexpr char kOomKilled[] = "OOMKilled", kCompleted[] = "Completed", kError[] = "Error";
 
 // Whether it exited within `limit`.
@@ -115,20 +118,58 @@ Task<void> RuntimeServer::HandleExit(std::shared_ptr<Container> container, oci::
   // A failed start marks the container itself.
   if (container->removed || container->record.state() != records::CONTAINER_RUNNING) co_return;
   MarkExited(container.get(), exit);
-  // What it left running in its cgroup (shared PID namespaces) goes before anybody hears of the end.
-  if (!container->record.own_pid_namespace()) {
-    absl::Status rest = deps_.cgroups->KillAll(container->record.cgroup_path());
-    if (!rest.ok() && !absl::IsNotFound(rest))
-      LogWarning("processes left", {{"container", id}, {"error", rest}});
-  }
+  // What it left running goes before anybody hears of the end.
+  KillRest(*container);
   container->exit.Set();
   Publish(v1::CONTAINER_STOPPED_EVENT, id, container->record.sandbox_id());
-  absl::StatusOr<oci::OciRuntime*> runtime = RuntimeFor(container->record.runtime_handler());
-  if (!runtime.ok()) co_return;
-  // Frees the cgroup; the record and the root file system stay until RemoveContainer.
-  Task<absl::Status> remove = (*runtime)->Delete(id, /*force=*/true);
+  Task<absl::Status> release = ReleaseExited(container);
+  absl::Status released = co_await std::move(release);
+  if (!released.ok()) LogWarning("ended container not deleted", {{"container", id}, {"error", released}});
+}
+
+void RuntimeServer::KillRest(const Container& container) {
+  // Without a PID namespace of its own the kernel does not do it.
+  if (container.record.own_pid_namespace()) return;
+  absl::Status rest = deps_.cgroups->KillAll(container.record.cgroup_path());
+  if (!rest.ok() && !absl::IsNotFound(rest)) {
+    LogWarning("processes left", {{"container", container.record.id()}, {"error", rest}});
+  }
+}
+
+Task<absl::Status> RuntimeServer::ReleaseExited(std::shared_ptr<Container> container) {
+  KillRest(*container);
+  CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(container->record.runtime_handler()));
+  Task<absl::Status> remove = runtime->Delete(container->record.id(), /*force=*/true);
   absl::Status removed = co_await std::move(remove);
-  if (!removed.ok()) LogWarning("ended container not deleted", {{"container", id}, {"error", removed}});
+  co_return removed;
+}
+
+Task<void> RuntimeServer::WatchMonitor(std::shared_ptr<Container> container) {
+  const std::string id = container->record.id();
+  const records::Process monitor = container->record.monitor(), init = container->record.init();
+  absl::StatusOr<std::unique_ptr<ChildProcess>> process = env_.subprocess().Adopt(monitor.pid());
+  if (process.ok() && IsAlive(monitor)) {
+    Task<int> wait = (*process)->Wait();
+    co_await std::move(wait);
+  }
+  std::optional<oci::ContainerExit> exit = deps_.monitor->ReadExit(id);
+  if (!exit.has_value() && container->record.state() == records::CONTAINER_RUNNING) {
+    LogWarning("a container's monitor is gone; its log ends",
+               {{"container", id}, {"monitor", monitor.pid()}});
+    exit.emplace();
+    exit->exit_code = kLostExitCode;
+    absl::StatusOr<std::unique_ptr<ChildProcess>> orphan = env_.subprocess().Adopt(init.pid());
+    if (orphan.ok() && IsAlive(init)) {
+      // It became our child: its status is ours to read.
+      Task<int> wait = (*orphan)->Wait();
+      int status = co_await std::move(wait);
+      exit->exit_code = WIFSIGNALED(status) ? kSignalExitBase + WTERMSIG(status) : WEXITSTATUS(status);
+    }
+    exit->finished_at = env_.clock().Now();
+  }
+  if (!exit.has_value()) co_return;
+  Task<void> handle = HandleExit(container, *exit);
+  co_await std::move(handle);
 }
 
 Task<void> RuntimeServer::HandlePauseExit(std::shared_ptr<Sandbox> sandbox) {

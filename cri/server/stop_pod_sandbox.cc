@@ -43,6 +43,9 @@ Task<absl::StatusOr<v1::StopPodSandboxResponse>> RuntimeServer::StopPodSandbox(
 Task<absl::Status> RuntimeServer::StopSandboxLocked(std::shared_ptr<Sandbox> sandbox) {
   if (sandbox->removed || sandbox->record.state() == records::SANDBOX_STOPPED) co_return absl::OkStatus();
   const std::string& id = sandbox->record.id();
+  // From here on nothing is started in it, and a restart goes on.
+  sandbox->record.set_state(records::SANDBOX_STOPPING);
+  CO_RETURN_IF_ERROR_SYNC(Save(*sandbox));
   std::vector<std::shared_ptr<Container>> containers = ContainersOf(id);
   // All of them get the signal before the first is waited for.
   for (const auto& container : containers) {
@@ -77,6 +80,8 @@ Task<absl::Status> RuntimeServer::TearDownSandbox(std::shared_ptr<Sandbox> sandb
   std::string dir = SandboxDir(id);
   if (sandbox->record.has_pause() || ::access((dir + "/pause").c_str(), F_OK) == 0) {
     CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(sandbox->record.runtime_handler()));
+    // A server that was killed while it made the process left a monitor that would go on making it.
+    if (!sandbox->record.has_pause()) CO_RETURN_IF_ERROR(deps_.monitor->KillInterrupted(id));
     Task<absl::Status> remove = runtime->Delete(id, /*force=*/true);
     absl::Status status = co_await std::move(remove);
     if (!status.ok()) co_return Annotate(status, what);

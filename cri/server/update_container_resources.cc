@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "base/fd.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "cri/server/runtime_server.h"
@@ -7,6 +8,8 @@
 namespace keelson::cri {
 
 namespace {
+
+constexpr size_t kMaxConfigJsonBytes = 16 << 20;
 
 // Zero and "" mean "as it is" in CRI: what is set replaces, the rest stays.
 void Merge(const v1::LinuxContainerResources& from, v1::LinuxContainerResources* to) {
@@ -27,18 +30,22 @@ Task<absl::StatusOr<v1::UpdateContainerResourcesResponse>> RuntimeServer::Update
   Task<AsyncMutex::Guard> lock = container->mutex.Lock();
   AsyncMutex::Guard guard = co_await std::move(lock);
   records::Container& record = container->record;
-  if (container->removed || record.state() == records::CONTAINER_EXITED) {
+  if (container->removed || record.removing() || record.state() == records::CONTAINER_EXITED) {
     co_return absl::FailedPreconditionError(StrCat("update container ", record.id(), ": it has ended"));
   }
   v1::LinuxContainerResources merged = record.resources();
   Merge(request.linux(), &merged);
   CO_ASSIGN_OR_RETURN_SYNC(std::string json, oci::GenerateResources(merged, deps_.host));
   if (record.state() == records::CONTAINER_CREATED) {
-    // The bundle waits for its start: written anew with the same rest.
-    *record.mutable_config()->mutable_linux()->mutable_resources() = merged;
-    CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Sandbox> sandbox, FindSandbox(record.sandbox_id()));
-    record.clear_image_mount_keys();
-    CO_RETURN_IF_ERROR(SetUpContainer(container, sandbox));
+    // The bundle waits for its start: only its limits are written anew.
+    auto replace = [path = ContainerDir(record.id()) + "/config.json", json]() -> absl::Status {
+      ASSIGN_OR_RETURN(std::string config, ReadFile(path, kMaxConfigJsonBytes));
+      ASSIGN_OR_RETURN(std::string changed, oci::ReplaceResources(config, json));
+      return WriteFileAtomic(path, changed, 0600, /*durable=*/false);
+    };
+    Task<absl::Status> replaced = env_.Blocking<absl::Status>(replace);
+    absl::Status status = co_await std::move(replaced);
+    if (!status.ok()) co_return Annotate(status, StrCat("update container ", record.id()));
   } else {
     CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
     CO_RETURN_IF_ERROR(runtime->Update(record.id(), json));
