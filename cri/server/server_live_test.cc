@@ -358,9 +358,9 @@ TEST_F(ServerLiveTest, StopWaitsForItsGraceAndNotLonger) {
                       plain = Script("plain", script);
   by_image.mutable_image()->set_image(live_->user_image());
   own.mutable_image()->set_image(live_->user_image());
-  own.set_stop_signal(v1::SIGUSR1);
+  own.set_stop_signal(v1::SIGNAL_SIGUSR1);
   const std::tuple<v1::ContainerConfig, int, v1::Signal> cases[] = {
-      {by_image, 2, v1::SIGINT}, {own, 10, v1::SIGUSR1}, {plain, 15, v1::SIGTERM}};
+      {by_image, 2, v1::SIGNAL_SIGINT}, {own, 10, v1::SIGNAL_SIGUSR1}, {plain, 15, v1::SIGNAL_SIGTERM}};
   for (const auto& [config, code, signal] : cases) {
     std::string id = Start(pod, config);
     while (!absl::StrContains(Log(id), "ready")) Sleep(absl::Milliseconds(10));
@@ -583,8 +583,12 @@ TEST_F(ServerLiveTest, LogPathsStayInThePodsDirectory) {
     absl::StatusOr<std::string> id = TryCreate(pod, config);
     bool good = *path == 0 || std::string(path) == "ok/0.log";
     EXPECT_EQ(id.ok(), good) << path << ": " << id.status();
-    if (!id.ok()) EXPECT_TRUE(absl::IsInvalidArgument(id.status())) << id.status();
-    if (id.ok() && *path == 0) EXPECT_EQ(Status(*id).log_path(), "");
+    if (!id.ok()) {
+      EXPECT_TRUE(absl::IsInvalidArgument(id.status())) << id.status();
+    }
+    if (id.ok() && *path == 0) {
+      EXPECT_EQ(Status(*id).log_path(), "");
+    }
   }
   // Somebody who can write there must not lead the log elsewhere.
   std::string victim = dir() + "/victim";
