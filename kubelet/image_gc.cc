@@ -3,6 +3,7 @@
 #include <sys/statvfs.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "base/log.h"
 #include "base/status.h"
@@ -37,7 +38,7 @@ ImageGc::ImageGc(Env& env, cri::RuntimeService& runtime, cri::ImageService& imag
                  const KubeletOptions& options)
     : env_(env), runtime_(runtime), images_(images), options_(options) {}
 
-Task<absl::Status> ImageGc::Collect() {
+Task<absl::Status> ImageGc::NoteImages() {
   const absl::Time now = env_.clock().Now();
   criv1::ListImagesRequest list_images;
   CO_ASSIGN_OR_RETURN(criv1::ListImagesResponse images, images_.ListImages(std::move(list_images)));
@@ -69,7 +70,11 @@ Task<absl::Status> ImageGc::Collect() {
     next[r.id] = r;
   }
   records_ = std::move(next);
+  co_return absl::OkStatus();
+}
 
+Task<absl::Status> ImageGc::Collect() {
+  CO_RETURN_IF_ERROR(NoteImages());
   criv1::ImageFsInfoRequest ask;
   CO_ASSIGN_OR_RETURN(criv1::ImageFsInfoResponse info, images_.ImageFsInfo(std::move(ask)));
   if (info.image_filesystems_size() == 0) co_return absl::OkStatus();
@@ -80,9 +85,23 @@ Task<absl::Status> ImageGc::Collect() {
       BytesToFree(static_cast<int64_t>(fs.f_blocks) * unit, static_cast<int64_t>(fs.f_bavail) * unit,
                   options_.image_gc_high_threshold_percent, options_.image_gc_low_threshold_percent);
   if (wanted == 0) co_return absl::OkStatus();
+  Task<void> remove = Remove(wanted);
+  co_await std::move(remove);
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> ImageGc::RemoveUnused() {
+  CO_RETURN_IF_ERROR(NoteImages());
+  Task<void> remove = Remove(std::numeric_limits<int64_t>::max());
+  co_await std::move(remove);
+  co_return absl::OkStatus();
+}
+
+Task<void> ImageGc::Remove(int64_t wanted_bytes) {
   std::vector<ImageRecord> all;
   for (const auto& [id, r] : records_) all.push_back(r);
-  std::vector<std::string> plan = PlanImageGc(all, wanted, options_.image_minimum_gc_age, now);
+  std::vector<std::string> plan =
+      PlanImageGc(all, wanted_bytes, options_.image_minimum_gc_age, env_.clock().Now());
   for (const std::string& id : plan) {
     criv1::RemoveImageRequest request;
     request.mutable_image()->set_image(id);
@@ -90,8 +109,7 @@ Task<absl::Status> ImageGc::Collect() {
     absl::StatusOr<criv1::RemoveImageResponse> removed = co_await std::move(task);
     if (!removed.ok()) LogWarning("image not removed", {{"image", id}, {"error", removed.status()}});
   }
-  LogInfo("images removed to free disk", {{"wanted_bytes", wanted}, {"images", plan.size()}});
-  co_return absl::OkStatus();
+  LogInfo("images removed to free disk", {{"wanted_bytes", wanted_bytes}, {"images", plan.size()}});
 }
 
 }  // namespace keelson::kubelet

@@ -39,8 +39,13 @@ class ImageGc {
   ImageGc(Env& env, cri::RuntimeService& runtime, cri::ImageService& images, const KubeletOptions& options);
   // One round: notes which images are in use; frees where needed. Call every 5 minutes.
   Task<absl::Status> Collect();
+  // Removes every image that nobody uses and that is old enough: the disk is short.
+  Task<absl::Status> RemoveUnused();
 
  private:
+  Task<absl::Status> NoteImages();
+  Task<void> Remove(int64_t wanted_bytes);
+
   Env& env_;
   cri::RuntimeService& runtime_;
   cri::ImageService& images_;

@@ -134,6 +134,7 @@ Kubelet::Kubelet(Env& env, KubeletDeps deps, KubeletOptions options)
                                       [this](const std::string& uid) { return workers_->IsTerminated(uid); });
   image_gc_ = std::make_unique<ImageGc>(env_, *deps_.runtime, *deps_.images, options_);
   logs_ = std::make_unique<ContainerLogs>(env_, *deps_.runtime, cache_, options_);
+  eviction_ = MakeEvictionManager();
   if (deps_.client != nullptr) {
     services_ = std::make_unique<client::Informer>(env_, *deps_.client, client::GvrOf<corev1::Service>());
   }
@@ -153,6 +154,29 @@ Kubelet::Kubelet(Env& env, KubeletDeps deps, KubeletOptions options)
 
 Kubelet::~Kubelet() = default;
 
+std::unique_ptr<EvictionManager> Kubelet::MakeEvictionManager() {
+  EvictionDeps deps;
+  deps.runtime = deps_.runtime;
+  deps.images = deps_.images;
+  deps.events = deps_.events;
+  deps.qos_tree = options_.cgroups_per_qos ? deps_.qos_tree : nullptr;
+  deps.active_pods = [this] {
+    std::vector<PodPtr> active;
+    for (const auto& [uid, pod] : pods_) {
+      if (rejected_.count(uid) == 0 && workers_->Known(uid) && !workers_->IsTerminating(uid))
+        active.push_back(pod);
+    }
+    return active;
+  };
+  deps.kill = [this](const PodPtr& pod, KillRequest kill) { workers_->KillPod(pod, std::move(kill)); };
+  deps.is_terminated = [this](const std::string& uid) {
+    return !workers_->Known(uid) || workers_->IsTerminated(uid);
+  };
+  deps.free_disk = [this] { return FreeDisk(); };
+  deps.on_change = [this] { registrar_->Poke(); };
+  return std::make_unique<EvictionManager>(env_, std::move(deps), options_);
+}
+
 // ---- life ----
 
 absl::Status Kubelet::Start() {
@@ -167,6 +191,12 @@ absl::Status Kubelet::Start() {
     }
     RETURN_IF_ERROR(Annotate(deps_.qos_tree->Setup(all), "set up the cgroup tree"));
   }
+  registrar_->set_pressure([this](NodeHealth* health) {
+    health->memory_pressure = eviction_->pressure().memory();
+    health->disk_pressure = eviction_->pressure().disk();
+    health->pid_pressure = eviction_->pressure().pid();
+  });
+  eviction_->Measure();
   deps_.probes->set_status_provider(statuses_.get());
   deps_.probes->set_listener([this](const ProbeEvent& e) { OnProbeEvent(e); });
   registrar_->set_on_change([this] {
@@ -223,6 +253,7 @@ Task<void> Kubelet::Run() {
   scope_.Spawn("housekeeping", HousekeepingLoop());
   scope_.Spawn("garbage", GarbageLoop());
   scope_.Spawn("log-rotation", logs_->Run());
+  scope_.Spawn("eviction", eviction_->Run());
   LogInfo("kubelet running", {{"node", options_.node_name}, {"runtime", registrar_->runtime_name()}});
 }
 
@@ -316,8 +347,9 @@ void Kubelet::HandleAdd(const PodPtr& pod) {
     std::shared_ptr<const corev1::Node> node = registrar_->node();
     in.node = node.get();
     in.allocatable = registrar_->allocatable();
-    in.memory_pressure = registrar_->health().memory_pressure;
-    in.disk_pressure = registrar_->health().disk_pressure;
+    in.memory_pressure = eviction_->pressure().memory();
+    in.disk_pressure = eviction_->pressure().disk();
+    in.pid_pressure = eviction_->pressure().pid();
     for (const auto& [other, p] : pods_) {
       if (other != uid && rejected_.count(other) == 0 && !workers_->IsTerminated(other))
         in.others.push_back(p);
@@ -694,6 +726,14 @@ Task<void> Kubelet::GarbageLoop() {
     absl::Status collected = co_await std::move(images);
     if (!collected.ok()) LogWarning("image garbage collection failed", {{"error", collected}});
   }
+}
+
+Task<void> Kubelet::FreeDisk() {
+  Task<void> collect = gc_->Collect(KnownUids(), SourcesReady());
+  co_await std::move(collect);
+  Task<absl::Status> images = image_gc_->RemoveUnused();
+  absl::Status removed = co_await std::move(images);
+  if (!removed.ok()) LogWarning("unused images not removed", {{"error", removed}});
 }
 
 // ---- NodeApi ----

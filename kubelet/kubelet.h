@@ -26,6 +26,7 @@
 #include "cri/runtime_service.h"
 #include "kubelet/container_gc.h"
 #include "kubelet/container_logs.h"
+#include "kubelet/eviction_manager.h"
 #include "kubelet/image_gc.h"
 #include "kubelet/image_manager.h"
 #include "kubelet/node_api.h"
@@ -100,6 +101,8 @@ class Kubelet : public PodSyncer, public NodeApi {
   Task<void> Run();
   Task<void> HousekeepingLoop();
   Task<void> GarbageLoop();
+  std::unique_ptr<EvictionManager> MakeEvictionManager();
+  Task<void> FreeDisk();
   void OnPodChange(const PodPtr& before, const PodPtr& after);
   void HandleAdd(const PodPtr& pod);
   void HandleUpdate(const PodPtr& before, const PodPtr& pod);
@@ -137,6 +140,7 @@ class Kubelet : public PodSyncer, public NodeApi {
   std::unique_ptr<ContainerGc> gc_;
   std::unique_ptr<ImageGc> image_gc_;
   std::unique_ptr<ContainerLogs> logs_;
+  std::unique_ptr<EvictionManager> eviction_;
   std::vector<std::unique_ptr<PodSource>> sources_;
 
   std::map<std::string, PodPtr> pods_;     // by UID: regular and static, not mirrors

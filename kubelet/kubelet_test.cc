@@ -523,5 +523,52 @@ TEST_F(KubeletTest, LivenessFailureRestarts) {
   EXPECT_EQ(Events("Killing")[0], "Container web failed liveness probe, will be restarted");
 }
 
+TEST_F(KubeletTest, TheGreedyPodGoesWhenMemoryIsShort) {
+  options_.proc_root = root_ + "/proc";
+  options_.eviction_hard = {{"memory.available", "100Mi"}};
+  auto set_available = [&](const char* kib) {
+    ASSERT_TRUE(MakeDirs(options_.proc_root).ok());
+    ASSERT_TRUE(WriteFileAtomic(options_.proc_root + "/meminfo",
+                                StrCat("MemTotal: 4000000 kB\nMemAvailable: ", kib, " kB\n"))
+                    .ok());
+  };
+  auto under_pressure = [&] {
+    auto node = api_.FindAs<corev1::Node>("n1");
+    for (const auto& c : node->status().conditions()) {
+      if (c.type() == "MemoryPressure") return c.status() == "True";
+    }
+    return false;
+  };
+  set_available("500000");
+  StartKubelet();
+  corev1::Pod modest = MakePod("modest");
+  (*modest.mutable_spec()->mutable_containers(0)->mutable_resources()->mutable_requests())["memory"]
+      .set_string("1Gi");
+  api_.Put(modest);
+  api_.Put(MakePod("greedy"));
+  ASSERT_TRUE(Until([&] { return Ready("modest") && Ready("greedy"); }));
+  EXPECT_FALSE(under_pressure());
+
+  set_available("50000");
+  ASSERT_TRUE(Until([&] { return Phase("greedy") == "Failed"; }, absl::Seconds(15)));
+  api_.Put(MakePod("late"));
+  ASSERT_TRUE(Until([&] { return Phase("late") == "Failed"; }, absl::Seconds(5)));
+  set_available("500000");
+  EXPECT_EQ(Get("late")->status().message(), "The node had condition: [MemoryPressure]. ");
+  auto greedy = Get("greedy");
+  EXPECT_EQ(greedy->status().reason(), "Evicted");
+  EXPECT_THAT(greedy->status().message(),
+              HasSubstr("The node was low on resource: memory. Threshold quantity: 100Mi, available: "
+                        "50000Ki. Container web was using "));
+  const corev1::PodCondition* target = FindCondition(greedy->status(), "DisruptionTarget");
+  ASSERT_NE(target, nullptr);
+  EXPECT_EQ(target->reason(), "TerminationByKubelet");
+  EXPECT_TRUE(Until([&] { return !Events("Evicted").empty(); }));
+  EXPECT_TRUE(Until(under_pressure));
+  EXPECT_EQ(Phase("modest"), "Running");
+  EXPECT_TRUE(Until([&] { return !under_pressure(); }, absl::Minutes(6)));
+  EXPECT_EQ(Phase("modest"), "Running");
+}
+
 }  // namespace
 }  // namespace keelson::kubelet

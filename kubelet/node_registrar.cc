@@ -151,52 +151,6 @@ Task<absl::Status> NodeRegistrar::MeasureRuntime() {
   co_return status.status();
 }
 
-void NodeRegistrar::MeasurePressure() {
-  auto threshold = [&](const char* signal, int64_t total) -> int64_t {
-    auto it = options_.eviction_hard.find(signal);
-    if (it == options_.eviction_hard.end()) return -1;
-    absl::StatusOr<int64_t> bytes = ThresholdBytes(it->second, total);
-    return bytes.ok() ? *bytes : -1;
-  };
-  const absl::Time now = env_.clock().Now();
-  // A condition stays for the transition period after its cause has gone.
-  auto settle = [&](bool cause, absl::Time& until) {
-    if (cause) until = now + options_.eviction_pressure_transition_period;
-    return cause || now < until;
-  };
-  bool memory = false;
-  if (absl::StatusOr<std::string> text = ReadFile(options_.proc_root + "/meminfo", 1 << 20); text.ok()) {
-    for (absl::string_view line : absl::StrSplit(*text, '\n')) {
-      std::vector<absl::string_view> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
-      int64_t kib = 0;
-      if (words.size() >= 2 && words[0] == "MemAvailable:" && absl::SimpleAtoi(words[1], &kib)) {
-        memory = kib * 1024 < threshold("memory.available", machine_.memory_bytes);
-      }
-    }
-  }
-  health_.memory_pressure = settle(memory, pressure_until_memory_);
-  bool disk = false;
-  struct statvfs fs;
-  if (::statvfs(env_.paths().kubelet_dir.c_str(), &fs) == 0 && fs.f_blocks > 0) {
-    int64_t total = static_cast<int64_t>(fs.f_blocks) * fs.f_frsize;
-    int64_t free = static_cast<int64_t>(fs.f_bavail) * fs.f_frsize;
-    disk = free < threshold("nodefs.available", total);
-    if (fs.f_files > 0)
-      disk = disk || static_cast<int64_t>(fs.f_favail) < threshold("nodefs.inodesFree", fs.f_files);
-  }
-  health_.disk_pressure = settle(disk, pressure_until_disk_);
-  int64_t pid_max = 0, running = 0;
-  absl::StatusOr<std::string> max = ReadFile(options_.proc_root + "/sys/kernel/pid_max", 64);
-  absl::StatusOr<std::string> load = ReadFile(options_.proc_root + "/loadavg", 256);
-  if (max.ok() && load.ok() && absl::SimpleAtoi(*max, &pid_max)) {
-    size_t slash = load->find('/');
-    if (slash != std::string::npos &&
-        absl::SimpleAtoi(load->substr(slash + 1, load->find(' ', slash) - slash - 1), &running)) {
-      health_.pid_pressure = pid_max - running < threshold("pid.available", pid_max);
-    }
-  }
-}
-
 Task<absl::Status> NodeRegistrar::Register() {
   corev1::Node wanted;
   wanted.mutable_metadata()->set_name(options_.node_name);
@@ -301,7 +255,7 @@ Task<void> NodeRegistrar::StatusLoop() {
     Task<absl::Status> measure = MeasureRuntime();
     absl::Status measured = co_await std::move(measure);
     if (!measured.ok() && !was_ready) LogDebug("runtime not ready", {{"error", measured}});
-    MeasurePressure();
+    if (pressure_) pressure_(&health_);
     absl::Status pleg = pleg_health_ ? pleg_health_() : absl::OkStatus();
     health_.pleg_message = pleg.ok() || !was_ready ? "" : std::string(Sv(pleg.message()));
     absl::Status status;

@@ -49,6 +49,8 @@ class NodeRegistrar {
   Task<absl::Status> MeasureRuntime();
   // Called when NodeHealth changed; on the loop.
   void set_on_change(std::function<void()> fn) { on_change_ = std::move(fn); }
+  // Fills in the pressure conditions; asked at each measurement.
+  void set_pressure(std::function<void(NodeHealth*)> fn) { pressure_ = std::move(fn); }
 
  private:
   Task<void> StatusLoop();
@@ -57,7 +59,6 @@ class NodeRegistrar {
   Task<absl::Status> WriteStatus(bool force);
   Task<absl::Status> RenewLease();
   Task<void> TellPodCidr(std::string cidr);
-  void MeasurePressure();
 
   Env& env_;
   client::ApiClient* client_;
@@ -66,6 +67,7 @@ class NodeRegistrar {
   const KubeletOptions& options_;
   std::function<absl::Status()> pleg_health_;
   std::function<void()> on_change_;
+  std::function<void(NodeHealth*)> pressure_;
   Scope scope_;
   MachineInfo machine_;
   std::vector<std::string> node_ips_;
@@ -81,7 +83,6 @@ class NodeRegistrar {
   std::shared_ptr<const ::k8s::core::v1::Node> node_;
   std::shared_ptr<const ::k8s::coordination::v1::Lease> lease_;
   std::string pod_cidr_;
-  absl::Time pressure_until_memory_, pressure_until_disk_;
   absl::Duration last_report_;
   bool poked_ = false;
   WaitList wake_;

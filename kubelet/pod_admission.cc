@@ -5,6 +5,9 @@
 
 #include <algorithm>
 
+#include "base/strings.h"
+#include "kubelet/eviction.h"
+
 namespace keelson::kubelet {
 namespace {
 
@@ -71,6 +74,30 @@ void CheckContainer(const corev1::Container& c, const std::string& path, std::ve
   if (c.security_context().has_windows_options()) out.push_back(path + ".securityContext.windowsOptions");
 }
 
+bool ToleratesMemoryPressure(const corev1::Pod& pod) {
+  return std::any_of(pod.spec().tolerations().begin(), pod.spec().tolerations().end(),
+                     [](const corev1::Toleration& t) {
+                       const bool key = t.key() == "node.kubernetes.io/memory-pressure" && t.value().empty();
+                       const bool all = t.key().empty() && t.operator_() == "Exists";
+                       return (key || all) && (t.effect().empty() || t.effect() == "NoSchedule");
+                     });
+}
+
+// The node's conditions that keep this pod away, separated by spaces. Under memory pressure alone only pods
+// come in that asked for memory, or that tolerate it.
+std::string RefusingConditions(const corev1::Pod& pod, const AdmissionInputs& in) {
+  if (IsCritical(pod)) return "";
+  if (in.memory_pressure && !in.disk_pressure && !in.pid_pressure &&
+      (ComputeQos(pod) != QosClass::kBestEffort || ToleratesMemoryPressure(pod))) {
+    return "";
+  }
+  std::vector<std::string> names;
+  if (in.disk_pressure) names.push_back("DiskPressure");
+  if (in.memory_pressure) names.push_back("MemoryPressure");
+  if (in.pid_pressure) names.push_back("PIDPressure");
+  return absl::StrJoin(names, " ");
+}
+
 }  // namespace
 
 std::vector<std::string> UnsupportedFields(const corev1::Pod& pod) {
@@ -118,11 +145,8 @@ std::optional<Rejection> AdmitPod(const corev1::Pod& pod, const AdmissionInputs&
     return Rejection{"UnsupportedFields", StrCat("Pod sets fields this kubelet does not implement: ",
                                                  absl::StrJoin(unsupported, ", "))};
   }
-  const bool critical =
-      IsStaticPod(pod) || (pod.spec().has_priority() && pod.spec().priority() >= 2'000'000'000);
-  if (!critical && (in.disk_pressure || (in.memory_pressure && ComputeQos(pod) == QosClass::kBestEffort))) {
-    return Rejection{"Evicted", StrCat("The node had condition: [",
-                                       in.disk_pressure ? "DiskPressure" : "MemoryPressure", "]. ")};
+  if (std::string conditions = RefusingConditions(pod, in); !conditions.empty()) {
+    return Rejection{"Evicted", StrCat("The node had condition: [", conditions, "]. ")};
   }
   for (const auto& sysctl : pod.spec().security_context().sysctls()) {
     if (!SysctlAllowed(sysctl.name(), options)) {

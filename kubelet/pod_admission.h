@@ -21,7 +21,7 @@ struct AdmissionInputs {
   // Null: labels are not checked (a node without an API server).
   const ::k8s::core::v1::Node* node = nullptr;
   ResourceList allocatable;
-  bool memory_pressure = false, disk_pressure = false;
+  bool memory_pressure = false, disk_pressure = false, pid_pressure = false;
   std::vector<PodPtr> others;  // active pods already taken
 };
 

@@ -23,6 +23,8 @@ namespace keelson::cri {
 
 namespace {
 
+constexpr int kMaxForeignMessageBytes = 64 << 10;  // of a server that anybody may have written
+
 using google::protobuf::Message;
 using google::protobuf::MessageLite;
 // The stub's template on MessageLite serialises any message: one instance for all 43 RPCs.
@@ -66,7 +68,7 @@ class InFlight {
 // destroyed on the loop: the channel's destructor joins those threads.
 struct Shared {
   Executor executor;
-  std::string endpoint;
+  std::string endpoint;  // of a container runtime; "" : of something else
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<Stub> stub;
   InFlight in_flight;
@@ -76,6 +78,7 @@ absl::Status ToStatus(const grpc::Status& status, const std::string& method, con
   if (status.ok()) return absl::OkStatus();
   // gRPC's codes are absl's.
   auto code = static_cast<absl::StatusCode>(status.error_code());
+  if (endpoint.empty()) return absl::Status(code, status.error_message());
   std::string message = StrCat("cri ", RpcName(method), ": ", status.error_message());
   if (code == absl::StatusCode::kUnavailable) StrAppend(&message, " (container runtime at ", endpoint, ")");
   return absl::Status(code, message);
@@ -246,11 +249,34 @@ class GrpcChannelImpl : public GrpcChannel, public std::enable_shared_from_this<
   std::unique_ptr<Shared> shared_;
 };
 
+// Nothing of a balancing, proxied, retrying client is wanted for one server near by.
+grpc::ChannelArguments PlainArguments(const std::string& authority) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
+  arguments.SetInt(GRPC_ARG_ENABLE_CHANNELZ, 0);
+  arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, authority);
+  return arguments;
+}
+
+std::shared_ptr<GrpcChannel> OpenChannel(Executor executor, std::string endpoint, const std::string& target,
+                                         const grpc::ChannelArguments& arguments) {
+  auto shared = std::make_unique<Shared>();
+  shared->executor = std::move(executor);
+  shared->endpoint = std::move(endpoint);
+  shared->channel = grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
+  shared->stub = std::make_unique<Stub>(shared->channel);
+  return std::make_shared<GrpcChannelImpl>(std::move(shared));
+}
+
 }  // namespace
 
 std::shared_ptr<GrpcChannel> GrpcChannel::Open(Executor executor, std::string endpoint,
                                                std::string socket_path) {
-  grpc::ChannelArguments arguments;
+  // Go servers refuse the escaped path gRPC would send as authority.
+  grpc::ChannelArguments arguments = PlainArguments("localhost");
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
@@ -259,21 +285,16 @@ std::shared_ptr<GrpcChannel> GrpcChannel::Open(Executor executor, std::string en
                    static_cast<int>(absl::ToInt64Milliseconds(kReconnectBackoffMax)));
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
                    static_cast<int>(absl::ToInt64Milliseconds(kConnectTimeout)));
-  // Nothing of a balancing, proxied, retrying client is wanted on a local socket.
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
-  arguments.SetInt(GRPC_ARG_ENABLE_CHANNELZ, 0);
-  // Go servers refuse the escaped path gRPC would send as authority.
-  arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");
-  auto shared = std::make_unique<Shared>();
-  shared->executor = std::move(executor);
-  shared->endpoint = std::move(endpoint);
-  shared->channel =
-      grpc::CreateCustomChannel(StrCat("unix:", socket_path), grpc::InsecureChannelCredentials(), arguments);
-  shared->stub = std::make_unique<Stub>(shared->channel);
-  return std::make_shared<GrpcChannelImpl>(std::move(shared));
+  return OpenChannel(std::move(executor), std::move(endpoint), StrCat("unix:", socket_path), arguments);
+}
+
+std::shared_ptr<GrpcChannel> GrpcChannel::OpenTcp(Executor executor, const std::string& host_and_port,
+                                                  const std::string& user_agent) {
+  grpc::ChannelArguments arguments = PlainArguments(host_and_port);
+  arguments.SetMaxReceiveMessageSize(kMaxForeignMessageBytes);
+  arguments.SetUserAgentPrefix(user_agent);
+  return OpenChannel(std::move(executor), "",
+                     StrCat(host_and_port.starts_with('[') ? "ipv6:" : "ipv4:", host_and_port), arguments);
 }
 
 }  // namespace keelson::cri

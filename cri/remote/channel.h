@@ -1,5 +1,5 @@
-// Channel: unary calls and server streams of any CRI method on one gRPC channel, as Tasks of the loop. The
-// only gRPC user among the clients; its header names no gRPC type.
+// Channel: unary calls and server streams of any method on one gRPC channel, as Tasks of the loop: CRI's, and
+// the health protocol's for probes. The only gRPC user among the clients; its header names no gRPC type.
 #pragma once
 
 #include <absl/status/status.h>
@@ -28,6 +28,9 @@ class GrpcChannel {
  public:
   // `endpoint` as the user gave it, for messages; `socket_path` absolute.
   static std::shared_ptr<GrpcChannel> Open(Executor executor, std::string endpoint, std::string socket_path);
+  // A server that is no container runtime, without TLS. Errors carry its code and message alone.
+  static std::shared_ptr<GrpcChannel> OpenTcp(Executor executor, const std::string& host_and_port,
+                                              const std::string& user_agent);
   virtual ~GrpcChannel() = default;
 
   // `method`: "/runtime.v1.RuntimeService/Version". `response` is kept alive by the call, even past a

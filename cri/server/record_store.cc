@@ -1,5 +1,6 @@
 #include "cri/server/record_store.h"
 
+#include <absl/strings/ascii.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -81,7 +82,10 @@ std::string EncodeRecord(const google::protobuf::MessageLite& message) {
 
 absl::Status DecodeRecord(std::string_view bytes, google::protobuf::MessageLite* message) {
   if (!bytes.starts_with(kMagic)) {
-    if (bytes.starts_with(kMagicStem)) return absl::UnimplementedError("written by a newer version");
+    bool other_format = bytes.size() >= kMagic.size() && bytes.starts_with(kMagicStem) &&
+                        absl::ascii_isdigit(static_cast<unsigned char>(bytes[kMagicStem.size()])) &&
+                        bytes[kMagicStem.size() + 1] == '\n';
+    if (other_format) return absl::UnimplementedError("written by a newer version");
     return absl::DataLossError("not a record");
   }
   bytes.remove_prefix(kMagic.size());

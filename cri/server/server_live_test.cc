@@ -583,8 +583,12 @@ TEST_F(ServerLiveTest, LogPathsStayInThePodsDirectory) {
     absl::StatusOr<std::string> id = TryCreate(pod, config);
     bool good = *path == 0 || std::string(path) == "ok/0.log";
     EXPECT_EQ(id.ok(), good) << path << ": " << id.status();
-    if (!id.ok()) EXPECT_TRUE(absl::IsInvalidArgument(id.status())) << id.status();
-    if (id.ok() && *path == 0) EXPECT_EQ(Status(*id).log_path(), "");
+    if (!id.ok()) {
+      EXPECT_TRUE(absl::IsInvalidArgument(id.status())) << id.status();
+    }
+    if (id.ok() && *path == 0) {
+      EXPECT_EQ(Status(*id).log_path(), "");
+    }
   }
   // Somebody who can write there must not lead the log elsewhere.
   std::string victim = dir() + "/victim";

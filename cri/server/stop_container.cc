@@ -1,6 +1,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <unistd.h>
 extern "C" {  // glibc 2.36 forgot it
 #include <sys/pidfd.h>
 }
@@ -187,10 +188,12 @@ Task<void> RuntimeServer::WatchMonitor(std::shared_ptr<Container> container) {
     exit->exit_code = kLostExitCode;
     absl::StatusOr<std::unique_ptr<ChildProcess>> orphan = env_.subprocess().Adopt(init.pid());
     if (orphan.ok() && IsAlive(init)) {
-      // It became our child: its status is ours to read.
+      // It became our child when its monitor died, or an earlier server's: only a parent reads the status.
+      bool ours = ParentOf(init.pid()) == ::getpid();
       Task<int> wait = (*orphan)->Wait();
       int status = co_await std::move(wait);
-      exit->exit_code = WIFSIGNALED(status) ? kSignalExitBase + WTERMSIG(status) : WEXITSTATUS(status);
+      if (ours)
+        exit->exit_code = WIFSIGNALED(status) ? kSignalExitBase + WTERMSIG(status) : WEXITSTATUS(status);
     }
     exit->finished_at = env_.clock().Now();
   }

@@ -110,13 +110,6 @@ void ProbeManagerImpl::AddWorker(const PodPtr& pod, const corev1::Container& con
   worker->container = container;
   worker->probe = probe;
   worker->kind = kind;
-  std::string unimplemented = UnimplementedHandler(probe);
-  if (!unimplemented.empty() && events_ != nullptr) {
-    events_->Event(
-        *pod, "Warning", "ProbeWarning",
-        StrCat(NameOf(kind), " probe: type ", unimplemented, " is not implemented, it will always fail"),
-        StrCat("spec.containers{", container.name(), "}"));
-  }
   // What the API remembers about the container it names; worth something if that one still runs.
   const corev1::ContainerStatus* known = FindContainerStatus(pod->status(), container.name());
   if (known != nullptr && known->has_state() && known->state().has_running()) {

@@ -8,7 +8,9 @@
 #include "api/int_or_string.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "cri/remote/channel.h"
 #include "kubelet/environment.h"
+#include "kubelet/probes/health.pb.h"
 #include "net/tls.h"
 
 namespace keelson::kubelet {
@@ -46,9 +48,11 @@ class RealProber : public Prober {
       Task<absl::StatusOr<ProbeOutcome>> run = Tcp(container, probe, pod_ip);
       co_return co_await std::move(run);
     }
-    std::string kind = UnimplementedHandler(probe);
-    co_return Failure(kind.empty() ? "missing probe handler"
-                                   : StrCat("probes of type ", kind, " are not implemented"));
+    if (handler.has_grpc()) {
+      Task<absl::StatusOr<ProbeOutcome>> run = Grpc(probe, pod_ip);
+      co_return co_await std::move(run);
+    }
+    co_return Failure("missing probe handler");
   }
 
  private:
@@ -141,6 +145,45 @@ class RealProber : public Prober {
     co_return Failure(StrCat("Get \"", Url(*target), "\": stopped after ", kMaxRedirects, " redirects"));
   }
 
+  // The health protocol: SERVING within the time is life, everything else is not.
+  Task<absl::StatusOr<ProbeOutcome>> Grpc(corev1::Probe probe, std::string pod_ip) {
+    const corev1::GRPCAction& action = probe.probe_handler().grpc();
+    if (action.port() < 1 || action.port() > 65535) {
+      co_return Failure(StrCat("couldn't find a port for ", action.port()));
+    }
+    const std::string server = net::JoinHostPort(pod_ip, static_cast<uint16_t>(action.port()));
+    std::shared_ptr<cri::GrpcChannel> channel =
+        cri::GrpcChannel::OpenTcp(env_.executor(), server, kUserAgent);
+    auto request = std::make_shared<grpc::health::v1::HealthCheckRequest>();
+    request->set_service(action.service());
+    auto response = std::make_shared<grpc::health::v1::HealthCheckResponse>();
+    Task<absl::Status> call =
+        channel->Call("/grpc.health.v1.Health/Check", Timeout(probe), request, response);
+    absl::Status status = co_await std::move(call);
+    if (absl::IsUnavailable(status)) {
+      co_return Failure(StrCat("failed to connect to gRPC service ", server, ": ", status.message()));
+    }
+    if (absl::IsDeadlineExceeded(status)) {
+      co_return Failure(
+          StrCat("timeout: health rpc did not complete within ", absl::FormatDuration(Timeout(probe))));
+    }
+    if (absl::IsUnimplemented(status)) {
+      co_return Failure(
+          StrCat("this server does not implement the grpc health protocol "
+                 "(grpc.health.v1.Health): ",
+                 status.message()));
+    }
+    if (!status.ok()) co_return Failure(StrCat("health rpc probe failed: ", status.message()));
+    ProbeOutcome outcome;
+    outcome.success = response->status() == grpc::health::v1::HealthCheckResponse::SERVING;
+    if (!outcome.success) {
+      outcome.message =
+          StrCat("service unhealthy (responded with \"",
+                 grpc::health::v1::HealthCheckResponse::ServingStatus_Name(response->status()), "\")");
+    }
+    co_return outcome;
+  }
+
   static std::string Url(const HttpProbeTarget& target) {
     return StrCat(target.https ? "https" : "http", "://",
                   net::JoinHostPort(target.endpoint.host, target.endpoint.port), target.request.target);
@@ -197,10 +240,6 @@ absl::StatusOr<HttpProbeTarget> MakeHttpProbe(const corev1::Container& container
   if (!target.request.headers.Has("User-Agent")) target.request.headers.Add("User-Agent", kUserAgent);
   if (!target.request.headers.Has("Accept")) target.request.headers.Add("Accept", "*/*");
   return target;
-}
-
-std::string UnimplementedHandler(const corev1::Probe& probe) {
-  return probe.probe_handler().has_grpc() ? "grpc" : "";
 }
 
 }  // namespace keelson::kubelet

@@ -32,7 +32,7 @@ class Prober {
                                                    std::string container_id) = 0;
 };
 
-// httpGet, tcpSocket and exec. Both outlive it.
+// httpGet, tcpSocket, exec and grpc (KEP-2727). Both outlive it.
 std::unique_ptr<Prober> NewProber(Env& env, cri::RuntimeService& runtime);
 
 // ---- pure parts, for tests ----
@@ -46,7 +46,5 @@ struct HttpProbeTarget {
 };
 absl::StatusOr<HttpProbeTarget> MakeHttpProbe(const corev1::Container& container,
                                               const corev1::HTTPGetAction& action, std::string_view pod_ip);
-// "Unknown probe type" guard: the JSON name of a handler we lack ("grpc"), "" when the probe can be run.
-std::string UnimplementedHandler(const corev1::Probe& probe);
 
 }  // namespace keelson::kubelet

@@ -93,17 +93,6 @@ TEST(ExecProbe, ExitCodeIsTheVerdict) {
   EXPECT_FALSE(probe().ok());  // no verdict
 }
 
-TEST(GrpcProbe, IsRefusedByName) {
-  FakeEnv env;
-  cri::FakeRuntime runtime(env);
-  auto prober = NewProber(env, runtime);
-  auto container = ContainerWith(R"({"grpc":{"port":1}})");
-  auto outcome = env.Await(
-      prober->Probe(std::make_shared<const corev1::Pod>(), container, container.liveness_probe(), "", ""));
-  ASSERT_TRUE(outcome.ok());
-  EXPECT_THAT(outcome->message, HasSubstr("grpc"));
-}
-
 Task<void> Answer(net::HttpRequest request, net::ResponseWriter& writer) {
   net::HttpResponse response(200, "text/plain", "ok");
   if (request.target.path == "/bad") response.status = 503;

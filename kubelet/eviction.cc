@@ -1,0 +1,141 @@
+#include "kubelet/eviction.h"
+
+#include <algorithm>
+#include <array>
+#include <compare>
+
+#include "api/quantity.h"
+#include "base/strings.h"
+#include "kubelet/node_status.h"
+#include "kubelet/resources.h"
+
+namespace keelson::kubelet {
+namespace {
+
+constexpr int32_t kSystemCriticalPriority = 2'000'000'000;
+
+struct SignalFacts {
+  const char* name;
+  const char* resource;
+  Pressure pressure;
+};
+const SignalFacts& FactsOf(Signal signal) {
+  static constexpr SignalFacts kFacts[] = {
+      {"memory.available", "memory", Pressure::kMemory},
+      {"nodefs.available", "ephemeral-storage", Pressure::kDisk},
+      {"nodefs.inodesFree", "inodes", Pressure::kDisk},
+      {"imagefs.available", "ephemeral-storage", Pressure::kDisk},
+      {"imagefs.inodesFree", "inodes", Pressure::kDisk},
+      {"pid.available", "pids", Pressure::kPid},
+  };
+  return kFacts[static_cast<size_t>(signal)];
+}
+
+int64_t Requested(const ResourceList& requests, std::string_view resource) {
+  auto it = requests.find(std::string(resource));
+  return it == requests.end() ? 0 : it->second.Value();
+}
+
+std::optional<int64_t> Used(const PodUsage& usage, Signal signal) {
+  switch (PressureOf(signal)) {
+    case Pressure::kMemory:
+      return usage.memory_bytes;
+    case Pressure::kDisk:
+      return usage.disk_bytes;
+    case Pressure::kPid:
+      break;
+  }
+  return usage.processes;
+}
+
+// Smaller goes first.
+using EvictionKey = std::array<int64_t, 4>;
+
+EvictionKey KeyOf(const PodUsage& usage, Signal signal) {
+  const std::optional<int64_t> used = Used(usage, signal);
+  const int64_t priority = usage.pod->spec().has_priority() ? usage.pod->spec().priority() : 0;
+  if (PressureOf(signal) == Pressure::kPid) return {0, 0, priority, -used.value_or(0)};
+  const char* resource = PressureOf(signal) == Pressure::kMemory ? "memory" : "ephemeral-storage";
+  const int64_t above = used.value_or(0) - Requested(PodRequests(*usage.pod), resource);
+  return {used.has_value() ? 1 : 0, above > 0 ? 0 : 1, priority, -above};
+}
+
+std::string Amount(Signal signal, int64_t value) {
+  const std::string_view resource = SignalResource(signal);
+  const bool bytes = resource == "memory" || resource == "ephemeral-storage";
+  return api::Quantity::FromValue(
+             value, bytes ? api::Quantity::Format::kBinarySI : api::Quantity::Format::kDecimalSI)
+      .ToString();
+}
+
+}  // namespace
+
+std::string_view SignalName(Signal signal) { return FactsOf(signal).name; }
+std::string_view SignalResource(Signal signal) { return FactsOf(signal).resource; }
+Pressure PressureOf(Signal signal) { return FactsOf(signal).pressure; }
+
+std::vector<Shortage> FindShortages(const std::map<std::string, std::string>& thresholds,
+                                    const Levels& levels) {
+  std::vector<Shortage> out;
+  for (Signal signal : kAllSignals) {
+    auto threshold = thresholds.find(std::string(SignalName(signal)));
+    auto level = levels.find(signal);
+    if (threshold == thresholds.end() || level == levels.end()) continue;
+    absl::StatusOr<int64_t> least = ThresholdBytes(threshold->second, level->second.capacity);
+    if (least.ok() && level->second.available < *least)
+      out.push_back({signal, level->second.available, *least});
+  }
+  return out;
+}
+
+bool PressureState::Update(const std::vector<Shortage>& shortages, absl::Time now,
+                           absl::Duration transition_period) {
+  bool seen[3] = {};
+  for (const Shortage& shortage : shortages) seen[static_cast<size_t>(PressureOf(shortage.signal))] = true;
+  bool changed = false;
+  for (size_t i = 0; i < 3; ++i) {
+    if (seen[i]) last_seen_[i] = now;
+    const bool set = seen[i] || (set_[i] && now - last_seen_[i] < transition_period);
+    changed = changed || set != set_[i];
+    set_[i] = set;
+  }
+  return changed;
+}
+
+bool IsCritical(const corev1::Pod& pod) {
+  return IsStaticPod(pod) || IsMirrorPod(pod) ||
+         (pod.spec().has_priority() && pod.spec().priority() >= kSystemCriticalPriority);
+}
+
+std::vector<PodUsage> RankForEviction(std::vector<PodUsage> pods, Signal signal) {
+  std::erase_if(pods, [](const PodUsage& usage) { return IsCritical(*usage.pod); });
+  std::stable_sort(pods.begin(), pods.end(), [signal](const PodUsage& a, const PodUsage& b) {
+    return KeyOf(a, signal) < KeyOf(b, signal);
+  });
+  return pods;
+}
+
+std::string EvictionMessage(const Shortage& shortage, const PodUsage& usage) {
+  const std::string_view resource = SignalResource(shortage.signal);
+  std::string message = StrCat("The node was low on resource: ", resource,
+                               ". Threshold quantity: ", Amount(shortage.signal, shortage.threshold),
+                               ", available: ", Amount(shortage.signal, shortage.available), ". ");
+  if (resource != "memory" && resource != "ephemeral-storage") return message;
+  for (const auto& container : usage.pod->spec().containers()) {
+    auto found = usage.containers.find(container.name());
+    if (found == usage.containers.end()) continue;
+    const std::optional<int64_t>& used =
+        resource == "memory" ? found->second.memory_bytes : found->second.disk_bytes;
+    if (!used.has_value()) continue;
+    auto request = container.resources().requests().find(std::string(resource));
+    const api::Quantity requested = request == container.resources().requests().end()
+                                        ? api::Quantity::FromValue(0)
+                                        : api::Quantity::Of(request->second);
+    if (*used <= requested.Value()) continue;
+    StrAppend(&message, "Container ", container.name(), " was using ", Amount(shortage.signal, *used),
+              ", request is ", requested.ToString(), ", has larger consumption of ", resource, ". ");
+  }
+  return message;
+}
+
+}  // namespace keelson::kubelet

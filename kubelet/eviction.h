@@ -1,0 +1,87 @@
+// Node-pressure eviction, the deciding part: which signals are below their thresholds, which pod goes first,
+// what its status says. Pure; eviction_manager.h measures and acts. Order and wording as upstream's.
+#pragma once
+
+#include <absl/time/time.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kubelet/types.h"
+
+namespace keelson::kubelet {
+
+// In the order in which they are dealt with.
+enum class Signal {
+  kMemoryAvailable,
+  kNodefsAvailable,
+  kNodefsInodesFree,
+  kImagefsAvailable,
+  kImagefsInodesFree,
+  kPidAvailable,
+};
+inline constexpr Signal kAllSignals[] = {Signal::kMemoryAvailable,   Signal::kNodefsAvailable,
+                                         Signal::kNodefsInodesFree,  Signal::kImagefsAvailable,
+                                         Signal::kImagefsInodesFree, Signal::kPidAvailable};
+std::string_view SignalName(Signal signal);      // "memory.available", as in evictionHard
+std::string_view SignalResource(Signal signal);  // "memory", "ephemeral-storage", "inodes", "pids"
+
+enum class Pressure { kMemory, kDisk, kPid };
+Pressure PressureOf(Signal signal);
+
+// What there is of a signal: bytes, inodes or processes.
+struct Level {
+  int64_t available = 0, capacity = 0;
+};
+using Levels = std::map<Signal, Level>;
+
+struct Shortage {
+  Signal signal = Signal::kMemoryAvailable;
+  int64_t available = 0, threshold = 0;
+};
+// Signals below their hard threshold ("100Mi", "10%"), most urgent first. A signal that was not measured or
+// has no threshold is never short, nor is one whose threshold is 0.
+std::vector<Shortage> FindShortages(const std::map<std::string, std::string>& thresholds,
+                                    const Levels& levels);
+
+// Conditions of the node: set at once, kept until their cause has been gone for the transition period.
+class PressureState {
+ public:
+  // True when a condition changed.
+  bool Update(const std::vector<Shortage>& shortages, absl::Time now, absl::Duration transition_period);
+  bool memory() const { return set_[0]; }
+  bool disk() const { return set_[1]; }
+  bool pid() const { return set_[2]; }
+
+ private:
+  bool set_[3] = {};
+  absl::Time last_seen_[3] = {absl::InfinitePast(), absl::InfinitePast(), absl::InfinitePast()};
+};
+
+struct ContainerUsage {
+  std::optional<int64_t> memory_bytes, disk_bytes;
+};
+struct PodUsage {
+  PodPtr pod;
+  // Absent: not known.
+  std::optional<int64_t> memory_bytes;  // working set
+  std::optional<int64_t> disk_bytes;    // writable layers, logs, emptyDir on disk
+  std::optional<int64_t> processes;
+  std::map<std::string, ContainerUsage> containers;
+};
+
+// Never evicted: static and mirror pods, and those of system priority.
+bool IsCritical(const corev1::Pod& pod);
+
+// In the order of eviction, critical pods left out. Memory and disk: unknown usage first, then more than
+// requested, lower priority, most above the request; processes: lower priority, most of them.
+std::vector<PodUsage> RankForEviction(std::vector<PodUsage> pods, Signal signal);
+
+// status.message of the evicted pod.
+std::string EvictionMessage(const Shortage& shortage, const PodUsage& usage);
+
+}  // namespace keelson::kubelet

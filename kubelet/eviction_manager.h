@@ -1,0 +1,69 @@
+// EvictionManager: keeps the node from running out of memory, disk and process IDs. It measures every 10 s;
+// below a hard threshold of evictionHard it sets the node's condition, frees what nobody uses (disk), and
+// then ends one pod, the first of RankForEviction, before it looks again. One loop. Source: upstream's
+// node-pressure eviction. Not here: soft thresholds, minimum reclaim, the kernel's memory notification.
+#pragma once
+
+#include <absl/time/time.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/env.h"
+#include "base/task.h"
+#include "cgroups/qos_tree.h"
+#include "client/event_recorder.h"
+#include "cri/image_service.h"
+#include "cri/runtime_service.h"
+#include "kubelet/eviction.h"
+#include "kubelet/options.h"
+#include "kubelet/pod_workers.h"
+#include "kubelet/types.h"
+
+namespace keelson::kubelet {
+
+inline constexpr absl::Duration kEvictionInterval = absl::Seconds(10);
+inline constexpr absl::Duration kEvictionCleanupLimit = absl::Seconds(30);
+inline constexpr int64_t kEvictionGrace_s = 1;
+
+struct EvictionDeps {
+  cri::RuntimeService* runtime = nullptr;
+  cri::ImageService* images = nullptr;
+  client::EventRecorder* events = nullptr;  // null: none are written
+  cgroups::QosTree* qos_tree = nullptr;     // null: usage as the runtime tells it
+  std::function<std::vector<PodPtr>()> active_pods;
+  std::function<void(const PodPtr&, KillRequest)> kill;
+  std::function<bool(const std::string& uid)> is_terminated;
+  std::function<Task<void>()> free_disk;  // dead containers, images nobody uses
+  std::function<void()> on_change;        // a condition came or went
+};
+
+class EvictionManager {
+ public:
+  // Everything outlives its tasks.
+  EvictionManager(Env& env, EvictionDeps deps, const KubeletOptions& options);
+
+  // Measures what needs no runtime, for the first status of the node.
+  void Measure() { (void)Look(); }
+  // Rounds until cancelled.
+  Task<void> Run();
+  // One look, and what follows from it.
+  Task<void> Round();
+  const PressureState& pressure() const { return pressure_; }
+
+ private:
+  Levels ReadLevels() const;
+  std::vector<Shortage> Look();
+  Task<void> FindImageFs();
+  Task<std::vector<PodUsage>> MeasurePods(Signal signal);
+  void Evict(const PodUsage& victim, const Shortage& shortage);
+
+  Env& env_;
+  EvictionDeps deps_;
+  const KubeletOptions& options_;
+  PressureState pressure_;
+  std::string image_fs_;  // a folder on it; "" : not known yet
+};
+
+}  // namespace keelson::kubelet
