@@ -252,7 +252,7 @@ TEST_F(ServerContainerLiveTest, UsersAndGroups) {
     absl::Duration limit = env_.clock().Monotonic() + absl::Seconds(10);
     while (Log(id).empty() && env_.clock().Monotonic() < limit) Sleep(absl::Milliseconds(10));
     EXPECT_EQ(Trimmed(Log(id)), test.id) << test.name << ", the first process";
-    const v1::LinuxContainerUser& user = Status(id).user().linux();
+    const v1::LinuxContainerUser user = Status(id).user().linux();
     std::string told = StrCat(user.uid(), " ", user.gid());
     for (int64_t group : user.supplemental_groups()) StrAppend(&told, " ", group);
     EXPECT_EQ(told, test.id) << test.name << ", as the status tells it";
