@@ -44,7 +44,8 @@ Pipeline::Pipeline(Env& env, Store& store, PipelineOptions options,
       store_(store),
       options_(std::move(options)),
       admission_(DefaultAdmissionChain()),
-      allocator_(std::move(allocator)) {
+      allocator_(std::move(allocator)),
+      scope_(env.executor()) {
   for (const auto& row : Registry::Get().all()) {
     if (!row->stored() || row->storage != row.get()) continue;
     storages_[row.get()] = std::make_unique<ResourceStorage>(env_, store_, *row, options_.bookmark_interval);
@@ -68,6 +69,8 @@ Task<absl::Status> Pipeline::Start() {
 
 Task<void> Pipeline::Stop() {
   started_ = false;
+  Task<void> close = scope_.Close();
+  co_await std::move(close);
   for (auto& [row, storage] : storages_) {
     if (!storage->cache().started()) continue;
     Task<void> stop = storage->Stop();
