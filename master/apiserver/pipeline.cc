@@ -128,8 +128,9 @@ absl::Status Pipeline::StoreError(const ApiRequest& request, const absl::Status&
 
 std::vector<std::string> UnsupportedWarnings(const api::Message& object) {
   std::vector<std::string> warnings;
-  for (const std::string& field : api::UnsupportedFields(object)) {
-    warnings.push_back(StrCat(field, ": Keelson does not implement this field; it has no effect"));
+  for (const api::UnimplementedField& field : api::UnimplementedFields(object)) {
+    warnings.push_back(StrCat(field.path, ": Keelson does not implement this field; ",
+                              field.refused ? "its kubelet refuses the pod" : "it has no effect"));
   }
   return warnings;
 }
