@@ -32,8 +32,7 @@ class Collector {
   std::vector<UnimplementedField> out_;
 };
 
-void ContainerFields(const corev1::Container& container, const std::string& path, bool host_network,
-                     Collector& out) {
+void ContainerFields(const corev1::Container& container, const std::string& path, Collector& out) {
   out.Refused(!container.volume_devices().empty(), path, "volumeDevices");
   out.Refused(!container.resources().claims().empty(), path, "resources.claims");
   out.Refused(container.security_context().has_windows_options(), path, "securityContext.windowsOptions");
@@ -47,10 +46,6 @@ void ContainerFields(const corev1::Container& container, const std::string& path
   }
   for (const auto& rule : container.restart_policy_rules()) {
     out.Refused(rule.action() != "Restart", path, StrCat("restartPolicyRules.action: ", rule.action()));
-  }
-  for (int i = 0; i < container.ports_size(); ++i) {
-    out.Ignored(container.ports(i).host_port() != 0 && !host_network,
-                Index(Child(path, "ports"), static_cast<size_t>(i)), "hostPort");
   }
 }
 
@@ -84,12 +79,11 @@ std::vector<UnimplementedField> UnimplementedPodFields(const corev1::PodSpec& sp
     VolumeFields(spec.volumes(i).volume_source(), Index(Child(path, "volumes"), static_cast<size_t>(i)), out);
   }
   for (int i = 0; i < spec.containers_size(); ++i) {
-    ContainerFields(spec.containers(i), Index(Child(path, "containers"), static_cast<size_t>(i)),
-                    spec.host_network(), out);
+    ContainerFields(spec.containers(i), Index(Child(path, "containers"), static_cast<size_t>(i)), out);
   }
   for (int i = 0; i < spec.init_containers_size(); ++i) {
     ContainerFields(spec.init_containers(i), Index(Child(path, "initContainers"), static_cast<size_t>(i)),
-                    spec.host_network(), out);
+                    out);
   }
   return out.Take();
 }
