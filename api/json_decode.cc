@@ -145,7 +145,7 @@ class Decoder {
       absl::Status status = Field(*plan, pair.value, here, target);
       if (!status.ok()) return status;
     }
-    for (const FieldPlan* plan : table.inlines) ClearIfEmpty(*plan, message);
+    for (const FieldPlan* plan : table.inlines) ClearFieldIfEmpty(*plan, message);
     return absl::OkStatus();
   }
 
@@ -156,31 +156,6 @@ class Decoder {
     }
     return BadRequest(StrCat("json: cannot unmarshal ", Shown(value), " into field ", where, " of type ",
                              want, MissingSpaceHint(value)));
-  }
-
- private:
-  void Strict(std::string_view what, const Path& path) {
-    if (strict_errors_ == nullptr || strict_errors_->size() >= kMaxStrictErrors) return;
-    std::string text = StrCat(what, " field \"", path.ToString(), "\"");
-    if (std::find(strict_errors_->begin(), strict_errors_->end(), text) == strict_errors_->end()) {
-      strict_errors_->push_back(std::move(text));
-    }
-  }
-
-  // A struct that Go cannot tell from an absent one is kept absent, so that equal objects are equal bytes.
-  static void ClearIfEmpty(const FieldPlan& plan, Message* message) {
-    const Reflection* reflection = plan.reflection;
-    if (plan.pointer || !reflection->HasField(*message, plan.field)) return;
-    const Message& sub = reflection->GetMessage(*message, plan.field);
-    std::string scratch;
-    const bool zero_quantity =
-        plan.sub->form == Form::FORM_QUANTITY &&
-        plan.sub->reflection->GetStringReference(sub, plan.sub->form_field, &scratch) == "0";
-    if (zero_quantity || sub.ByteSizeLong() == 0) reflection->ClearField(message, plan.field);
-  }
-
-  static absl::Status BadValue(const Path& path, std::string_view why) {
-    return BadRequest(StrCat("json: field ", path.ToString(), ": ", why));
   }
 
   absl::Status Field(const FieldPlan& plan, const element& value, const Path& path, Message* message) {
@@ -194,10 +169,41 @@ class Decoder {
     if (plan.is_message) {
       absl::Status status =
           Value(*plan.sub, value, path, reflection->MutableMessage(message, plan.field), false);
-      if (status.ok()) ClearIfEmpty(plan, message);
+      if (status.ok()) ClearFieldIfEmpty(plan, message);
       return status;
     }
     return Scalar(plan, value, path, message);
+  }
+
+  absl::Status MapEntry(const FieldPlan& plan, std::string_view key, const element& value, const Path& here,
+                        Message* message) {
+    void* slot = plan.map->insert(*message, std::string(key));
+    if (plan.is_message) {
+      auto* sub = static_cast<Message*>(slot);
+      sub->Clear();
+      return Value(*plan.sub, value, here, sub, true);
+    }
+    if (plan.cpp_type == FieldDescriptor::CPPTYPE_STRING) {
+      auto* text = static_cast<std::string*>(slot);
+      text->clear();
+      return plan.is_bytes ? Bytes(value, here, text) : Text(value, here, text);
+    }
+    if (value.type() != element_type::BOOL) return Mismatch(value, here, "bool");
+    *static_cast<bool*>(slot) = value.get_bool().value_unsafe();
+    return absl::OkStatus();
+  }
+
+ private:
+  void Strict(std::string_view what, const Path& path) {
+    if (strict_errors_ == nullptr || strict_errors_->size() >= kMaxStrictErrors) return;
+    std::string text = StrCat(what, " field \"", path.ToString(), "\"");
+    if (std::find(strict_errors_->begin(), strict_errors_->end(), text) == strict_errors_->end()) {
+      strict_errors_->push_back(std::move(text));
+    }
+  }
+
+  static absl::Status BadValue(const Path& path, std::string_view why) {
+    return BadRequest(StrCat("json: field ", path.ToString(), ": ", why));
   }
 
   absl::Status Value(const TypeTable& table, const element& value, const Path& path, Message* message,
@@ -444,21 +450,7 @@ class Decoder {
     for (const simdjson::dom::key_value_pair pair : object) {
       const Path here{&path, pair.key, -1};
       keys.push_back(pair.key);
-      void* slot = plan.map->insert(*message, std::string(pair.key));
-      absl::Status status = absl::OkStatus();
-      if (plan.is_message) {
-        auto* sub = static_cast<Message*>(slot);
-        sub->Clear();
-        status = Value(*plan.sub, pair.value, here, sub, true);
-      } else if (plan.cpp_type == FieldDescriptor::CPPTYPE_STRING) {
-        auto* text = static_cast<std::string*>(slot);
-        text->clear();
-        status = plan.is_bytes ? Bytes(pair.value, here, text) : Text(pair.value, here, text);
-      } else if (pair.value.type() == element_type::BOOL) {
-        *static_cast<bool*>(slot) = pair.value.get_bool().value_unsafe();
-      } else {
-        status = Mismatch(pair.value, here, "bool");
-      }
+      absl::Status status = MapEntry(plan, pair.key, pair.value, here, message);
       if (!status.ok()) return status;
     }
     if (strict_errors_ != nullptr && keys.size() > 1) {
@@ -506,6 +498,30 @@ absl::Status CannotHandle(const TypeInfo& type, const absl::Status& status) {
 }
 
 }  // namespace
+
+void ClearFieldIfEmpty(const FieldPlan& plan, Message* message) {
+  const Reflection* reflection = plan.reflection;
+  if (plan.pointer || !reflection->HasField(*message, plan.field)) return;
+  const Message& sub = reflection->GetMessage(*message, plan.field);
+  std::string scratch;
+  const bool zero_quantity =
+      plan.sub->form == Form::FORM_QUANTITY &&
+      plan.sub->reflection->GetStringReference(sub, plan.sub->form_field, &scratch) == "0";
+  if (zero_quantity || sub.ByteSizeLong() == 0) reflection->ClearField(message, plan.field);
+}
+
+absl::Status DecodeJsonField(const FieldPlan& plan, const element& value, Message* message,
+                             std::vector<std::string>* strict_errors) {
+  const Path here{nullptr, plan.json_name, -1};
+  return Decoder(strict_errors).Field(plan, value, here, message);
+}
+
+absl::Status DecodeJsonMapEntry(const FieldPlan& plan, std::string_view key, const element& value,
+                                Message* message, std::vector<std::string>* strict_errors) {
+  const Path map{nullptr, plan.json_name, -1};
+  const Path here{&map, key, -1};
+  return Decoder(strict_errors).MapEntry(plan, key, value, here, message);
+}
 
 absl::StatusOr<JsonDocument> JsonDocument::Parse(std::string_view text, size_t max_bytes, int max_depth) {
   if (text.size() > max_bytes) return RequestEntityTooLarge(absl::StrCat("limit is ", max_bytes));

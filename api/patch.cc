@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "api/options.pb.h"
+#include "api/patch_message.h"
 #include "base/strings.h"
 
 namespace keelson::api {
@@ -264,7 +266,9 @@ class StrategicMerge {
 
 struct Patch::Data {
   PatchKind kind;
-  json document;
+  std::string text;
+  // Made when it is first needed: most patches are applied in place.
+  std::optional<json> document;
 };
 
 Patch::Patch(std::unique_ptr<Data> data) : data_(std::move(data)) {}
@@ -276,6 +280,8 @@ absl::StatusOr<Patch> Patch::Parse(PatchKind kind, std::string_view text) {
   if (text.size() > kMaxPatchBytes) {
     return absl::InvalidArgumentError(StrCat("patch: larger than ", kMaxPatchBytes, " bytes"));
   }
+  auto data = std::make_unique<Data>(Data{kind, std::string(text), std::nullopt});
+  if (kind != PatchKind::kJson && IsJsonObject(text)) return Patch(std::move(data));
   absl::StatusOr<json> document = ParseJson(text, "error decoding patch");
   if (!document.ok()) return document.status();
   if (kind == PatchKind::kJson) {
@@ -289,7 +295,13 @@ absl::StatusOr<Patch> Patch::Parse(PatchKind kind, std::string_view text) {
   } else if (!document->is_object()) {
     return absl::InvalidArgumentError("a merge patch must be a JSON object");
   }
-  return Patch(std::make_unique<Data>(Data{kind, *std::move(document)}));
+  data->document = *std::move(document);
+  return Patch(std::move(data));
+}
+
+bool Patch::ApplyInPlace(google::protobuf::Message* object) const {
+  return data_->kind != PatchKind::kJson &&
+         MergeIntoMessage(data_->text, data_->kind == PatchKind::kStrategicMerge, object);
 }
 
 absl::StatusOr<std::string> Patch::Apply(std::string_view text, const Descriptor& type) const {
@@ -297,10 +309,16 @@ absl::StatusOr<std::string> Patch::Apply(std::string_view text, const Descriptor
   json object = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (object.is_discarded())
     return absl::InvalidArgumentError("error decoding the current object: not valid JSON");
+  if (!data_->document.has_value()) {
+    absl::StatusOr<json> document = ParseJson(data_->text, "error decoding patch");
+    if (!document.ok()) return document.status();
+    data_->document = *std::move(document);
+  }
+  const json& patch = *data_->document;
   switch (data_->kind) {
     case PatchKind::kJson:
       try {
-        object = object.patch(data_->document);
+        object = object.patch(patch);
       } catch (const json::exception& error) {
         // "[json.exception.out_of_range.403] key 'x' not found": the identifier means nothing to the client.
         std::string_view reason = error.what();
@@ -309,10 +327,10 @@ absl::StatusOr<std::string> Patch::Apply(std::string_view text, const Descriptor
       }
       break;
     case PatchKind::kMerge:
-      object.merge_patch(data_->document);
+      object.merge_patch(patch);
       break;
     case PatchKind::kStrategicMerge: {
-      absl::Status merged = StrategicMerge().Object(object, data_->document, &type, nullptr, "");
+      absl::Status merged = StrategicMerge().Object(object, patch, &type, nullptr, "");
       if (!merged.ok()) return merged;
       break;
     }

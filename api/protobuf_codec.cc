@@ -51,39 +51,68 @@ void SilenceParserOnce() {
   (void)done;
 }
 
+// `size_bytes` is what ByteSizeLong() has just said: the message keeps the sizes of its parts from that.
+void AppendSerialized(const google::protobuf::Message& message, size_t size_bytes, std::string& out) {
+  const size_t start = out.size();
+  out.resize(start + size_bytes);
+  google::protobuf::io::ArrayOutputStream stream(out.data() + start, static_cast<int>(size_bytes));
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  message.SerializeWithCachedSizes(&coded);
+}
+
+// An envelope up to where the object's bytes stand, and the rest after them.
+std::string OpenEnvelope(std::string_view api_version, std::string_view kind, size_t raw_bytes) {
+  std::string type;
+  AppendBytes(kTagApiVersion, api_version, type);
+  AppendBytes(kTagKind, kind, type);
+  std::string out;
+  out.reserve(kMagic.size() + type.size() + raw_bytes + 16);
+  out.append(kMagic);
+  AppendBytes(kTagTypeMeta, type, out);
+  out.push_back(kTagRaw);
+  AppendVarint(raw_bytes, out);
+  return out;
+}
+void CloseEnvelope(std::string& out) {
+  AppendBytes(kTagContentEncoding, "", out);
+  AppendBytes(kTagContentType, "", out);
+}
+
 }  // namespace
 
 bool IsProtobufEnvelope(std::string_view bytes) { return bytes.substr(0, kMagic.size()) == kMagic; }
 
 std::string SerializeDeterministic(const google::protobuf::Message& message) {
   std::string out;
-  {
-    google::protobuf::io::StringOutputStream stream(&out);
-    google::protobuf::io::CodedOutputStream coded(&stream);
-    coded.SetSerializationDeterministic(true);
-    message.SerializePartialToCodedStream(&coded);
-  }
+  AppendSerialized(message, message.ByteSizeLong(), out);
   return out;
+}
+
+bool SameBytes(const google::protobuf::Message& a, const google::protobuf::Message& b) {
+  const size_t size = a.ByteSizeLong();
+  if (size != b.ByteSizeLong()) return false;
+  std::string bytes_a, bytes_b;
+  AppendSerialized(a, size, bytes_a);
+  AppendSerialized(b, size, bytes_b);
+  return bytes_a == bytes_b;
 }
 
 // Written by hand to spare a copy of the object; upstream always writes the two empty fields at the end.
 std::string WrapProtobuf(std::string_view api_version, std::string_view kind, std::string_view raw) {
-  std::string type;
-  AppendBytes(kTagApiVersion, api_version, type);
-  AppendBytes(kTagKind, kind, type);
-  std::string out;
-  out.reserve(kMagic.size() + type.size() + raw.size() + 16);
-  out.append(kMagic);
-  AppendBytes(kTagTypeMeta, type, out);
-  AppendBytes(kTagRaw, raw, out);
-  AppendBytes(kTagContentEncoding, "", out);
-  AppendBytes(kTagContentType, "", out);
+  std::string out = OpenEnvelope(api_version, kind, raw.size());
+  out.append(raw);
+  CloseEnvelope(out);
   return out;
 }
 
 std::string EncodeProtobuf(const google::protobuf::Message& object) {
   const TypeInfo& type = Scheme::Get().Of(object);
-  return WrapProtobuf(type.api_version, type.gvk.kind, SerializeDeterministic(object));
+  const size_t size = object.ByteSizeLong();
+  std::string out = OpenEnvelope(type.api_version, type.gvk.kind, size);
+  AppendSerialized(object, size, out);
+  CloseEnvelope(out);
+  return out;
 }
 
 absl::StatusOr<::k8s::runtime::Unknown> UnwrapProtobuf(std::string_view bytes) {

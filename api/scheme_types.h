@@ -35,6 +35,7 @@ struct MapRow {
   void (*list)(const google::protobuf::Message& message, std::vector<Entry>* entries);
   // The value of `key`, made if missing.
   void* (*insert)(google::protobuf::Message& message, std::string key);
+  void (*erase)(google::protobuf::Message& message, const std::string& key);
 };
 
 const std::vector<MapRow>& MapRows();
@@ -43,7 +44,7 @@ template <typename M, auto kGet, auto kMutable>
 MapRow MakeMapRow(const google::protobuf::Descriptor* descriptor, int number) {
   using Map = std::remove_cvref_t<decltype((std::declval<const M&>().*kGet)())>;
   using Value = typename Map::mapped_type;
-  MapRow row{descriptor, number, nullptr, nullptr};
+  MapRow row{descriptor, number, nullptr, nullptr, nullptr};
   row.list = [](const google::protobuf::Message& message, std::vector<MapRow::Entry>* entries) {
     for (const auto& [key, value] : (static_cast<const M&>(message).*kGet)()) {
       if constexpr (std::is_base_of_v<google::protobuf::Message, Value>) {
@@ -60,6 +61,9 @@ MapRow MakeMapRow(const google::protobuf::Descriptor* descriptor, int number) {
     } else {
       return &value;
     }
+  };
+  row.erase = [](google::protobuf::Message& message, const std::string& key) {
+    (static_cast<M&>(message).*kMutable)()->erase(key);
   };
   return row;
 }

@@ -85,6 +85,7 @@ class Tables {
     plan.always = plan.rules->always();
     plan.pointer = plan.rules->pointer();
     plan.omitzero = plan.rules->omitzero();
+    for (const std::string& strategy : plan.rules->patch_strategy()) plan.patch_merge |= strategy == "merge";
     if (plan.is_map) plan.map = MapRowOf(field);
     if (plan.is_message) plan.sub = Build(plan.value->message_type());
     return plan;

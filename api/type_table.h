@@ -32,6 +32,7 @@ struct FieldPlan {
   bool always = false;
   bool pointer = false;
   bool omitzero = false;
+  bool patch_merge = false;  // patchStrategy has "merge"
   // Of the field, the element or the map's value.
   const google::protobuf::FieldDescriptor* value = nullptr;
   google::protobuf::FieldDescriptor::CppType cpp_type{};

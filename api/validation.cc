@@ -307,48 +307,6 @@ void CheckKind(const google::protobuf::Message& object, Errors& errors) {
   if (const auto* lease = As<::k8s::coordination::v1::Lease>(object)) return CheckLease(*lease, errors);
 }
 
-// Set, and nothing of ours acts on it (docs/compatibility.md). Dotted JSON paths below a PodSpec.
-void UnsupportedPodFields(const corev1::PodSpec& spec, const std::string& path,
-                          std::vector<std::string>* out) {
-  auto note = [&](bool set, const std::string& field) {
-    if (set) out->push_back(Child(path, field));
-  };
-  note(!spec.resource_claims().empty(), "resourceClaims");
-  note(spec.has_runtime_class_name(), "runtimeClassName");
-  note(!spec.ephemeral_containers().empty(), "ephemeralContainers");
-  note(!spec.topology_spread_constraints().empty(), "topologySpreadConstraints");
-  note(spec.affinity().has_pod_affinity(), "affinity.podAffinity");
-  note(spec.affinity().has_pod_anti_affinity(), "affinity.podAntiAffinity");
-  note(spec.has_resources(), "resources");
-  note(spec.has_scheduling_group(), "schedulingGroup");
-  note(!spec.eviction_responders().empty(), "evictionResponders");
-  note(spec.has_hostname_override(), "hostnameOverride");
-  static const absl::flat_hash_set<std::string> kVolumes = {"hostPath",  "emptyDir",    "secret",
-                                                            "configMap", "downwardAPI", "projected"};
-  for (int i = 0; i < spec.volumes_size(); ++i) {
-    const auto& source = spec.volumes(i).volume_source();
-    for (int f = 0; f < source.GetDescriptor()->field_count(); ++f) {
-      const auto* field = source.GetDescriptor()->field(f);
-      note(source.GetReflection()->HasField(source, field) && !kVolumes.contains(field->json_name()),
-           Child(Index("volumes", static_cast<size_t>(i)), field->json_name()));
-    }
-  }
-  for (int i = 0; i < spec.containers_size(); ++i) {
-    const auto& container = spec.containers(i);
-    std::string here = Index("containers", static_cast<size_t>(i));
-    note(!container.volume_devices().empty(), Child(here, "volumeDevices"));
-    note(!container.resources().claims().empty(), Child(here, "resources.claims"));
-    for (int k = 0; k < container.ports_size(); ++k) {
-      note(container.ports(k).host_port() != 0 && !spec.host_network(),
-           Child(Index(Child(here, "ports"), static_cast<size_t>(k)), "hostPort"));
-    }
-    for (const auto& env : container.env()) {
-      note(env.value_from().has_file_key_ref(),
-           Child(here, StrCat("env[", env.name(), "].valueFrom.fileKeyRef")));
-    }
-  }
-}
-
 }  // namespace
 
 FieldErrors Validate(const google::protobuf::Message& object) {
@@ -392,19 +350,19 @@ FieldErrors ValidateUpdate(const google::protobuf::Message& object, const google
   return errors.Take();
 }
 
-std::vector<std::string> UnsupportedFields(const google::protobuf::Message& object) {
-  std::vector<std::string> out;
-  if (const auto* pod = As<corev1::Pod>(object)) {
-    UnsupportedPodFields(pod->spec(), "spec", &out);
-  } else if (const auto* rc = As<corev1::ReplicationController>(object)) {
-    UnsupportedPodFields(rc->spec().template_().spec(), "spec.template.spec", &out);
-  } else if (const auto* service = As<corev1::Service>(object)) {
-    if (service->spec().type() == "LoadBalancer") out.push_back("spec.type=LoadBalancer");
-    if (service->spec().has_load_balancer_class()) out.push_back("spec.loadBalancerClass");
-    if (!service->spec().load_balancer_source_ranges().empty())
-      out.push_back("spec.loadBalancerSourceRanges");
-    if (service->spec().health_check_node_port() != 0) out.push_back("spec.healthCheckNodePort");
-    if (service->spec().has_traffic_distribution()) out.push_back("spec.trafficDistribution");
+std::vector<UnimplementedField> UnimplementedFields(const google::protobuf::Message& object) {
+  if (const auto* pod = As<corev1::Pod>(object)) return UnimplementedPodFields(pod->spec(), "spec");
+  if (const auto* rc = As<corev1::ReplicationController>(object)) {
+    return UnimplementedPodFields(rc->spec().template_().spec(), "spec.template.spec");
+  }
+  std::vector<UnimplementedField> out;
+  if (const auto* service = As<corev1::Service>(object)) {
+    const auto& spec = service->spec();
+    if (spec.type() == "LoadBalancer") out.push_back({"spec.type=LoadBalancer"});
+    if (spec.has_load_balancer_class()) out.push_back({"spec.loadBalancerClass"});
+    if (!spec.load_balancer_source_ranges().empty()) out.push_back({"spec.loadBalancerSourceRanges"});
+    if (spec.health_check_node_port() != 0) out.push_back({"spec.healthCheckNodePort"});
+    if (spec.has_traffic_distribution()) out.push_back({"spec.trafficDistribution"});
   }
   return out;
 }

@@ -1,6 +1,6 @@
 // Semantic validation of the served kinds with upstream's paths and wording ("spec.containers[0].image:
 // Required value"). Pure; run after defaulting. A field that is set and that Keelson does not implement is
-// not an error here but reported by UnsupportedFields().
+// not an error here but reported by UnimplementedFields().
 #pragma once
 
 #include <google/protobuf/message.h>
@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "api/unimplemented_fields.h"
 
 namespace keelson::api {
 
@@ -39,7 +41,7 @@ using FieldErrors = std::vector<FieldError>;
 FieldErrors Validate(const google::protobuf::Message& object);
 // On update: validity of the new object, immutable fields, allowed transitions.
 FieldErrors ValidateUpdate(const google::protobuf::Message& object, const google::protobuf::Message& old);
-// Paths that are set and that nothing of ours acts on, for a Warning header and an event.
-std::vector<std::string> UnsupportedFields(const google::protobuf::Message& object);
+// What is set and nothing of ours acts on, for a Warning header.
+std::vector<UnimplementedField> UnimplementedFields(const google::protobuf::Message& object);
 
 }  // namespace keelson::api

@@ -1,7 +1,7 @@
 #include "client/informer.h"
 
 #include <algorithm>
-#include <set>
+#include <utility>
 
 #include "api/status_error.h"
 #include "base/log.h"
@@ -47,31 +47,34 @@ std::vector<ObjectPtr> Informer::ByIndex(const std::string& index, const std::st
   std::vector<ObjectPtr> out;
   auto it = indexes_.find(index);
   KEELSON_CHECK(it != indexes_.end(), "no index ", index);
-  auto keys = it->second.keys.find(value);
-  if (keys == it->second.keys.end()) return out;
-  for (const std::string& key : keys->second) out.push_back(objects_.at(key));
+  auto found = it->second.objects.find(value);
+  if (found == it->second.objects.end()) return out;
+  out.reserve(found->second.size());
+  for (const auto& [key, object] : found->second) out.push_back(object);
   return out;
 }
 
-void Informer::Unindex(const std::string& key, const Message& object) {
+// Takes `before` out of the indexes and puts `after` in; either may be null.
+void Informer::Reindex(const std::string& key, const ObjectPtr& before, const ObjectPtr& after) {
   for (auto& [name, index] : indexes_) {
-    for (const std::string& value : index.function(object)) {
-      auto it = index.keys.find(value);
-      if (it == index.keys.end()) continue;
-      it->second.erase(key);
-      if (it->second.empty()) index.keys.erase(it);
+    std::vector<std::string> values;
+    if (after != nullptr) values = index.function(*after);
+    if (before != nullptr) {
+      for (const std::string& value : index.function(*before)) {
+        if (std::find(values.begin(), values.end(), value) != values.end()) continue;
+        auto it = index.objects.find(value);
+        if (it == index.objects.end()) continue;
+        it->second.erase(key);
+        if (it->second.empty()) index.objects.erase(it);
+      }
     }
+    for (const std::string& value : values) index.objects[value][key] = after;
   }
 }
 
 void Informer::Put(const std::string& key, const ObjectPtr& object) {
-  ObjectPtr& slot = objects_[key];
-  ObjectPtr before = slot;
-  if (before != nullptr) Unindex(key, *before);
-  slot = object;
-  for (auto& [name, index] : indexes_) {
-    for (const std::string& value : index.function(*object)) index.keys[value].insert(key);
-  }
+  ObjectPtr before = std::exchange(objects_[key], object);
+  Reindex(key, before, object);
   for (const ChangeHandler& handler : handlers_) handler(before, object);
 }
 
@@ -79,7 +82,7 @@ void Informer::Erase(const std::string& key) {
   auto it = objects_.find(key);
   if (it == objects_.end()) return;
   ObjectPtr before = it->second;
-  Unindex(key, *before);
+  Reindex(key, before, nullptr);
   objects_.erase(it);
   for (const ChangeHandler& handler : handlers_) handler(before, nullptr);
 }

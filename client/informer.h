@@ -11,7 +11,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -72,7 +71,7 @@ class Informer {
  private:
   struct Index {
     IndexFunction function;
-    absl::flat_hash_map<std::string, std::set<std::string>> keys;  // value -> object keys
+    absl::flat_hash_map<std::string, std::map<std::string, ObjectPtr>> objects;  // value -> key -> object
   };
 
   Task<void> Run();
@@ -81,7 +80,7 @@ class Informer {
   void Replace(std::vector<ObjectPtr> items);
   void Put(const std::string& key, const ObjectPtr& object);
   void Erase(const std::string& key);
-  void Unindex(const std::string& key, const Message& object);
+  void Reindex(const std::string& key, const ObjectPtr& before, const ObjectPtr& after);
 
   Env& env_;
   ApiClient& client_;

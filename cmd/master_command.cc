@@ -1,7 +1,10 @@
 // `keelson master`: store, API server, controllers and scheduler in one process.
+#include <malloc.h>
+
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -80,6 +83,27 @@ Task<void> ReloadTls(Env* env, net::HttpServer* http, std::string pki) {
   }
 }
 
+// A burst of writes leaves a heap with free pages between used ones. Gives them back in the quiet after it; a
+// few times, since caches let go of things later. (20 ms for 120 MiB.)
+Task<void> GiveBackMemory(Env* env, master::Store* store) {
+  constexpr absl::Duration kInterval = absl::Seconds(20);
+  constexpr master::Revision kBurstWrites = 1000, kQuietWrites = 200;
+  constexpr int kTimes = 4;
+  master::Revision seen = store->CurrentRevision(), settled = seen;
+  int times = 1;  // the start is a burst as well
+  while (true) {
+    Task<void> pause = env->clock().Sleep(kInterval);
+    co_await std::move(pause);
+    const master::Revision now = store->CurrentRevision();
+    const bool quiet = now - std::exchange(seen, now) < kQuietWrites;
+    if (now - settled >= kBurstWrites) times = kTimes;
+    if (!quiet || times == 0) continue;
+    ::malloc_trim(0);
+    --times;
+    settled = now;
+  }
+}
+
 std::unique_ptr<master::Controller> MakeScheduler(master::ControllerContext context) {
   return std::make_unique<master::Scheduler>(context);
 }
@@ -120,6 +144,7 @@ Task<absl::Status> Serve(Env* env, MasterOptions options) {
   life.AtEnd([&server] { return StopServer(&server); });
   life.AtEnd([&http] { return http.Close(); });
   life.scope().Spawn("reload certificates", ReloadTls(env, &http, options.pki_dir));
+  life.scope().Spawn("give back memory", GiveBackMemory(env, store.get()));
   std::unique_ptr<client::ApiClient> controller_client = server->NewClient("system:kube-controller-manager");
   master::ControllerManagerOptions controller_options;
   controller_options.service_cidr = options.service_cidr;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "api/unimplemented_fields.h"
 #include "base/strings.h"
 #include "kubelet/eviction.h"
 
@@ -55,25 +56,6 @@ bool SysctlAllowed(const std::string& name, const KubeletOptions& options) {
   return false;
 }
 
-void CheckContainer(const corev1::Container& c, const std::string& path, std::vector<std::string>& out) {
-  if (c.volume_devices_size() > 0) out.push_back(path + ".volumeDevices");
-  if (c.resources().claims_size() > 0) out.push_back(path + ".resources.claims");
-  for (int i = 0; i < c.env_size(); ++i) {
-    if (c.env(i).value_from().has_file_key_ref())
-      out.push_back(StrCat(path, ".env[", i, "].valueFrom.fileKeyRef"));
-  }
-  for (int i = 0; i < c.volume_mounts_size(); ++i) {
-    if (c.volume_mounts(i).bind_mount_options_size() > 0) {
-      out.push_back(StrCat(path, ".volumeMounts[", i, "].bindMountOptions"));
-    }
-  }
-  for (const auto& rule : c.restart_policy_rules()) {
-    if (rule.action() != "Restart")
-      out.push_back(StrCat(path, ".restartPolicyRules.action: ", rule.action()));
-  }
-  if (c.security_context().has_windows_options()) out.push_back(path + ".securityContext.windowsOptions");
-}
-
 bool ToleratesMemoryPressure(const corev1::Pod& pod) {
   return std::any_of(pod.spec().tolerations().begin(), pod.spec().tolerations().end(),
                      [](const corev1::Toleration& t) {
@@ -102,16 +84,8 @@ std::string RefusingConditions(const corev1::Pod& pod, const AdmissionInputs& in
 
 std::vector<std::string> UnsupportedFields(const corev1::Pod& pod) {
   std::vector<std::string> out;
-  const auto& spec = pod.spec();
-  if (spec.resource_claims_size() > 0) out.push_back("spec.resourceClaims");
-  if (spec.has_host_users() && !spec.host_users()) out.push_back("spec.hostUsers: false");
-  if (spec.has_os() && spec.os().name() != "linux" && !spec.os().name().empty())
-    out.push_back("spec.os.name");
-  if (spec.security_context().has_windows_options()) out.push_back("spec.securityContext.windowsOptions");
-  for (int i = 0; i < spec.containers_size(); ++i)
-    CheckContainer(spec.containers(i), StrCat("spec.containers[", i, "]"), out);
-  for (int i = 0; i < spec.init_containers_size(); ++i) {
-    CheckContainer(spec.init_containers(i), StrCat("spec.initContainers[", i, "]"), out);
+  for (api::UnimplementedField& field : api::UnimplementedPodFields(pod.spec(), "spec")) {
+    if (field.refused) out.push_back(std::move(field.path));
   }
   return out;
 }

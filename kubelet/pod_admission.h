@@ -28,7 +28,7 @@ struct AdmissionInputs {
 std::optional<Rejection> AdmitPod(const corev1::Pod& pod, const AdmissionInputs& inputs,
                                   const KubeletOptions& options);
 
-// Fields that are set and that this kubelet does not implement, by JSON path ("spec.resourceClaims").
+// Fields that are set and for which this kubelet refuses the pod, by JSON path ("spec.resourceClaims").
 std::vector<std::string> UnsupportedFields(const corev1::Pod& pod);
 
 // nodeSelector and required node affinity.

@@ -2,10 +2,12 @@
 
 #include <absl/strings/str_split.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <map>
@@ -20,6 +22,12 @@ namespace {
 
 constexpr size_t kMaxMountinfoBytes = 64 << 20;
 constexpr int kMaxStackedMounts = 16;
+
+// /proc/self/mountinfo opened before the namespace was left: it goes on telling that one's mounts.
+Fd& HostMountinfoFd() {
+  static Fd fd;
+  return fd;
+}
 
 absl::StatusOr<CgroupMounts> OwnMounts() {
   ASSIGN_OR_RETURN(std::string text, ReadFile("/proc/self/mountinfo", kMaxMountinfoBytes));
@@ -91,6 +99,7 @@ absl::StatusOr<bool> EnterCgroupView() {
         StrCat("enter the cgroup view: ", mounts.unified, " is mounted on the root file system itself"));
   }
   RETURN_IF_ERROR(EnsureRootShared().status());
+  ASSIGN_OR_RETURN(HostMountinfoFd(), OpenFile("/proc/self/mountinfo", O_RDONLY));
   if (::unshare(CLONE_NEWNS) != 0) return ErrnoStatus(errno, "make a mount namespace");
   // An unmount travels by the peers of the mount below it, not of the one that goes: that one is to be
   // private, and alone. What is mounted on it (the v1 hierarchies) may stay shared.
@@ -103,6 +112,22 @@ absl::StatusOr<bool> EnterCgroupView() {
     }
   }
   return true;
+}
+
+absl::StatusOr<std::string> ReadHostMountinfo() {
+  int fd = HostMountinfoFd().get();
+  if (fd < 0) return ReadFile("/proc/self/mountinfo", kMaxMountinfoBytes);
+  std::string text;
+  char buffer[16 << 10];
+  while (true) {
+    ssize_t n = ::pread(fd, buffer, sizeof buffer, static_cast<off_t>(text.size()));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoStatus(errno, "read the host's mountinfo");
+    if (n == 0) return text;
+    text.append(buffer, static_cast<size_t>(n));
+    if (text.size() > kMaxMountinfoBytes)
+      return absl::ResourceExhaustedError("the host's mountinfo is too long");
+  }
 }
 
 }  // namespace keelson::oci

@@ -20,6 +20,10 @@ absl::StatusOr<bool> EnsureRootShared();
 // (FailedPrecondition else): a namespace is a thread's own. Children inherit it.
 absl::StatusOr<bool> EnterCgroupView();
 
+// The mounts of the host as /proc/PID/mountinfo has them: after EnterCgroupView() those of the namespace that
+// was left. Whether a mount propagates there only they say.
+absl::StatusOr<std::string> ReadHostMountinfo();
+
 // ---- the pure part, on /proc/self/mountinfo ----
 struct CgroupMounts {
   bool hybrid = false;

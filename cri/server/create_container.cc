@@ -16,6 +16,7 @@
 #include "cri/server/namespaces.h"
 #include "cri/server/runtime_server.h"
 #include "images/overlay.h"
+#include "oci/cgroup_view.h"
 #include "oci/signals.h"
 
 namespace keelson::cri {
@@ -25,7 +26,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kMaxSeccompProfileBytes = 1 << 20;
-constexpr size_t kMaxMountinfoBytes = 64 << 20;
 constexpr int kMaxDeviceNodes = 4096;
 constexpr absl::Duration kVolumeCopyLimit = absl::Minutes(5);
 
@@ -174,7 +174,7 @@ absl::Status PrepareMountSources(v1::ContainerConfig* config) {
     mount.set_host_path(real.string());
     if (mount.propagation() == v1::PROPAGATION_PRIVATE) continue;
     if (mountinfo.empty()) {
-      ASSIGN_OR_RETURN(mountinfo, ReadFile("/proc/self/mountinfo", kMaxMountinfoBytes));
+      ASSIGN_OR_RETURN(mountinfo, oci::ReadHostMountinfo());
     }
     RETURN_IF_ERROR(oci::CheckPropagation(mountinfo, mount.host_path(), mount.propagation()));
   }

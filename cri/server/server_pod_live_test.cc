@@ -48,10 +48,10 @@ TEST_F(ServerPodLiveTest, PidNamespaces) {
   std::string a = Start(pod, a_config), b = Start(pod, b_config);
   EXPECT_EQ(Trimmed(Exec(a, "cat /proc/1/comm")), "pause");
   EXPECT_EQ(Exec(a, "readlink /proc/self/ns/pid"), Exec(b, "readlink /proc/self/ns/pid"));
-  EXPECT_EQ(Trimmed(Exec(a, "ps | grep -c '[s]leep 1000$'")), "2") << "each sees the other's";
+  EXPECT_EQ(Trimmed(Exec(a, "ps -o comm | grep -cx sleep")), "2") << "each sees the other's";
   // One that ends takes its own processes along and nobody else's.
   EXPECT_TRUE(Stop(b, 0).ok());
-  EXPECT_EQ(Trimmed(Exec(a, "ps | grep -c '[s]leep 1000$'")), "1");
+  EXPECT_EQ(Trimmed(Exec(a, "ps -o comm | grep -cx sleep")), "1");
   EXPECT_EQ(Status(a).state(), v1::CONTAINER_RUNNING);
 
   // A container of its own in the same pod, one on the host, one beside another.

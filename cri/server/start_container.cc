@@ -76,6 +76,10 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
     Task<absl::Status> start = runtime->Start(id);
     status = co_await std::move(start);
   }
+  // crun does not say which program it could not execute.
+  if (!status.ok() && record.config().command_size() > 0) {
+    status = Annotate(status, StrCat("command \"", record.config().command(0), "\""));
+  }
   if (!status.ok()) {
     // crun leaves the cgroup of some failed creates.
     Task<absl::Status> remove = DeleteInRuntime(id, record.runtime_handler(), record.cgroup_path());

@@ -35,8 +35,7 @@ Task<absl::Status> ApiServer::Start() {
   absl::Status status = co_await std::move(start);
   if (!status.ok()) co_return status;
   std::unique_ptr<client::ApiClient> client = NewClient("system:apiserver");
-  Task<absl::Status> bootstrap =
-      Bootstrap(*pipeline_, *client, options_.advertise_address, options_.advertise_port);
+  Task<absl::Status> bootstrap = Bootstrap(*client);
   status = co_await std::move(bootstrap);
   if (!status.ok()) co_return Annotate(status, "create the objects every cluster starts with");
   scope_.Spawn("apiserver-repair", RepairForever());

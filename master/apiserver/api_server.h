@@ -22,8 +22,8 @@ namespace keelson::master {
 struct ApiServerOptions {
   std::string service_cidr = "10.96.0.0/12";
   int node_port_min = 30000, node_port_max = 32767;  // inclusive
-  // Where nodes and pods reach this server: the endpoint of the `kubernetes` Service. "": the Service and its
-  // endpoints are not kept.
+  // Where nodes and pods reach this server, for discovery. The `kubernetes` Service is the bootstrap
+  // controller's.
   std::string advertise_address;
   uint16_t advertise_port = 6443;
   // For pods/log: client certificate known to kubelets. Null: logs are answered with 503.
@@ -60,9 +60,8 @@ class ApiServer {
   Scope scope_;
 };
 
-// bootstrap.cc: creates what is missing, brings the `kubernetes` Service's endpoints up to date. Runs any
-// number of times.
-Task<absl::Status> Bootstrap(Pipeline& pipeline, client::ApiClient& client, std::string advertise_address,
-                             uint16_t advertise_port);
+// bootstrap.cc: creates the system namespaces and priority classes that are missing. Runs any number of
+// times.
+Task<absl::Status> Bootstrap(client::ApiClient& client);
 
 }  // namespace keelson::master

@@ -303,6 +303,21 @@ TEST_F(HttpTest, DeleteCollection) {
   EXPECT_EQ(left["items"][0]["metadata"]["name"], "b");
 }
 
+// A store takes a while for each write, and many writes at once.
+TEST_F(HttpTest, DeleteCollectionDeletesManyAtOnce) {
+  constexpr int kObjects = 200;
+  for (int i = 0; i < kObjects; ++i) Send("POST", kConfigMaps, Body(ConfigMapJson(StrCat("c", i).c_str())));
+  store_.set_fault_hook([](const StoreCall&) {
+    return StoreFault{absl::Milliseconds(10), absl::OkStatus()};
+  });
+  const absl::Duration start = env_.clock().Monotonic();
+  Send("DELETE", kConfigMaps);
+  store_.set_fault_hook(nullptr);
+  EXPECT_EQ(writer->status, 200);
+  EXPECT_LE(env_.clock().Monotonic() - start, absl::Milliseconds(10 * (kObjects / kMaxDeletionsAtOnce + 2)));
+  EXPECT_EQ(Answer("GET", kConfigMaps)["items"].size(), 0u);
+}
+
 TEST_F(HttpTest, AccessReviews) {
   Json review = {{"apiVersion", "authorization.k8s.io/v1"},
                  {"kind", "SubjectAccessReview"},

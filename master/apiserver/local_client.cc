@@ -137,7 +137,7 @@ class LocalClient : public client::ApiClient {
                                               std::string subresource) override {
     absl::StatusOr<ApiRequest> request = Request("create", gvr, ns, name, subresource);
     if (!request.ok()) co_return request.status();
-    request->object = api::CloneMessage(*object);
+    request->object = std::move(object);
     Task<absl::StatusOr<ApiResult>> task = pipeline_.Create(*std::move(request));
     absl::StatusOr<ApiResult> result = co_await std::move(task);
     co_return ObjectOf(std::move(result));
@@ -147,7 +147,7 @@ class LocalClient : public client::ApiClient {
                                               api::ObjectPtr object, std::string subresource) override {
     absl::StatusOr<ApiRequest> request = Request("update", gvr, ns, api::Meta(*object).name(), subresource);
     if (!request.ok()) co_return request.status();
-    request->object = api::CloneMessage(*object);
+    request->object = std::move(object);
     Task<absl::StatusOr<ApiResult>> task = pipeline_.Update(*std::move(request));
     absl::StatusOr<ApiResult> result = co_await std::move(task);
     co_return ObjectOf(std::move(result));

@@ -1,4 +1,5 @@
-// PATCH: JSON patch, JSON merge patch and strategic merge patch on the JSON form of the current object.
+// PATCH: JSON patch, JSON merge patch and strategic merge patch: on the current object itself where that can
+// be, else on its JSON form.
 #include "api/patch.h"
 
 #include "api/codec.h"
@@ -25,6 +26,9 @@ absl::StatusOr<std::shared_ptr<api::Message>> PatchMessage(const api::Patch& pat
                                                            FieldValidation validation,
                                                            std::vector<std::string>* warnings,
                                                            const api::Message& base) {
+  warnings->clear();
+  std::shared_ptr<api::Message> copy = api::CloneMessage(base);
+  if (patch.ApplyInPlace(copy.get())) return copy;
   absl::StatusOr<std::string> json = patch.Apply(api::EncodeJson(base), *base.GetDescriptor());
   if (!json.ok()) {
     if (kind == api::PatchKind::kJson) return Unprocessable(Sv(json.status().message()));
@@ -37,7 +41,6 @@ absl::StatusOr<std::shared_ptr<api::Message>> PatchMessage(const api::Patch& pat
     if (kind == api::PatchKind::kJson) return Unprocessable(Sv(status.message()));
     return status;
   }
-  warnings->clear();
   status = CheckStrict(api::TypeOf(base), strict, validation, warnings);
   if (!status.ok()) return status;
   return object;

@@ -44,7 +44,8 @@ Pipeline::Pipeline(Env& env, Store& store, PipelineOptions options,
       store_(store),
       options_(std::move(options)),
       admission_(DefaultAdmissionChain()),
-      allocator_(std::move(allocator)) {
+      allocator_(std::move(allocator)),
+      scope_(env.executor()) {
   for (const auto& row : Registry::Get().all()) {
     if (!row->stored() || row->storage != row.get()) continue;
     storages_[row.get()] = std::make_unique<ResourceStorage>(env_, store_, *row, options_.bookmark_interval);
@@ -68,6 +69,8 @@ Task<absl::Status> Pipeline::Start() {
 
 Task<void> Pipeline::Stop() {
   started_ = false;
+  Task<void> close = scope_.Close();
+  co_await std::move(close);
   for (auto& [row, storage] : storages_) {
     if (!storage->cache().started()) continue;
     Task<void> stop = storage->Stop();
@@ -125,8 +128,9 @@ absl::Status Pipeline::StoreError(const ApiRequest& request, const absl::Status&
 
 std::vector<std::string> UnsupportedWarnings(const api::Message& object) {
   std::vector<std::string> warnings;
-  for (const std::string& field : api::UnsupportedFields(object)) {
-    warnings.push_back(StrCat(field, ": Keelson does not implement this field; it has no effect"));
+  for (const api::UnimplementedField& field : api::UnimplementedFields(object)) {
+    warnings.push_back(StrCat(field.path, ": Keelson does not implement this field; ",
+                              field.refused ? "its kubelet refuses the pod" : "it has no effect"));
   }
   return warnings;
 }

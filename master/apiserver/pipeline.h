@@ -34,6 +34,7 @@ struct PipelineOptions {
 
 inline constexpr int kMaxConflictRetries = 5;       // patch and unconditional update; upstream's number
 inline constexpr int kMaxGenerateNameAttempts = 8;  // upstream's number
+inline constexpr size_t kMaxDeletionsAtOnce = 64;   // of one collection
 inline constexpr size_t kGeneratedSuffixLength = 5;
 inline constexpr size_t kMaxGeneratedNameLength = 63;
 inline constexpr int64_t kMaxWatchTimeoutSeconds = 3600;
@@ -95,6 +96,7 @@ class Pipeline : public ClusterReader {
                                               std::shared_ptr<api::Message> object);
   // delete.cc
   Task<absl::StatusOr<ApiResult>> DeleteObject(const ApiRequest& request);
+  Task<absl::Status> DeleteOneOf(std::shared_ptr<const ApiRequest> collection, CachedObjectPtr item);
   Task<absl::StatusOr<ApiResult>> RemoveNow(const ApiRequest& request, CachedObjectPtr current,
                                             std::shared_ptr<api::Message> last);
   // namespace.cc
@@ -120,6 +122,7 @@ class Pipeline : public ClusterReader {
   std::unique_ptr<ServiceAllocator> allocator_;
   absl::flat_hash_map<const ResourceInfo*, std::unique_ptr<ResourceStorage>> storages_;
   bool started_ = false;
+  Scope scope_;  // the parts of requests that run side by side; after what they use
 };
 
 // Matcher of a request's selectors, null when both are empty. `name`: set when the field selector pins

@@ -1,11 +1,12 @@
 #include "master/apiserver/registry.h"
 
-#include <google/protobuf/util/message_differencer.h>
+#include <google/protobuf/descriptor.h>
 
 #include <algorithm>
 
 #include "api/authentication/v1/authentication.pb.h"
 #include "api/authorization/v1/authorization.pb.h"
+#include "api/codec.h"
 #include "api/coordination/v1/coordination.pb.h"
 #include "api/core/v1/config.pb.h"
 #include "api/core/v1/endpoints.pb.h"
@@ -263,8 +264,7 @@ bool SameTopField(const Message& a, const Message& b, const std::string& name) {
   const google::protobuf::FieldDescriptor* field = a.GetDescriptor()->FindFieldByName(name);
   if (field == nullptr || field->is_repeated() || field->message_type() == nullptr) return true;
   const google::protobuf::Reflection& reflection = *a.GetReflection();
-  return google::protobuf::util::MessageDifferencer::Equals(reflection.GetMessage(a, field),
-                                                            reflection.GetMessage(b, field));
+  return api::SameBytes(reflection.GetMessage(a, field), reflection.GetMessage(b, field));
 }
 
 }  // namespace keelson::master

@@ -44,7 +44,7 @@ struct ApiRequest {
   std::string ns;    // "" for cluster scope, or for all namespaces in list and watch
   std::string name;  // "" for list, watch, create, deletecollection
   RequestOptions options;
-  std::shared_ptr<api::Message> object;  // body of create and update; the pipeline may change it
+  api::ObjectPtr object;  // body of create and update
   api::PatchKind patch_kind = api::PatchKind::kMerge;
   std::string patch;  // body of patch, JSON
 };

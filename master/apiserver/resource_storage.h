@@ -45,5 +45,7 @@ class ResourceStorage {
 
 // Deterministic bytes of `object` without its resourceVersion (which is taken out of the message, too).
 std::string EncodeForStore(api::Message& object);
+// The same of an object that nobody may change.
+std::string EncodeForStoreAgain(const api::Message& object);
 
 }  // namespace keelson::master

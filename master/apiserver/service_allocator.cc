@@ -137,8 +137,10 @@ absl::StatusOr<uint32_t> ServiceAllocator::PickIp(Random& random) const {
     }
     return 0;
   };
-  uint32_t ip = scan(static_end_, last_);
-  if (ip == 0 && static_end_ > first_) ip = scan(first_, static_end_ - 1);
+  // Never the first one: the `kubernetes` Service asks for it by name, maybe after others.
+  const uint32_t from = first_ + 1;
+  uint32_t ip = scan(std::max(static_end_, from), last_);
+  if (ip == 0) ip = scan(from, static_end_ - 1);
   if (ip == 0) return absl::ResourceExhaustedError("range is full");
   return ip;
 }
@@ -314,8 +316,6 @@ bool ServiceAllocator::InRange(std::string_view ip) const {
   uint32_t value = 0;
   return ParseIp(ip, &value) && value >= first_ && value <= last_;
 }
-
-std::string ServiceAllocator::FirstAddress() const { return IpText(first_); }
 
 void NormalizeClusterIps(Service& service) {
   auto& spec = *service.mutable_spec();

@@ -52,8 +52,6 @@ class ServiceAllocator {
   void Repair(const ClusterReader& cluster);
 
   bool InRange(std::string_view ip) const;
-  // First address of the range: the one of the `kubernetes` Service.
-  std::string FirstAddress() const;
   size_t used_ips() const { return ips_.size(); }
   size_t used_ports() const { return ports_.size(); }
 

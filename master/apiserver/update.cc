@@ -221,7 +221,7 @@ Task<absl::StatusOr<ApiResult>> Pipeline::Update(ApiRequest request) {
       (!request.subresource.empty() && request.subresource != "status")) {
     co_return api::MethodNotSupported(request.resource->type->group_resource(), "update");
   }
-  std::shared_ptr<api::Message> body = request.object;
+  api::ObjectPtr body = request.object;
   Change change = [body](const api::Message&) -> absl::StatusOr<std::shared_ptr<api::Message>> {
     return std::shared_ptr<api::Message>(api::CloneMessage(*body));
   };

@@ -8,6 +8,7 @@
 #include "api/status_error.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "master/system_namespaces.h"
 #include "net/address.h"
 
 namespace keelson::master {
@@ -19,7 +20,6 @@ using Slice = ::k8s::discovery::v1::EndpointSlice;
 
 namespace {
 
-constexpr const char* kSystemNamespaces[] = {"default", "kube-node-lease", "kube-public", "kube-system"};
 constexpr char kServiceName[] = "kubernetes";
 constexpr char kServiceKey[] = "default/kubernetes";
 constexpr char kNamespacePrefix[] = "namespace/";

@@ -8,6 +8,7 @@
 #include "api/object.h"
 #include "api/status_error.h"
 #include "base/log.h"
+#include "base/parallel.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "master/controllers/served_resources.h"
@@ -20,6 +21,7 @@ using ::k8s::meta::v1::ObjectMeta;
 namespace {
 
 constexpr int kWorkers = 20;
+constexpr size_t kMaxOrphaningsAtOnce = 64;  // of one owner
 constexpr char kByOwner[] = "owner-uid";
 constexpr char kOrphanFinalizer[] = "orphan";
 constexpr char kForegroundFinalizer[] = "foregroundDeletion";
@@ -46,7 +48,7 @@ std::string JsonString(std::string_view text) {
 }  // namespace
 
 GarbageCollector::GarbageCollector(ControllerContext context)
-    : context_(context), loop_(context.env, name(), *this) {
+    : context_(context), loop_(context.env, name(), *this), calls_(context.env.executor()) {
   ForEachCollectedInformer(
       context.informers, [this](const api::GroupVersionResource& gvr, client::Informer& informer) {
         size_t number = resources_.size();
@@ -63,7 +65,13 @@ GarbageCollector::GarbageCollector(ControllerContext context)
 }
 
 void GarbageCollector::Start() { loop_.Start(kWorkers); }
-Task<void> GarbageCollector::Stop() { return loop_.Stop(); }
+
+Task<void> GarbageCollector::Stop() {
+  Task<void> stop = loop_.Stop();
+  co_await std::move(stop);
+  Task<void> close = calls_.Close();
+  co_await std::move(close);
+}
 
 void GarbageCollector::Enqueue(const Place& place) {
   loop_.queue().Add(StrCat(place.resource, " ", place.key));
@@ -89,7 +97,7 @@ ObjectPtr GarbageCollector::ObjectAt(const Place& place) const {
 
 ObjectPtr GarbageCollector::ObjectOf(const std::string& uid) const {
   auto it = by_uid_.find(uid);
-  return it == by_uid_.end() ? nullptr : ObjectAt(it->second);
+  return it == by_uid_.end() ? nullptr : it->second.object;
 }
 
 void GarbageCollector::OnChange(size_t resource, const ObjectPtr& before, const ObjectPtr& after) {
@@ -99,7 +107,9 @@ void GarbageCollector::OnChange(size_t resource, const ObjectPtr& before, const 
     by_uid_.erase(meta.uid());
     EnqueueDependents(meta.uid());
   } else {
-    by_uid_[meta.uid()] = place;
+    // The key is text of the object it stands for: a new object, a new key.
+    by_uid_.erase(meta.uid());
+    by_uid_.emplace(meta.uid(), Known{resource, after});
     bool deleting =
         meta.has_deletion_timestamp() && (Has(meta, kOrphanFinalizer) || Has(meta, kForegroundFinalizer));
     if (deleting) Enqueue(place);
@@ -116,8 +126,8 @@ void GarbageCollector::OnChange(size_t resource, const ObjectPtr& before, const 
     for (const OwnerReference& reference : api::Meta(*object).owner_references()) {
       auto owner = by_uid_.find(reference.uid());
       if (owner == by_uid_.end()) continue;
-      ObjectPtr found = ObjectAt(owner->second);
-      if (found != nullptr && IsDeleting(api::Meta(*found), kForegroundFinalizer)) Enqueue(owner->second);
+      const auto& [number, found] = owner->second;
+      if (IsDeleting(api::Meta(*found), kForegroundFinalizer)) Enqueue({number, api::NamespacedName(*found)});
     }
   }
 }
@@ -166,13 +176,20 @@ Task<absl::Status> GarbageCollector::Delete(Place place, ObjectPtr object, std::
   co_return api::IsNotFound(removed) ? absl::OkStatus() : removed;
 }
 
+Task<absl::Status> GarbageCollector::OrphanOne(Place dependent, std::string owner_uid) {
+  ObjectPtr current = ObjectAt(dependent);
+  if (current == nullptr) co_return absl::OkStatus();
+  CO_RETURN_IF_ERROR(RemoveOwners(dependent, current, std::vector<std::string>(1, owner_uid)));
+  co_return absl::OkStatus();
+}
+
 Task<absl::Status> GarbageCollector::Orphan(Place place, ObjectPtr object) {
   std::string uid = api::Meta(*object).uid();
-  for (const Place& dependent : DependentsOf(uid)) {
-    ObjectPtr current = ObjectAt(dependent);
-    if (current == nullptr) continue;
-    CO_RETURN_IF_ERROR(RemoveOwners(dependent, current, std::vector<std::string>(1, uid)));
-  }
+  auto dependents = std::make_shared<const std::vector<Place>>(DependentsOf(uid));
+  NumberedWork work = [this, dependents, uid](size_t number) {
+    return OrphanOne((*dependents)[number], uid);
+  };
+  CO_RETURN_IF_ERROR(InParallel(&calls_, kMaxOrphaningsAtOnce, dependents->size(), std::move(work)));
   CO_RETURN_IF_ERROR(RemoveFinalizer(place, object, kOrphanFinalizer));
   co_return absl::OkStatus();
 }

@@ -50,6 +50,7 @@ class GarbageCollector : public Controller, public client::Reconciler {
   client::ObjectPtr ObjectOf(const std::string& uid) const;
 
   Task<absl::Status> Orphan(Place place, client::ObjectPtr object);
+  Task<absl::Status> OrphanOne(Place dependent, std::string owner_uid);
   Task<absl::Status> DeleteDependentsFirst(Place place, client::ObjectPtr object);
   Task<absl::Status> Collect(Place place, client::ObjectPtr object);
   Task<absl::StatusOr<bool>> IsAbsent(OwnerReference owner, std::string ns);
@@ -60,9 +61,15 @@ class GarbageCollector : public Controller, public client::Reconciler {
 
   ControllerContext context_;
   std::vector<Resource> resources_;
-  absl::flat_hash_map<std::string, Place> by_uid_;
+  // Every object; the key is the uid in it.
+  struct Known {
+    size_t resource;
+    client::ObjectPtr object;
+  };
+  absl::flat_hash_map<std::string_view, Known> by_uid_;
   absl::flat_hash_set<std::string> absent_;  // uids
   client::ReconcileLoop loop_;
+  Scope calls_;
 };
 
 }  // namespace keelson::master

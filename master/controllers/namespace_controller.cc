@@ -2,6 +2,7 @@
 
 #include "api/object.h"
 #include "api/status_error.h"
+#include "base/parallel.h"
 #include "base/status.h"
 #include "master/controllers/served_resources.h"
 
@@ -13,12 +14,14 @@ using NamespacePtr = std::shared_ptr<const corev1::Namespace>;
 
 namespace {
 constexpr char kFinalizer[] = "kubernetes";
-}
+constexpr size_t kMaxDeletionsAtOnce = 64;
+}  // namespace
 
 NamespaceController::NamespaceController(ControllerContext context)
     : context_(context),
       namespaces_(context.informers.For<corev1::Namespace>()),
-      loop_(context.env, name(), *this) {
+      loop_(context.env, name(), *this),
+      deletions_(context.env.executor()) {
   namespaces_.AddHandler([this](const ObjectPtr&, const ObjectPtr& after) {
     if (after != nullptr && api::Meta(*after).has_deletion_timestamp())
       loop_.queue().Add(api::Meta(*after).name());
@@ -26,23 +29,37 @@ NamespaceController::NamespaceController(ControllerContext context)
 }
 
 void NamespaceController::Start() { loop_.Start(4); }
-Task<void> NamespaceController::Stop() { return loop_.Stop(); }
+
+Task<void> NamespaceController::Stop() {
+  Task<void> stop = loop_.Stop();
+  co_await std::move(stop);
+  Task<void> close = deletions_.Close();
+  co_await std::move(close);
+}
+
+Task<absl::Status> NamespaceController::DeleteOne(api::GroupVersionResource gvr, ObjectPtr object) {
+  const auto& meta = api::Meta(*object);
+  client::DeleteOptions options;
+  options.precondition_uid = meta.uid();
+  options.propagation_policy = "Background";
+  Task<absl::Status> remove = context_.client.Delete(gvr, meta.namespace_(), meta.name(), options);
+  absl::Status removed = co_await std::move(remove);
+  co_return api::IsNotFound(removed) || api::IsConflict(removed) ? absl::OkStatus() : removed;
+}
 
 Task<absl::StatusOr<int>> NamespaceController::EmptyResource(api::GroupVersionResource gvr, std::string ns) {
   Task<absl::StatusOr<client::ObjectList>> task = context_.client.List(gvr, ns, client::ListOptions());
   absl::StatusOr<client::ObjectList> list = co_await std::move(task);
   if (api::IsNotFound(list.status())) co_return 0;  // this server does not have the kind
   if (!list.ok()) co_return list.status();
+  auto going = std::make_shared<std::vector<ObjectPtr>>();
   for (const ObjectPtr& object : list->items) {
-    const auto& meta = api::Meta(*object);
-    if (meta.has_deletion_timestamp()) continue;
-    client::DeleteOptions options;
-    options.precondition_uid = meta.uid();
-    options.propagation_policy = "Background";
-    Task<absl::Status> remove = context_.client.Delete(gvr, ns, meta.name(), options);
-    absl::Status removed = co_await std::move(remove);
-    if (!removed.ok() && !api::IsNotFound(removed) && !api::IsConflict(removed)) co_return removed;
+    if (!api::Meta(*object).has_deletion_timestamp()) going->push_back(object);
   }
+  NumberedWork work = [this, gvr, going](size_t number) { return DeleteOne(gvr, (*going)[number]); };
+  Task<absl::Status> remove = InParallel(&deletions_, kMaxDeletionsAtOnce, going->size(), std::move(work));
+  absl::Status removed = co_await std::move(remove);
+  if (!removed.ok()) co_return removed;
   co_return static_cast<int>(list->items.size());
 }
 

@@ -23,10 +23,12 @@ class NamespaceController : public Controller, public client::Reconciler {
   // Asks for everything to go; how many objects were still there.
   Task<absl::StatusOr<int>> Empty(std::string ns);
   Task<absl::StatusOr<int>> EmptyResource(api::GroupVersionResource gvr, std::string ns);
+  Task<absl::Status> DeleteOne(api::GroupVersionResource gvr, client::ObjectPtr object);
   Task<absl::Status> Finalize(std::shared_ptr<const ::k8s::core::v1::Namespace> ns);
   ControllerContext context_;
   client::Informer& namespaces_;
   client::ReconcileLoop loop_;
+  Scope deletions_;
 };
 
 }  // namespace keelson::master

@@ -1,7 +1,5 @@
 #include "master/controllers/replication_controller.h"
 
-#include <google/protobuf/util/message_differencer.h>
-
 #include <algorithm>
 
 #include "api/codec.h"
@@ -21,13 +19,9 @@ namespace {
 
 constexpr int kWorkers = 5;
 constexpr char kKind[] = "ReplicationController";
+constexpr char kOrphans[] = "orphans-by-namespace";
 
 std::string KeyOf(const api::Message& object) { return api::NamespacedName(object); }
-
-bool IsOwnedBy(const corev1::Pod& pod, const std::string& uid) {
-  const auto* owner = api::ControllerOf(pod);
-  return owner != nullptr && owner->uid() == uid;
-}
 
 bool SameLabels(const api::LabelMap& a, const api::LabelMap& b) {
   return a.size() == b.size() && std::all_of(a.begin(), a.end(), [&](const auto& label) {
@@ -47,7 +41,7 @@ bool MattersToController(const corev1::Pod& before, const corev1::Pod& after) {
          (old_owner == nullptr ? "" : old_owner->uid()) != (owner == nullptr ? "" : owner->uid()) ||
          before.metadata().has_deletion_timestamp() != after.metadata().has_deletion_timestamp() ||
          before.status().phase() != after.status().phase() || (old_ready == nullptr) != (ready == nullptr) ||
-         (ready != nullptr && !google::protobuf::util::MessageDifferencer::Equals(*old_ready, *ready)) ||
+         (ready != nullptr && !api::SameBytes(*old_ready, *ready)) ||
          !SameLabels(before.metadata().labels(), after.metadata().labels());
 }
 
@@ -101,7 +95,10 @@ ReplicationController::ReplicationController(ControllerContext context)
       loop_(context.env, name(), *this),
       calls_(context.env.executor()) {
   AddPodsByControllerIndex(pods_);
-  AddByNamespaceIndex(pods_);
+  pods_.AddIndex(kOrphans, [](const api::Message& object) {
+    const bool orphan = api::ControllerOf(object) == nullptr;
+    return orphan ? std::vector<std::string>({api::Meta(object).namespace_()}) : std::vector<std::string>();
+  });
   AddByNamespaceIndex(controllers_);
   pods_.AddHandler([this](const ObjectPtr& before, const ObjectPtr& after) { OnPodChange(before, after); });
   controllers_.AddHandler([this](const ObjectPtr& before, const ObjectPtr& after) {
@@ -177,20 +174,19 @@ Task<absl::Status> ReplicationController::Release(RcPtr rc, PodPtr pod) {
 
 Task<absl::StatusOr<std::vector<PodPtr>>> ReplicationController::ClaimPods(RcPtr rc) {
   std::vector<PodPtr> owned, adopt, release;
-  for (const ObjectPtr& object : pods_.ByIndex(kByNamespace, rc->metadata().namespace_())) {
+  for (const ObjectPtr& object : pods_.ByIndex(kPodsByController, rc->metadata().uid())) {
     PodPtr pod = api::As<corev1::Pod>(object);
     bool matches = api::SelectsNonEmpty(rc->spec().selector(), pod->metadata().labels());
-    if (IsOwnedBy(*pod, rc->metadata().uid())) {
-      (matches || pod->metadata().has_deletion_timestamp() ? owned : release).push_back(pod);
-    } else if (matches && api::ControllerOf(*pod) == nullptr && IsPodActive(*pod)) {
-      adopt.push_back(pod);
-    }
+    (matches || pod->metadata().has_deletion_timestamp() ? owned : release).push_back(pod);
   }
-  if (!rc->metadata().has_deletion_timestamp()) {
-    for (const PodPtr& pod : adopt) {
-      CO_RETURN_IF_ERROR(Adopt(rc, pod));
-      owned.push_back(pod);
-    }
+  for (const ObjectPtr& object : pods_.ByIndex(kOrphans, rc->metadata().namespace_())) {
+    PodPtr pod = api::As<corev1::Pod>(object);
+    bool matches = api::SelectsNonEmpty(rc->spec().selector(), pod->metadata().labels());
+    if (matches && IsPodActive(*pod)) adopt.push_back(pod);
+  }
+  for (const PodPtr& pod : adopt) {
+    CO_RETURN_IF_ERROR(Adopt(rc, pod));
+    owned.push_back(pod);
   }
   for (const PodPtr& pod : release) {
     CO_RETURN_IF_ERROR(Release(rc, pod));
@@ -286,7 +282,7 @@ Task<absl::Status> ReplicationController::Scale(RcPtr rc, std::string key, std::
 Task<absl::Status> ReplicationController::WriteStatus(RcPtr rc, std::vector<PodPtr> active,
                                                       std::optional<absl::Duration>* again) {
   corev1::ReplicationControllerStatus status = ComputeStatus(*rc, active, context_.env.clock().Now(), again);
-  if (google::protobuf::util::MessageDifferencer::Equals(status, rc->status())) co_return absl::OkStatus();
+  if (api::SameBytes(status, rc->status())) co_return absl::OkStatus();
   Rc updated = *rc;
   *updated.mutable_status() = std::move(status);
   Task<absl::StatusOr<RcPtr>> task = context_.client.Update<Rc>(std::move(updated), "status");
@@ -301,6 +297,9 @@ Task<absl::StatusOr<client::Requeue>> ReplicationController::Reconcile(std::stri
     expectations_.Forget(key);
     co_return requeue;
   }
+  // On its way out it adopts, makes and counts nothing any more. The garbage collector changes its pods one
+  // by one.
+  if (rc->metadata().has_deletion_timestamp()) co_return requeue;
   bool settled = expectations_.Satisfied(key);
   CO_ASSIGN_OR_RETURN(std::vector<PodPtr> owned, ClaimPods(rc));
   std::vector<PodPtr> active;
@@ -308,7 +307,7 @@ Task<absl::StatusOr<client::Requeue>> ReplicationController::Reconcile(std::stri
     if (IsPodActive(*pod)) active.push_back(pod);
   }
   absl::Status scaled;
-  if (settled && !rc->metadata().has_deletion_timestamp()) {
+  if (settled) {
     Task<absl::Status> scale = Scale(rc, key, active);
     scaled = co_await std::move(scale);
   }

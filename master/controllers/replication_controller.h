@@ -18,7 +18,7 @@ namespace keelson::master {
 class ReplicationController : public Controller, public client::Reconciler {
  public:
   static constexpr int kBurstReplicas = 500;  // pods created or deleted in one pass
-  static constexpr int kMaxInFlight = 64;     // calls at a time of one pass
+  static constexpr int kMaxInFlight = 256;    // calls at a time of one pass
 
   explicit ReplicationController(ControllerContext context);
   ~ReplicationController() override;

@@ -25,7 +25,6 @@ struct Op {
   // kWrite
   uint64_t epoch = 0;
   LogRow row;
-  Bytes previous;  // result: the value before
   EventType type = EventType::kCreated;
   // kRead
   std::vector<Revision> revisions;           // 0: skipped
@@ -191,7 +190,7 @@ class LogStore::Impl::Watch : public StoreWatch {
     return batch;
   }
 
-  // Reads the next rows of the replay with the values before them.
+  // Reads the next rows of the replay.
   Task<absl::StatusOr<WatchBatch>> ReadReplay() {
     if (replay_.front().revision <= store_->compacted_floor) {
       Fail(CompactedError(replay_.front().revision, store_->compacted_floor));
@@ -202,7 +201,6 @@ class LogStore::Impl::Watch : public StoreWatch {
     for (size_t i = 0; i < replay_.size() && i < kReplayChunkEvents; ++i) {
       changes.push_back(replay_[i]);
       revisions.push_back(replay_[i].revision);
-      revisions.push_back(replay_[i].previous_value);
     }
     std::vector<absl::StatusOr<LogRow>> rows;
     Task<absl::Status> read = store_->Read(std::move(revisions), &rows);
@@ -210,8 +208,7 @@ class LogStore::Impl::Watch : public StoreWatch {
     if (!error_.ok()) co_return error_;
     WatchBatch batch;
     for (size_t i = 0; status.ok() && i < changes.size(); ++i) {
-      absl::StatusOr<LogRow>& row = rows[2 * i];
-      absl::StatusOr<LogRow>& previous = rows[2 * i + 1];
+      absl::StatusOr<LogRow>& row = rows[i];
       if (!row.ok()) {
         status = row.status();
         break;
@@ -222,7 +219,6 @@ class LogStore::Impl::Watch : public StoreWatch {
       event.value = row->value;
       event.create_revision = row->create_revision;
       event.revision = row->revision;
-      if (changes[i].previous_value != 0 && previous.ok()) event.previous = previous->value;
       batch.events.push_back(std::move(event));
     }
     if (!status.ok()) {
@@ -439,7 +435,6 @@ void LogStore::Impl::Publish(const Op& op) {
   event.type = op.type;
   event.key = op.row.key;
   event.value = op.row.value;
-  event.previous = op.previous;
   event.create_revision = op.row.create_revision;
   event.revision = op.row.revision;
   for (Watch* watch : watches) watch->Offer(event);
@@ -528,16 +523,6 @@ void LogStore::Impl::AppendGroup(const std::vector<OpPtr>& writes) {
     if (!absl::IsResourceExhausted(status)) broken = true;
     for (const OpPtr& op : live) op->status = status;
     return;
-  }
-  for (const OpPtr& op : live) {
-    if (op->type == EventType::kCreated) continue;
-    absl::StatusOr<LogRow> previous = backend->Read(op->row.prev_revision);
-    if (previous.ok()) {
-      op->previous = previous->value;
-    } else {
-      LogError("store: the value before a write cannot be read",
-               {{"key", op->row.key}, {"revision", op->row.prev_revision}, {"error", previous.status()}});
-    }
   }
 }
 

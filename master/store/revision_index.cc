@@ -97,7 +97,6 @@ std::vector<RevisionIndex::Change> RevisionIndex::ChangesAfter(Revision after,
     change.type = link.deleted   ? EventType::kDeleted
                   : link.created ? EventType::kCreated
                                  : EventType::kModified;
-    change.previous_value = link.created ? 0 : link.prev;
     changes.push_back(change);
   }
   return changes;

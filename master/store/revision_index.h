@@ -38,7 +38,6 @@ class RevisionIndex {
   // What a reader needs to know of one revision in the history.
   struct Change {
     Revision revision = 0;
-    Revision previous_value = 0;  // row with the value before; 0: none
     EventType type = EventType::kCreated;
   };
   struct Page {

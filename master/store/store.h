@@ -56,7 +56,6 @@ struct StoreEvent {
   EventType type = EventType::kCreated;
   std::string key;
   Bytes value;                   // null for kDeleted
-  Bytes previous;                // value before; null for kCreated, and in a replay when compaction took it
   Revision create_revision = 0;  // of the living key; for kDeleted: of the key that ended
   Revision revision = 0;
 };

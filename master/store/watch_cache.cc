@@ -1,5 +1,7 @@
 #include "master/store/watch_cache.h"
 
+#include <absl/hash/hash.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -13,6 +15,10 @@ namespace {
 constexpr size_t kLoadPageKeys = 500;
 constexpr int kMaxLoadAttempts = 5;
 constexpr absl::Duration kReloadDelay = absl::Seconds(1);
+// What an event weighs beside the bytes of its objects.
+constexpr size_t kEventBytes = 400;
+
+size_t Fingerprint(const std::string& bytes) { return absl::HashOf(bytes); }
 
 }  // namespace
 
@@ -24,13 +30,24 @@ struct CachedObject::Encoding {
   Encoding* next;
 };
 
-CachedObject::CachedObject(std::string key, Bytes bytes, MessagePtr message, Revision create_revision,
-                           Revision revision)
+CachedObject::CachedObject(std::string key, const Bytes& bytes, MessagePtr message, Revision create_revision,
+                           Revision revision, bool keep_bytes)
     : key_(std::move(key)),
-      bytes_(std::move(bytes)),
+      bytes_(keep_bytes ? bytes : nullptr),
+      seen_(bytes),
+      fingerprint_(bytes == nullptr ? 0 : Fingerprint(*bytes)),
       message_(std::move(message)),
       create_revision_(create_revision),
       revision_(revision) {}
+
+CachedObject::CachedObject(const CachedObject* same)
+    : key_(same->key_),
+      bytes_(same->bytes_),
+      seen_(same->seen_),
+      fingerprint_(same->fingerprint_),
+      message_(same->message_),
+      create_revision_(same->create_revision_),
+      revision_(same->revision_) {}
 
 CachedObject::~CachedObject() {
   for (Encoding* e = encodings_.load(std::memory_order_acquire); e != nullptr;)
@@ -39,13 +56,16 @@ CachedObject::~CachedObject() {
 
 Bytes CachedObject::Encoded(uint32_t encoding,
                             absl::FunctionRef<std::string(const CachedObject&)> encode) const {
+  asked_.store(true, std::memory_order_relaxed);
   Encoding* seen = encodings_.load(std::memory_order_acquire);
   for (Encoding* e = seen; e != nullptr; e = e->next) {
     if (e->encoding == encoding) return e->bytes;
   }
   auto made = std::make_unique<Encoding>();
   made->encoding = encoding;
-  made->bytes = std::make_shared<const std::string>(encode(*this));
+  std::string bytes = encode(*this);
+  bytes.shrink_to_fit();
+  made->bytes = std::make_shared<const std::string>(std::move(bytes));
   made->next = seen;
   while (!encodings_.compare_exchange_weak(made->next, made.get(), std::memory_order_acq_rel)) {
     for (Encoding* e = made->next; e != seen; e = e->next) {
@@ -58,14 +78,32 @@ Bytes CachedObject::Encoded(uint32_t encoding,
 
 // ---- events and watchers ----
 
+// An object as the history keeps it.
+struct WatchCache::State {
+  Bytes bytes;  // null: there was none
+  Revision create_revision = 0, revision = 0;
+  std::weak_ptr<const CachedObject> object;  // while others keep it
+};
+
 struct WatchCache::Event {
-  CachedObjectPtr object;    // after; for a deletion the last state at the event's revision
-  CachedObjectPtr previous;  // before; null for a creation
+  std::string key;
+  State after;   // for a deletion the last state at the event's revision
+  State before;  // no bytes for a creation
   bool deleted = false;
   Revision revision = 0;
   absl::Duration recorded;  // monotonic time
-  CachedObjectPtr left;     // `previous` at this revision, for selectors it leaves; made when first asked for
-  size_t bytes() const { return object->bytes()->size(); }
+  size_t bytes = 0;  // as counted in history_bytes_: those an earlier event in the history brought are not
+};
+
+// An event on its way to the watchers.
+struct WatchCache::Change {
+  CachedObjectPtr object;    // after; for a deletion the last state at the event's revision
+  CachedObjectPtr previous;  // before; null for a creation, and when no selector has to see it
+  bool existed = false;      // before
+  bool deleted = false;
+  Revision revision = 0;
+  size_t bytes = 0;      // of the object as stored
+  CachedObjectPtr left;  // `previous` at this revision, for selectors it leaves; made when first asked for
 };
 
 class WatchCache::Watcher : public CacheWatch {
@@ -88,11 +126,13 @@ class WatchCache::Watcher : public CacheWatch {
     if (!error_.ok()) return;
     Push(CacheWatchEvent{CacheWatchEvent::kBookmark, nullptr, revision, initial_events_end}, 0);
   }
-  void Offer(Event& event) {
-    if (!error_.ok() || !event.object->key().starts_with(options_.key_prefix)) return;
+  bool selects() const { return options_.match != nullptr; }
+  bool Covers(std::string_view key) const { return key.starts_with(options_.key_prefix); }
+  void Offer(Change& event) {
+    if (!error_.ok() || !Covers(event.object->key())) return;
     if (options_.after.has_value() && event.revision <= *options_.after)
       return;  // asked for a future revision
-    bool before = event.previous != nullptr && Wants(*event.previous);
+    bool before = event.existed && (!selects() || (event.previous != nullptr && Wants(*event.previous)));
     bool after = !event.deleted && Wants(*event.object);
     if (!before && !after) return;
     CacheWatchEvent out;
@@ -102,7 +142,7 @@ class WatchCache::Watcher : public CacheWatch {
                        : CacheWatchEvent::kDeleted;
     out.object = out.type == CacheWatchEvent::kDeleted && !event.deleted ? Left(event) : event.object;
     if (out.object == nullptr) return;
-    Push(std::move(out), event.bytes());
+    Push(std::move(out), event.bytes);
   }
   void Fail(absl::Status error) {
     if (!error_.ok()) return;
@@ -139,10 +179,10 @@ class WatchCache::Watcher : public CacheWatch {
   }
 
  private:
-  CachedObjectPtr Left(Event& event) {
+  CachedObjectPtr Left(Change& event) {
     if (event.left == nullptr) {
       const CachedObject& old = *event.previous;
-      event.left = cache_->Decode(old.key(), old.bytes(), old.create_revision(), event.revision);
+      event.left = cache_->Decode(old.key(), cache_->BytesOf(old), old.create_revision(), event.revision);
     }
     return event.left;
   }
@@ -211,7 +251,7 @@ Task<absl::Status> WatchCache::LoadOnce() {
   const Revision target = store_.CurrentRevision();
   const Revision revision =
       std::max(store_.CompactedRevision(), target - static_cast<Revision>(options_.max_history_events));
-  absl::btree_map<std::string, CachedObjectPtr> objects;
+  Objects objects;
   std::string start_after;
   bool more = true;
   while (more) {
@@ -223,7 +263,7 @@ Task<absl::Status> WatchCache::LoadOnce() {
     if (!page->items.empty()) start_after = page->items.back().key;
     for (KeyValue& item : page->items) {
       CachedObjectPtr object = Decode(item.key, item.value, item.create_revision, item.mod_revision);
-      if (object != nullptr) objects.emplace_hint(objects.end(), std::move(item.key), std::move(object));
+      if (object != nullptr) objects.insert(objects.end(), Slot{std::move(object)});
     }
   }
   absl::StatusOr<std::unique_ptr<StoreWatch>> watch = store_.Watch(options_.prefix, revision);
@@ -289,12 +329,16 @@ Task<absl::Status> WatchCache::Resubscribe() {
 
 Task<void> WatchCache::SendBookmarks() {
   while (true) {
-    Task<void> sleep = env_.clock().Sleep(options_.bookmark_interval);
-    co_await std::move(sleep);
-    CatchUp();
-    TrimHistory();
-    for (Watcher* watcher : watchers_) {
-      if (watcher->wants_bookmarks()) watcher->OfferBookmark(revision_, false);
+    for (bool half : {true, false}) {
+      Task<void> sleep = env_.clock().Sleep(options_.bookmark_interval / 2);
+      co_await std::move(sleep);
+      CatchUp();
+      TrimHistory();
+      DropIdleEncodings();
+      if (half) continue;
+      for (Watcher* watcher : watchers_) {
+        if (watcher->wants_bookmarks()) watcher->OfferBookmark(revision_, false);
+      }
     }
   }
 }
@@ -303,7 +347,14 @@ void WatchCache::EndWatchers(const absl::Status& why) {
   for (Watcher* watcher : watchers_) watcher->Fail(why);
 }
 
-CachedObjectPtr WatchCache::Decode(const std::string& key, const Bytes& bytes, Revision create_revision,
+CachedObjectPtr WatchCache::Make(std::string_view key, const Bytes& bytes, MessagePtr message,
+                                 Revision create_revision, Revision revision) const {
+  const bool keep_bytes = message == nullptr || options_.encode == nullptr;
+  return std::make_shared<const CachedObject>(std::string(key), bytes, std::move(message), create_revision,
+                                              revision, keep_bytes);
+}
+
+CachedObjectPtr WatchCache::Decode(std::string_view key, const Bytes& bytes, Revision create_revision,
                                    Revision revision) {
   MessagePtr message;
   if (options_.decode) {
@@ -316,7 +367,33 @@ CachedObjectPtr WatchCache::Decode(const std::string& key, const Bytes& bytes, R
     }
     message = *std::move(decoded);
   }
-  return std::make_shared<const CachedObject>(key, bytes, std::move(message), create_revision, revision);
+  return Make(key, bytes, std::move(message), create_revision, revision);
+}
+
+void WatchCache::Expect(const Bytes& bytes, std::shared_ptr<google::protobuf::Message> object) {
+  if (options_.stamp) expected_[bytes.get()] = std::move(object);
+}
+
+bool WatchCache::Withdraw(const Bytes& bytes) { return expected_.erase(bytes.get()) > 0 || !options_.stamp; }
+
+Bytes WatchCache::BytesOf(const CachedObject& object) const {
+  if (object.bytes_ != nullptr) return object.bytes_;
+  if (Bytes seen = object.seen_.lock()) return seen;
+  return std::make_shared<const std::string>(options_.encode(*object.message()));
+}
+
+bool WatchCache::HasBytes(const CachedObject& object, const std::string& bytes) const {
+  return object.fingerprint_ == Fingerprint(bytes) && *BytesOf(object) == bytes;
+}
+
+// A new object of the same state has none yet; the old one stays as it is for those who hold it.
+void WatchCache::DropIdleEncodings() {
+  for (const Slot& slot : objects_) {
+    const CachedObject& old = *slot.object;
+    const bool asked = old.asked_.exchange(false, std::memory_order_relaxed);
+    if (asked || old.encodings_.load(std::memory_order_acquire) == nullptr) continue;
+    slot.object = std::make_shared<const CachedObject>(&old);
+  }
 }
 
 void WatchCache::Take(const WatchBatch& batch) {
@@ -327,49 +404,102 @@ void WatchCache::Take(const WatchBatch& batch) {
   if (!advanced_.empty()) advanced_.NotifyAll();
 }
 
-void WatchCache::Apply(const StoreEvent& change) {
-  revision_ = change.revision;
-  auto event = std::make_shared<Event>();
-  event->revision = change.revision;
-  auto it = objects_.find(change.key);
-  if (it != objects_.end()) event->previous = it->second;
-  if (change.type != EventType::kDeleted) {
-    event->object = Decode(change.key, change.value, change.create_revision, change.revision);
+void WatchCache::Apply(const StoreEvent& event) {
+  revision_ = event.revision;
+  Change change;
+  change.revision = event.revision;
+  Bytes before;
+  auto it = objects_.find(std::string_view(event.key));
+  if (it != objects_.end()) change.previous = it->object;
+  if (auto expected = expected_.find(event.value.get());
+      event.value != nullptr && expected != expected_.end()) {
+    std::shared_ptr<google::protobuf::Message> message = std::move(expected->second);
+    expected_.erase(expected);
+    options_.stamp(*message, event.revision);
+    change.object = Make(event.key, event.value, std::move(message), event.create_revision, event.revision);
+  } else if (event.type != EventType::kDeleted) {
+    change.object = Decode(event.key, event.value, event.create_revision, event.revision);
   }
-  if (event->object != nullptr) {
+  if (change.object != nullptr) {
     if (it != objects_.end()) {
-      it->second = event->object;
+      it->object = change.object;
     } else {
-      objects_.emplace(change.key, event->object);
+      objects_.insert(Slot{change.object});
     }
   } else {
     // Deleted, or no longer readable.
     if (it == objects_.end()) return;
     objects_.erase(it);
-    event->deleted = true;
-    const CachedObject& old = *event->previous;
-    event->object = Decode(old.key(), old.bytes(), old.create_revision(), change.revision);
-    if (event->object == nullptr) event->object = event->previous;
+    change.deleted = true;
+    const CachedObject& old = *change.previous;
+    before = BytesOf(old);
+    change.object = Decode(old.key(), before, old.create_revision(), event.revision);
+    if (change.object == nullptr) change.object = change.previous;
   }
-  Record(std::move(event));
+  Record(event, std::move(change), std::move(before));
 }
 
-void WatchCache::Record(EventPtr event) {
-  last_change_ = event->revision;
-  for (Watcher* watcher : watchers_) watcher->Offer(*event);
-  history_bytes_ += event->bytes();
-  event->recorded = env_.clock().Monotonic();
-  history_.push_back(std::move(event));
+void WatchCache::Record(const StoreEvent& event, Change change, Bytes before) {
+  last_change_ = event.revision;
+  change.existed = change.previous != nullptr;
+  history_.emplace_back();
+  Event& kept = history_.back();
+  kept.key = event.key;
+  kept.deleted = change.deleted;
+  kept.revision = event.revision;
+  kept.recorded = env_.clock().Monotonic();
+  kept.bytes = kEventBytes + event.key.size();
+  if (change.previous != nullptr) {
+    const CachedObject& old = *change.previous;
+    if (before == nullptr) before = BytesOf(old);
+    // Else the event that brought them keeps them, too.
+    if (old.revision() <= history_floor_) kept.bytes += before->size();
+    kept.before = State{std::move(before), old.create_revision(), old.revision(), change.previous};
+  }
+  kept.after = State{change.deleted ? kept.before.bytes : event.value, change.object->create_revision(),
+                     change.object->revision(), change.object};
+  if (!change.deleted) kept.bytes += event.value->size();
+  history_bytes_ += kept.bytes;
+  change.bytes = kept.after.bytes->size();
+  for (Watcher* watcher : watchers_) watcher->Offer(change);
   TrimHistory();
 }
 
 void WatchCache::TrimHistory() {
   absl::Duration oldest = env_.clock().Monotonic() - options_.max_history_age;
   while (history_.size() > options_.max_history_events || history_bytes_ > options_.max_history_bytes ||
-         (history_.size() > options_.min_history_events && history_.front()->recorded < oldest)) {
-    history_floor_ = history_.front()->revision;
-    history_bytes_ -= history_.front()->bytes();
+         (history_.size() > options_.min_history_events && history_.front().recorded < oldest)) {
+    history_floor_ = history_.front().revision;
+    history_bytes_ -= history_.front().bytes;
     history_.pop_front();
+  }
+}
+
+CachedObjectPtr WatchCache::Revive(const std::string& key, State& state) {
+  CachedObjectPtr object = state.object.lock();
+  if (object == nullptr && state.bytes != nullptr) {
+    object = Decode(key, state.bytes, state.create_revision, state.revision);
+    state.object = object;  // for the next watcher, while this one has it in its queue
+  }
+  return object;
+}
+
+void WatchCache::Replay(Revision after, Watcher& watcher) {
+  auto first =
+      std::upper_bound(history_.begin(), history_.end(), after,
+                       [](Revision revision, const Event& event) { return revision < event.revision; });
+  for (; first != history_.end(); ++first) {
+    Event& event = *first;
+    if (!watcher.Covers(event.key)) continue;
+    Change change;
+    change.object = Revive(event.key, event.after);
+    if (change.object == nullptr) continue;
+    change.existed = event.before.bytes != nullptr;
+    if (watcher.selects()) change.previous = Revive(event.key, event.before);
+    change.deleted = event.deleted;
+    change.revision = event.revision;
+    change.bytes = event.after.bytes->size();
+    watcher.Offer(change);
   }
 }
 
@@ -420,8 +550,8 @@ Task<absl::Status> WatchCache::WaitForRevision(Revision revision, absl::Duration
 }
 
 CachedObjectPtr WatchCache::Get(std::string_view key) const {
-  auto it = objects_.find(Av(key));
-  return it == objects_.end() ? nullptr : it->second;
+  auto it = objects_.find(key);
+  return it == objects_.end() ? nullptr : it->object;
 }
 
 CacheList WatchCache::ListNow(const CacheListOptions& options) const {
@@ -430,13 +560,13 @@ CacheList WatchCache::ListNow(const CacheListOptions& options) const {
   const std::string& prefix = options.key_prefix;
   if (!options.match) list.remaining = 0;
   auto it = options.start_after < prefix || options.start_after.empty()
-                ? objects_.lower_bound(prefix)
-                : objects_.upper_bound(options.start_after);
+                ? objects_.lower_bound(std::string_view(prefix))
+                : objects_.upper_bound(std::string_view(options.start_after));
   if (options.limit == 0 && prefix.empty()) list.items.reserve(objects_.size());
-  for (; it != objects_.end() && it->first.starts_with(prefix); ++it) {
+  for (; it != objects_.end() && it->object->key().starts_with(prefix); ++it) {
     bool full = options.limit > 0 && list.items.size() == options.limit;
     if (options.match) {
-      if (!options.match(*it->second)) continue;
+      if (!options.match(*it->object)) continue;
       if (full) {
         list.more = true;
         break;
@@ -446,7 +576,7 @@ CacheList WatchCache::ListNow(const CacheListOptions& options) const {
       ++*list.remaining;
       continue;
     }
-    list.items.push_back(it->second);
+    list.items.push_back(it->object);
   }
   return list;
 }
@@ -510,14 +640,11 @@ absl::StatusOr<std::unique_ptr<CacheWatch>> WatchCache::Watch(CacheWatchOptions 
   std::string prefix = options.key_prefix;
   auto watcher = std::make_unique<Watcher>(this, std::move(options));
   if (after.has_value()) {
-    auto first =
-        std::upper_bound(history_.begin(), history_.end(), *after,
-                         [](Revision revision, const EventPtr& event) { return revision < event->revision; });
-    for (; first != history_.end(); ++first) watcher->Offer(**first);
+    Replay(*after, *watcher);
   } else {
-    for (auto it = objects_.lower_bound(prefix); it != objects_.end() && it->first.starts_with(prefix);
-         ++it) {
-      watcher->AddInitial(it->second);
+    for (auto it = objects_.lower_bound(std::string_view(prefix));
+         it != objects_.end() && it->object->key().starts_with(prefix); ++it) {
+      watcher->AddInitial(it->object);
     }
     watcher->EndInitial(revision_);
   }

@@ -3,13 +3,16 @@
 // revision.
 //
 // Every event is decoded once and its object shared by all watchers; every encoding of an object is made once
-// (CachedObject::Encoded) and its bytes shared by LIST, GET and all watchers.
+// (CachedObject::Encoded), shared by LIST, GET and all watchers, and dropped when nobody asked for it between
+// two bookmark times. The history keeps bytes, not objects: what is no longer current is decoded again for
+// the watcher that resumes from there.
 //
 // Threading: belongs to the store's loop. CachedObject is immutable and may be read (and encoded) by any
 // thread.
 #pragma once
 
-#include <absl/container/btree_map.h>
+#include <absl/container/btree_set.h>
+#include <absl/container/flat_hash_map.h>
 #include <absl/functional/function_ref.h>
 #include <absl/status/statusor.h>
 #include <absl/time/time.h>
@@ -37,17 +40,25 @@ using MessagePtr = std::shared_ptr<const google::protobuf::Message>;
 // the cache holds bytes only and message() is null.
 using DecodeFn = std::function<absl::StatusOr<MessagePtr>(std::string_view key, const std::string& bytes,
                                                           Revision revision)>;
+// Bytes that decode to this object (whatever its resourceVersion): what was stored, for an object of
+// DecodeFn. With it the cache keeps the bytes of current objects only as long as its history does.
+using EncodeFn = std::function<std::string(const google::protobuf::Message& object)>;
+// Sets metadata.resourceVersion.
+using StampFn = std::function<void(google::protobuf::Message& object, Revision revision)>;
 
 // One revision of one object.
 class CachedObject {
  public:
-  CachedObject(std::string key, Bytes bytes, MessagePtr message, Revision create_revision, Revision revision);
+  // `keep_bytes`: bytes are the object's to keep; else only its readers' (WatchCache::BytesOf).
+  CachedObject(std::string key, const Bytes& bytes, MessagePtr message, Revision create_revision,
+               Revision revision, bool keep_bytes = true);
+  // The same state without its encodings.
+  explicit CachedObject(const CachedObject* same);
   ~CachedObject();
   CachedObject(const CachedObject&) = delete;
   CachedObject& operator=(const CachedObject&) = delete;
 
   const std::string& key() const { return key_; }
-  const Bytes& bytes() const { return bytes_; }           // as stored
   const MessagePtr& message() const { return message_; }  // decoded, resourceVersion set
   Revision create_revision() const { return create_revision_; }
   // mod revision; for the object of a deletion event the revision of the deletion. It is the resourceVersion.
@@ -58,12 +69,16 @@ class CachedObject {
   Bytes Encoded(uint32_t encoding, absl::FunctionRef<std::string(const CachedObject&)> encode) const;
 
  private:
+  friend class WatchCache;
   struct Encoding;
   const std::string key_;
-  const Bytes bytes_;
+  const Bytes bytes_;                            // as stored, when they are to be kept
+  const std::weak_ptr<const std::string> seen_;  // as stored, while somebody else keeps them
+  const size_t fingerprint_;                     // of the bytes as stored
   const MessagePtr message_;
   const Revision create_revision_, revision_;
   mutable std::atomic<Encoding*> encodings_{nullptr};
+  mutable std::atomic<bool> asked_{false};  // Encoded() was called since the cache last looked
 };
 using CachedObjectPtr = std::shared_ptr<const CachedObject>;
 
@@ -119,8 +134,10 @@ inline constexpr size_t kMaxInitialBatch = 512;
 struct WatchCacheOptions {
   std::string prefix;  // e.g. "/registry/pods/"
   DecodeFn decode;
+  EncodeFn encode;                                    // null: the cache keeps the bytes of every object
+  StampFn stamp;                                      // needed for Expect()
   size_t max_history_events = 4096;                   // events that can be replayed; also bounded by
-  size_t max_history_bytes = 4 << 20;                 // ... the stored bytes of their objects, and
+  size_t max_history_bytes = 6 << 20;                 // ... the bytes they keep, and
   absl::Duration max_history_age = absl::Minutes(3);  // ... their age, for all but the newest
   size_t min_history_events = 32;
   size_t max_watcher_events = 32768;    // queue of one watcher; past either it is ended as too slow
@@ -149,6 +166,16 @@ class WatchCache {
   // current.
   bool CatchUp();
 
+  // The caller is about to write `bytes`, the encoding of `object`: the event that brings these very bytes
+  // need not decode them, the cache stamps `object` and takes it over. Nobody may change it from then on.
+  void Expect(const Bytes& bytes, std::shared_ptr<google::protobuf::Message> object);
+  // Ends that, whatever became of the write. False: the object was taken over.
+  bool Withdraw(const Bytes& bytes);
+  // As stored; they may have to be encoded again.
+  Bytes BytesOf(const CachedObject& object) const;
+  // BytesOf(object) == bytes, at next to no cost when they differ.
+  bool HasBytes(const CachedObject& object, const std::string& bytes) const;
+
   // As the cache is now; null when absent. Consistent after WaitFresh() or CatchUp() == true.
   CachedObjectPtr Get(std::string_view key) const;
   // Served from memory unless `revision` is set and objects changed after it: then from the store's history.
@@ -170,9 +197,23 @@ class WatchCache {
   uint64_t terminated_slow_watchers() const { return terminated_slow_watchers_; }
 
  private:
+  struct State;
   struct Event;
+  struct Change;
   class Watcher;
-  using EventPtr = std::shared_ptr<Event>;
+  struct Slot {
+    mutable CachedObjectPtr object;  // never null; replaced by another with the same key only
+  };
+  struct ByKey {
+    using is_transparent = void;
+    static std::string_view Of(const Slot& slot) { return slot.object->key(); }
+    static std::string_view Of(std::string_view key) { return key; }
+    template <class A, class B>
+    bool operator()(const A& a, const B& b) const {
+      return Of(a) < Of(b);
+    }
+  };
+  using Objects = absl::btree_set<Slot, ByKey>;
 
   Task<absl::Status> Load();
   Task<absl::Status> LoadOnce();
@@ -181,10 +222,16 @@ class WatchCache {
   Task<void> SendBookmarks();
   void Take(const WatchBatch& batch);
   void Apply(const StoreEvent& event);
-  void Record(EventPtr event);
+  void Record(const StoreEvent& event, Change change, Bytes before);
   void TrimHistory();
-  CachedObjectPtr Decode(const std::string& key, const Bytes& bytes, Revision create_revision,
+  void DropIdleEncodings();
+  CachedObjectPtr Decode(std::string_view key, const Bytes& bytes, Revision create_revision,
                          Revision revision);
+  CachedObjectPtr Make(std::string_view key, const Bytes& bytes, MessagePtr message, Revision create_revision,
+                       Revision revision) const;
+  // The object of a state in the history; null when it cannot be decoded.
+  CachedObjectPtr Revive(const std::string& key, State& state);
+  void Replay(Revision after, Watcher& watcher);
   Task<absl::StatusOr<CacheList>> ListHistory(CacheListOptions options);
   void EndWatchers(const absl::Status& why);
 
@@ -196,9 +243,10 @@ class WatchCache {
   Revision revision_ = 0;       // every event up to here is in objects_ and history_
   Revision history_floor_ = 0;  // history_ holds every event after this revision
   Revision last_change_ = 0;    // revision of the newest event
-  absl::btree_map<std::string, CachedObjectPtr> objects_;
-  std::deque<EventPtr> history_;
+  Objects objects_;
+  std::deque<Event> history_;
   size_t history_bytes_ = 0;
+  absl::flat_hash_map<const std::string*, std::shared_ptr<google::protobuf::Message>> expected_;
   std::vector<Watcher*> watchers_;
   std::unique_ptr<StoreWatch> source_;
   WaitList advanced_;

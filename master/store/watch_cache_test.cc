@@ -230,9 +230,9 @@ TEST_F(WatchCacheTest, RevisionsPastTheHistoryAreExpired) {
 }
 
 TEST_F(WatchCacheTest, HistoryIsBoundedInBytes) {
-  options_.max_history_bytes = 1000;
+  options_.max_history_bytes = 3000;
   Start();
-  for (int i = 0; i < 10; ++i) Put("/pods/a", std::string(400, 'v'));
+  for (int i = 0; i < 10; ++i) Put("/pods/a", std::string(1000, 'v'));
   cache_->CatchUp();
   EXPECT_EQ(cache_->oldest_watchable_revision(), cache_->revision() - 2);
 }
@@ -490,6 +490,117 @@ TEST_F(WatchCacheTest, StopEndsWatchers) {
   EXPECT_TRUE(absl::IsCancelled(loop_.Await(one->Next()).status()));
   loop_.AwaitVoid(cache_->Stop());
   EXPECT_TRUE(absl::IsCancelled(loop_.Await(other->Next()).status()));
+}
+
+// ---- a cache that can encode keeps bytes in its history only ----
+
+class EncodingCacheTest : public WatchCacheTest {
+ protected:
+  EncodingCacheTest() {
+    options_.encode = [this](const google::protobuf::Message& message) {
+      ++encodes_;
+      std::string text = static_cast<const google::protobuf::StringValue&>(message).value();
+      return text.substr(0, text.find('@'));
+    };
+    options_.stamp = [](google::protobuf::Message& message, Revision revision) {
+      auto& text = static_cast<google::protobuf::StringValue&>(message);
+      text.set_value(StrCat(text.value(), "@", revision));
+    };
+    options_.decode = [this](std::string_view key, const std::string& bytes, Revision revision) {
+      ++decodes_;
+      return Decode(key, bytes, revision);
+    };
+  }
+  int encodes_ = 0, decodes_ = 0;
+};
+
+TEST_F(EncodingCacheTest, ReplaysWhatIsNoLongerCurrent) {
+  Start();
+  const Revision created = Put("/pods/a", "x1");
+  Put("/pods/a", "y2");
+  Put("/pods/a", "x3");
+  Delete("/pods/a");
+  cache_->CatchUp();
+  std::unique_ptr<CacheWatch> all = WatchAfter(created - 1);
+  EXPECT_THAT(Next(*all),
+              ElementsAre(StrCat("+/pods/a=x1@", created), StrCat("~/pods/a=y2@", created + 1),
+                          StrCat("~/pods/a=x3@", created + 2), StrCat("-/pods/a=x3@", created + 3)));
+  CacheWatchOptions options;
+  options.after = created;
+  options.match = StartsWithX;
+  std::unique_ptr<CacheWatch> selecting = Watch(std::move(options));
+  EXPECT_THAT(Next(*selecting),
+              ElementsAre(StrCat("-/pods/a=x1@", created + 1), StrCat("+/pods/a=x3@", created + 2),
+                          StrCat("-/pods/a=x3@", created + 3)));
+}
+
+TEST_F(EncodingCacheTest, EncodesAgainWhatNobodyKept) {
+  Start();
+  auto message = std::make_shared<google::protobuf::StringValue>();
+  message->set_value("1@2");
+  const CachedObject object("/pods/a", ToBytes("1"), message, 2, 2, /*keep_bytes=*/false);
+  EXPECT_FALSE(cache_->HasBytes(object, "2"));
+  EXPECT_EQ(encodes_, 0);
+  EXPECT_TRUE(cache_->HasBytes(object, "1"));
+  EXPECT_EQ(*cache_->BytesOf(object), "1");
+  EXPECT_EQ(encodes_, 2);
+}
+
+TEST_F(EncodingCacheTest, TakesOverTheObjectThatWasWritten) {
+  Start();
+  auto object = std::make_shared<google::protobuf::StringValue>();
+  object->set_value("1");
+  Bytes bytes = ToBytes("1");
+  cache_->Expect(bytes, object);
+  ASSERT_TRUE(loop_.Await(store_.Create("/pods/a", bytes)).ok());
+  cache_->CatchUp();
+  EXPECT_EQ(cache_->Get("/pods/a")->message(), object);
+  EXPECT_EQ(object->value(), "1@2");
+  EXPECT_EQ(decodes_, 0);
+  EXPECT_FALSE(cache_->Withdraw(bytes));
+  // A write that failed leaves nothing behind, and equal bytes of others are not these bytes.
+  cache_->Expect(bytes, object);
+  EXPECT_TRUE(cache_->Withdraw(bytes));
+  Put("/pods/b", "1");
+  cache_->CatchUp();
+  EXPECT_EQ(decodes_, 1);
+}
+
+TEST_F(EncodingCacheTest, DropsEncodingsNobodyAsksFor) {
+  Start();
+  Put("/pods/a", "1");
+  cache_->CatchUp();
+  int made = 0;
+  const auto encode = [&](const CachedObject& object) {
+    ++made;
+    return Value(object);
+  };
+  CachedObjectPtr first = cache_->Get("/pods/a");
+  EXPECT_EQ(*first->Encoded(1, encode), "1@2");
+  loop_.fake().Advance(options_.bookmark_interval / 2);
+  EXPECT_EQ(*cache_->Get("/pods/a")->Encoded(1, encode), "1@2");
+  EXPECT_EQ(made, 1);
+  loop_.fake().Advance(options_.bookmark_interval);
+  EXPECT_EQ(*first->Encoded(1, encode), "1@2");  // whoever holds it still has them
+  EXPECT_EQ(made, 1);
+  CachedObjectPtr second = cache_->Get("/pods/a");
+  EXPECT_EQ(*second->Encoded(1, encode), "1@2");
+  EXPECT_EQ(made, 2);
+  EXPECT_EQ(second->message(), first->message());
+  EXPECT_EQ(second->revision(), first->revision());
+}
+
+TEST_F(EncodingCacheTest, HistoryCountsTheBytesItKeeps) {
+  options_.max_history_bytes = 10000;
+  options_.min_history_events = 1;
+  Start();
+  const std::string large(2000, 'x');
+  const Revision first = Put("/pods/a", large);
+  for (int i = 0; i < 10; ++i) Put("/pods/a", StrCat(large, i));
+  cache_->CatchUp();
+  // Each event brings its own bytes; those before are shared with the event before.
+  EXPECT_GE(cache_->oldest_watchable_revision(), first + 5);
+  EXPECT_LE(cache_->oldest_watchable_revision(), first + 7);
 }
 
 }  // namespace

@@ -448,12 +448,18 @@ DnsServer::DnsServer(Env& env, DnsServerOptions options)
 DnsServer::~DnsServer() = default;
 
 absl::Status DnsServer::Start() {
-  if (absl::Status bound = impl_->Bind(); !bound.ok()) {
+  // Any port: the one that UDP was given may be somebody's on TCP.
+  constexpr int kAnyPortTries = 16;
+  const bool any_port = impl_->options.port == 0;
+  for (int i = 1;; ++i) {
+    absl::Status bound = impl_->Bind();
+    if (bound.ok()) break;
     // Leave no half: the next Start() tries both again.
     error_code ignored;
     impl_->udp_socket.close(ignored);
     impl_->acceptor.close(ignored);
-    return bound;
+    if (!any_port || !absl::IsAlreadyExists(bound) || i == kAnyPortTries) return bound;
+    impl_->options.port = 0;
   }
   impl_->scope.Spawn("dns udp", impl_->ServeUdp());
   impl_->scope.Spawn("dns tcp accept", impl_->ServeTcp());

@@ -95,6 +95,7 @@ class DnsServerTest : public ::testing::Test {
     ASSERT_TRUE(ours_->Start().ok());
   }
   void TearDown() override {
+    if (ours_ == nullptr) return;  // SetUp() said why
     ASSERT_TRUE(env_.RunUntilDone(StopAll()).ok());
     unlink(resolv_conf_.c_str());
   }

@@ -97,13 +97,18 @@ bool Usable(const corev1::Node& node) {
   return node.spec().taints_size() == 0 && node.metadata().name().starts_with("hollow-");
 }
 
-Task<absl::Status> DeleteAll(Target target, std::string path) {
+// DELETE of the collection, while the garbage collector goes for the same pods.
+Task<absl::Status> DeleteAll(Target target, std::string path, size_t count) {
   net::HttpClientOptions options;
   net::HttpClient client(target.env, options);
   net::HttpClientRequest request = JsonRequest("DELETE", std::move(path));
   request.timeout = kLimit;
+  CpuWindow window(target.env, target.server_pid);
   CO_ASSIGN_OR_RETURN([[maybe_unused]] net::HttpClientResponse gone,
                       Exchange(target, &client, std::move(request)));
+  window.End();
+  Row row("delete_collection");
+  row.Set("objects", count).Set("seconds", window.wall_s()).SetCpu(window, count).Print();
   co_return absl::OkStatus();
 }
 
@@ -191,7 +196,8 @@ Task<absl::Status> RcRow(Target target, int nodes, int replicas) {
     Task<absl::Status> measure = Measure(target, &pods, &progress, nodes, replicas);
     status = co_await std::move(measure);
   }
-  Task<absl::Status> clean = DeleteAll(target, "/api/v1/namespaces/bench-rc/pods?gracePeriodSeconds=0");
+  Task<absl::Status> clean = DeleteAll(target, "/api/v1/namespaces/bench-rc/pods?gracePeriodSeconds=0",
+                                       static_cast<size_t>(replicas));
   absl::Status cleaned = co_await std::move(clean);
   Task<void> close = scope.Close();
   co_await std::move(close);

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "api/codec.h"
 #include "api/core/v1/pod.pb.h"
@@ -34,6 +35,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const bool own = CheckJson(input, kMaxJsonDepth);
   const auto& type = *k8s::core::v1::Pod::descriptor();
   auto patched = patch->Apply(own ? std::string(input) : *pod, type);
+  // In place, when that way is taken, the outcome is the same.
+  k8s::core::v1::Pod before, in_place, decoded;
+  std::vector<std::string> strict;
+  if (DecodeJsonInto(*pod, before).ok()) in_place = before;
+  if (patch->ApplyInPlace(&in_place)) {
+    auto general = patch->Apply(EncodeJson(before), type);
+    if (!general.ok() || !DecodeJsonInto(*general, decoded, &strict).ok() || !strict.empty()) abort();
+    if (SerializeDeterministic(in_place) != SerializeDeterministic(decoded)) abort();
+  }
   if (!patched.ok()) return 0;
   if (!CheckJson(*patched, 4 * kMaxJsonDepth)) abort();
   if (kind == PatchKind::kMerge) {

@@ -19,11 +19,10 @@ namespace keelson::master::testing {
 
 inline Bytes ToBytes(std::string value) { return std::make_shared<const std::string>(std::move(value)); }
 
-// "+a=1@2" created, "~a=2(1)@3" modified (value before), "-a(2)@4" deleted.
+// "+a=1@2" created, "~a=2@3" modified, "-a@4" deleted.
 inline std::string ToString(const StoreEvent& event) {
-  std::string before = event.previous == nullptr ? "" : StrCat("(", *event.previous, ")");
-  if (event.type == EventType::kDeleted) return StrCat("-", event.key, before, "@", event.revision);
-  return StrCat(event.type == EventType::kCreated ? "+" : "~", event.key, "=", *event.value, before, "@",
+  if (event.type == EventType::kDeleted) return StrCat("-", event.key, "@", event.revision);
+  return StrCat(event.type == EventType::kCreated ? "+" : "~", event.key, "=", *event.value, "@",
                 event.revision);
 }
 inline std::vector<std::string> ToStrings(const std::vector<StoreEvent>& events) {
