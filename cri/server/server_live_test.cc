@@ -298,7 +298,7 @@ TEST_F(ServerLiveTest, AStartThatFailsIsAnExit) {
   };
   for (const Case& test :
        {Case{"/nothing/there", "/nothing/there"}, Case{"nowhere-in-path", "nowhere-in-path"},
-        Case{"/etc", "exec"}, Case{"/data/file", "exec"}}) {
+        Case{"/etc", "/etc"}, Case{"/data/file", "/data/file"}}) {
     v1::ContainerConfig config = Script("bad", "");
     config.clear_command();
     config.add_command(test.command);
