@@ -132,11 +132,6 @@ class ConmonMonitor : public ContainerMonitor {
     co_return absl::OkStatus();
   }
 
-  int FindMonitor(const std::string& id) override {
-    std::vector<int> pids = MonitorsOf(id);
-    return pids.empty() ? 0 : pids.front();
-  }
-
   void Forget(const std::string& id) override {
     if (!CheckId(id).ok()) return;
     ::unlink(ExitPath(options_.run_dir, id).c_str());

@@ -54,8 +54,6 @@ class ContainerMonitor {
   // A Create whose caller died half way: ends the monitor it may have left, by the pid file in its bundle,
   // and waits until it is gone. OK when there is none.
   virtual Task<absl::Status> KillInterrupted(std::string id) = 0;
-  // The monitor's process, 0 when there is none. Looks through /proc: for what a dead caller did not record.
-  virtual int FindMonitor(const std::string& id) = 0;
   // Removes the exit record and what else is kept outside the bundle.
   virtual void Forget(const std::string& id) = 0;
   // The log file was renamed away: the monitor opens it anew. Returns when it has.

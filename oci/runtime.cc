@@ -33,6 +33,8 @@ constexpr absl::Duration kOrphanGrace = absl::Seconds(10);
 constexpr size_t kMaxProcBytes = 1 << 20;
 // A command that a caller who died left running gets so long before it is killed.
 constexpr absl::Duration kOrphanCommandLimit = absl::Seconds(20);
+// What was forked by such a caller and is no command yet.
+constexpr absl::Duration kForkLimit = absl::Seconds(5), kForkInterval = absl::Milliseconds(2);
 constexpr char kScratchPrefix = 'x';
 
 // Children of ours that no code of ours waits for. We are a subreaper, so that a command which the runtime
@@ -457,15 +459,37 @@ bool IsCommandOn(int pid, const std::string& state_dir) {
   return ours;
 }
 
-// Commands that a caller who was killed left running would cross ours on the same containers.
-Task<void> AwaitOrphans(Env* env, std::string state_dir) {
+// All processes for which `test` holds.
+template <class Test>
+std::vector<int> ProcessesThat(Test test) {
   std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), ::closedir);
   std::vector<int> pids;
   while (dirent* entry = proc != nullptr ? ::readdir(proc.get()) : nullptr) {
     int pid = 0;
-    if (absl::SimpleAtoi(entry->d_name, &pid) && IsCommandOn(pid, state_dir)) pids.push_back(pid);
+    if (absl::SimpleAtoi(entry->d_name, &pid) && test(pid)) pids.push_back(pid);
   }
-  for (int pid : pids) {
+  return pids;
+}
+
+// Whether it is what a killed process like ours left between fork and exec: our words, and older.
+bool IsUnbornCommand(int pid, const std::string& own_words) {
+  if (pid == ::getpid()) return false;
+  auto words = ReadFile(StrCat("/proc/", pid, "/cmdline"), kMaxProcBytes);
+  if (!words.ok() || words->empty() || *words != own_words) return false;
+  return ProcessStartTicks(pid).value_or(UINT64_MAX) <= ProcessStartTicks(::getpid()).value_or(0);
+}
+
+// Commands that a caller who was killed left running would cross ours on the same containers.
+Task<void> AwaitOrphans(Env* env, std::string state_dir) {
+  absl::Duration limit = env->clock().Monotonic() + kForkLimit;
+  auto own_words = ReadFile("/proc/self/cmdline", kMaxProcBytes);
+  auto unborn = [&own_words](int pid) { return own_words.ok() && IsUnbornCommand(pid, *own_words); };
+  while (!ProcessesThat(unborn).empty() && env->clock().Monotonic() < limit) {
+    Task<void> nap = env->clock().Sleep(kForkInterval);
+    co_await std::move(nap);
+  }
+  auto command = [&state_dir](int pid) { return IsCommandOn(pid, state_dir); };
+  for (int pid : ProcessesThat(command)) {
     absl::StatusOr<std::unique_ptr<ChildProcess>> process = env->subprocess().Adopt(pid);
     if (!process.ok() || !IsCommandOn(pid, state_dir)) continue;
     ChildProcess* orphan = process->get();

@@ -672,12 +672,22 @@ absl::Status ExecCni::SetPodCidr(const std::string& cidr) {
   return Annotate(WriteFileAtomic(path, filled), "write the network configuration");
 }
 
+// Temporary files of records ("ID@eth0.json.XXXXXX") whose writer was killed.
+void RemoveHalfWritten(const std::string& dir) {
+  absl::StatusOr<std::vector<std::string>> names = ListFolder(dir, kMaxRecords);
+  if (!names.ok()) return;
+  for (const std::string& name : *names) {
+    if (absl::StrContains(name, StrCat(kRecordSuffix, "."))) ::unlink(StrCat(dir, "/", name).c_str());
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Cni>> NewCni(Env& env, CniOptions options) {
   if (options.conf_dir.empty() || options.cache_dir.empty() || options.bin_dirs.empty()) {
     return absl::InvalidArgumentError("network plugins: conf_dir, bin_dirs and cache_dir must be given");
   }
+  RemoveHalfWritten(options.cache_dir);
   return std::make_unique<ExecCni>(env, std::move(options));
 }
 

@@ -79,6 +79,7 @@ class Cni {
   virtual bool HasCapability(std::string_view capability) const { return false; }
 };
 
+// One at a time on a cache_dir: what an interrupted write of one before left there is removed.
 absl::StatusOr<std::unique_ptr<Cni>> NewCni(Env& env, CniOptions options);
 
 }  // namespace keelson::cri

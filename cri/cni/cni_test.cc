@@ -244,6 +244,15 @@ TEST_F(CniTest, ATornRecordIsRemovedWithTodaysConfiguration) {
   EXPECT_THAT(Records(), IsEmpty());
 }
 
+TEST_F(CniTest, WhatAKilledWriterLeftGoesWithTheNextStart) {
+  ASSERT_TRUE(Add(Pod()).ok());
+  std::string half = StrCat(dir_, "/cache/def@eth0.json.aBc123");
+  ASSERT_TRUE(WriteFileAtomic(half, "{", 0600, false).ok());
+  cni_ = *NewCni(env_, Options());
+  EXPECT_FALSE(ReadFile(half).ok());
+  EXPECT_THAT(Records(), ElementsAre("abc"));
+}
+
 TEST_F(CniTest, DelWithoutRecordButWithANamespaceUsesTodaysConfiguration) {
   CniAttachment pod = Pod();
   pod.netns_path = "/proc/self/ns/net";

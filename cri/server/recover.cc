@@ -164,26 +164,30 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
   co_return released;
 }
 
-// The server ended between the start's first record and its last. What runs or ran is kept; what was only
-// created never began its program (commands of the OCI runtime that the dead server left were waited for) and
-// is undone, as if StartContainer had never been called: its monitor may be about to end for want of somebody
-// to report to.
+// The server ended between the start's first record and its last. What was created is started, so that no
+// program runs twice; what was not is as if StartContainer had never been called.
 Task<absl::Status> RuntimeServer::ResolveInterruptedStart(std::shared_ptr<Container> container) {
   records::Container& record = container->record;
   const std::string id = record.id();
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
-  if (record.boot_id() == boot_id_) {
-    int monitor = deps_.monitor->FindMonitor(id);
+  if (record.boot_id() == boot_id_ && record.has_monitor()) {
     Task<absl::StatusOr<oci::RuntimeState>> look = runtime->State(id);
     absl::StatusOr<oci::RuntimeState> state = co_await std::move(look);
     // Whether it runs is not known: it must not be taken for one that does not. The next start asks again.
     if (!state.ok() && !absl::IsNotFound(state.status())) co_return state.status();
+    const Sandbox& sandbox = *sandboxes_.at(record.sandbox_id());
+    if (state.ok() && state->status == "created" && IsAlive(record.monitor()) &&
+        sandbox.record.state() == records::SANDBOX_RUNNING) {
+      Task<absl::Status> start = runtime->Start(id);
+      absl::Status started = co_await std::move(start);
+      if (started.ok()) {
+        state->status = "running";
+      } else {
+        LogWarning("an interrupted start is undone", {{"container", id}, {"error", started}});
+      }
+    }
     bool ended = deps_.monitor->ReadExit(id).has_value() || (state.ok() && state->status == "stopped");
     if (state.ok() && (state->status == "running" || ended)) {
-      record.mutable_init()->set_pid(state->pid);
-      record.mutable_init()->set_start_ticks(ProcessStartTicks(state->pid).value_or(0));
-      record.mutable_monitor()->set_pid(monitor);
-      record.mutable_monitor()->set_start_ticks(ProcessStartTicks(monitor).value_or(0));
       record.set_state(records::CONTAINER_RUNNING);
       record.set_started_at_ns(NowNs());
       co_return Save(*container);

@@ -167,7 +167,15 @@ INSTANTIATE_TEST_SUITE_P(All, ServerStreamingLiveTest,
 
 // ---- port-forward and what needs no protocol ----
 
-using ServerForwardLiveTest = LiveTest;
+class ServerForwardLiveTest : public LiveTest {
+ protected:
+  void TearDown() override {
+    connections_.Cancel();
+    while (connections_.live() > 0) Sleep(absl::Milliseconds(1));
+    LiveTest::TearDown();
+  }
+  Scope connections_{env_.executor()};
+};
 
 Task<absl::StatusOr<std::string>> Forwarded(Env* env, Scope* scope, std::string url, uint16_t port) {
   CO_ASSIGN_OR_RETURN(net::HttpUpgrade upgrade,
@@ -190,24 +198,21 @@ Task<absl::StatusOr<std::string>> Forwarded(Env* env, Scope* scope, std::string 
 
 TEST_F(ServerForwardLiveTest, PortForwardIntoThePodsNetwork) {
   std::string pod = RunPod(NetworkPodConfig("forward"));
-  std::string id = Start(pod, Script("web", "while true; do echo hello | nc -l -p 8080 -s 127.0.0.1; done"));
+  std::string id = Start(pod, Script("web", "while true; do echo hello | nc -l -p 8080; done"));
   Exec(id, "until netstat -ltn | grep -q 8080; do sleep 0.05; done");
   v1::PortForwardRequest request;
   request.set_pod_sandbox_id(pod);
   request.add_port(8080);
   auto response = Call(runtime().PortForward(request));
   ASSERT_TRUE(response.ok()) << response.status();
-  Scope scope(env_.executor());
-  absl::StatusOr<std::string> text = Call(Forwarded(&env_, &scope, response->url(), 8080));
+  absl::StatusOr<std::string> text = Call(Forwarded(&env_, &connections_, response->url(), 8080));
   ASSERT_TRUE(text.ok()) << text.status();
   EXPECT_THAT(*text, HasSubstr("hello\n"));
   // Where nobody listens the error stream says so.
   response = Call(runtime().PortForward(request));
-  text = Call(Forwarded(&env_, &scope, response->url(), 8081));
+  text = Call(Forwarded(&env_, &connections_, response->url(), 8081));
   ASSERT_TRUE(text.ok()) << text.status();
   EXPECT_THAT(*text, HasSubstr("8081"));
-  scope.Cancel();
-  while (scope.live() > 0) Sleep(absl::Milliseconds(1));
   StopPod(pod);
   EXPECT_EQ(Call(runtime().PortForward(request)).status().code(), absl::StatusCode::kFailedPrecondition);
 }

@@ -68,6 +68,11 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
     record.mutable_init()->set_start_ticks(process->pid_start_ticks);
     record.mutable_monitor()->set_pid(process->monitor_pid);
     record.mutable_monitor()->set_start_ticks(process->monitor_start_ticks);
+    // A restart tells by this whether it was started or never can be: a monitor whose caller dies before it
+    // has its answer ends.
+    status = Save(*container);
+  }
+  if (status.ok()) {
     Task<absl::Status> start = runtime->Start(id);
     status = co_await std::move(start);
   }

@@ -29,6 +29,10 @@ void LiveTest::SetUp() {
   ASSERT_NE(::mkdtemp(pattern), nullptr);
   dir_ = pattern;
   for (const std::string& image : {live_->busybox(), live_->user_image()}) {
+    v1::ImageStatusRequest status;
+    status.mutable_image()->set_image(image);
+    auto present = Call(images().ImageStatus(status));
+    if (present.ok() && present->has_image()) continue;
     v1::PullImageRequest request;
     request.mutable_image()->set_image(image);
     auto pulled = Call(images().PullImage(request));
@@ -170,7 +174,7 @@ v1::ContainerStatus LiveTest::WaitExited(const std::string& id) {
   absl::Duration limit = env_.clock().Monotonic() + kExitLimit;
   while (true) {
     v1::ContainerStatus status = Status(id);
-    if (status.state() == v1::CONTAINER_EXITED || HasFailure()) return status;
+    if (status.state() == v1::CONTAINER_EXITED || status.id().empty()) return status;
     if (env_.clock().Monotonic() > limit) {
       ADD_FAILURE() << "container " << id << " still runs";
       return status;
@@ -207,6 +211,12 @@ absl::StatusOr<ExecOutput> LiveTest::TryExec(const std::string& id, std::vector<
   return ExecOutput{response->stdout(), response->stderr(), response->exit_code()};
 }
 
+ExecOutput LiveTest::RunIn(const std::string& id, std::vector<std::string> command) {
+  absl::StatusOr<ExecOutput> result = TryExec(id, std::move(command));
+  EXPECT_TRUE(result.ok()) << result.status();
+  return result.ok() ? *result : ExecOutput();
+}
+
 std::string LiveTest::Exec(const std::string& id, const std::string& script) {
   absl::StatusOr<ExecOutput> result = TryExec(id, {"sh", "-c", script});
   EXPECT_TRUE(result.ok()) << script << ": " << result.status();
@@ -217,7 +227,7 @@ std::string LiveTest::Exec(const std::string& id, const std::string& script) {
 
 std::string LiveTest::Output(const std::string& pod, const v1::ContainerConfig& config) {
   std::string id = Start(pod, config);
-  if (HasFailure()) return "";
+  if (id.empty()) return "";
   WaitExited(id);
   return Log(id);
 }

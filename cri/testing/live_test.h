@@ -66,6 +66,8 @@ class LiveTest : public ::testing::Test {
   int Pid(const std::string& id);  // of a container's first process
   absl::StatusOr<ExecOutput> TryExec(const std::string& id, std::vector<std::string> command,
                                      int64_t timeout_s = 60);
+  // The same, whatever its exit code; fails the test on an error.
+  ExecOutput RunIn(const std::string& id, std::vector<std::string> command);
   // stdout of `sh -c script` in a container; fails the test when it does not exit with 0.
   std::string Exec(const std::string& id, const std::string& script);
   // Runs the container to its end: its stdout, from the log.
