@@ -239,9 +239,16 @@ Task<absl::StatusOr<ForwardedStreams>> OpenForward(std::shared_ptr<net::SpdyConn
     headers.Add(net::kPortHeader, StrCat(port));
     if (request_id >= 0) headers.Add(net::kRequestIdHeader, StrCat(request_id));
     const bool is_error = type == net::kStreamError;
-    CO_ASSIGN_OR_RETURN(std::unique_ptr<net::SpdyStream> stream, connection->Open(std::move(headers)));
+    Task<absl::StatusOr<std::unique_ptr<net::SpdyStream>>> open = connection->Open(std::move(headers));
+    absl::StatusOr<std::unique_ptr<net::SpdyStream>> opened = co_await std::move(open);
+    if (!opened.ok())
+      co_return Annotate(opened.status(), StrCat("open the ", type, " stream of request ", request_id));
+    std::unique_ptr<net::SpdyStream> stream = *std::move(opened);
     if (is_error) {
-      CO_RETURN_IF_ERROR(stream->CloseWrite());
+      Task<absl::Status> half = stream->CloseWrite();
+      absl::Status closed = co_await std::move(half);
+      if (!closed.ok())
+        co_return Annotate(closed, StrCat("half-close the error stream of request ", request_id));
     }
     (is_error ? out.error : out.data) = std::move(stream);
   }
