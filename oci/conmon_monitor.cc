@@ -115,19 +115,21 @@ class ConmonMonitor : public ContainerMonitor {
   }
 
   Task<absl::Status> KillInterrupted(std::string id) override {
-    // Rare: only a start that the server's death cut in two is looked for among all processes.
-    std::vector<int> pids = MonitorsOf(id);
-    for (int pid : pids) {
-      absl::StatusOr<std::unique_ptr<ChildProcess>> process = env_->subprocess().Adopt(pid);
-      if (!process.ok()) continue;
-      // Its command line once more, now that the pid cannot become another's. The runtime it runs dies with
-      // it.
-      if (!IsMonitorOf(pid, id)) continue;
-      absl::Status killed = (*process)->Signal(SIGKILL);
-      if (!killed.ok() && !absl::IsNotFound(killed))
-        co_return Annotate(killed, StrCat("kill monitor of ", id));
-      Task<int> wait = (*process)->Wait();
-      co_await std::move(wait);
+    // Rare: only a start that the server's death cut in two is looked for among all processes. The runtime
+    // that a monitor runs is killed with it, but not before it: it is waited for, too, and what was just
+    // forked comes up in the next round.
+    for (std::vector<int> pids = CreatorsOf(id); !pids.empty(); pids = CreatorsOf(id)) {
+      for (int pid : pids) {
+        absl::StatusOr<std::unique_ptr<ChildProcess>> process = env_->subprocess().Adopt(pid);
+        // Its command line once more, now that the pid cannot become another's.
+        if (!process.ok() || !IsCreatorOf(pid, id)) continue;
+        absl::Status killed = (*process)->Signal(SIGKILL);
+        if (!killed.ok() && !absl::IsNotFound(killed)) {
+          co_return Annotate(killed, StrCat("kill monitor of ", id));
+        }
+        Task<int> wait = (*process)->Wait();
+        co_await std::move(wait);
+      }
     }
     co_return absl::OkStatus();
   }
@@ -181,27 +183,29 @@ class ConmonMonitor : public ContainerMonitor {
     std::shared_ptr<Descriptor> inotify;
   };
 
-  // Whether process `pid` is a monitor of ours for container `id`, by its arguments.
-  bool IsMonitorOf(int pid, const std::string& id) const {
+  // Whether process `pid` is a monitor of ours for container `id`, or the runtime that makes it, by its
+  // arguments.
+  bool IsCreatorOf(int pid, const std::string& id) const {
     constexpr size_t kMaxCommandLineBytes = 256 << 10;
     auto line = ReadFile(StrCat("/proc/", pid, "/cmdline"), kMaxCommandLineBytes);
     if (!line.ok()) return false;
     std::string exits = options_.run_dir + "/exits";
-    std::vector<std::string> argv = absl::StrSplit(*line, '\0');
-    bool ours = false, its = false;
+    std::vector<std::string> argv = absl::StrSplit(*line, '\0', absl::SkipEmpty());
+    bool ours = false, its = false, creates = false;
     for (size_t i = 0; i + 1 < argv.size(); ++i) {
       ours = ours || (argv[i] == "--exit-dir" && argv[i + 1] == exits);
       its = its || (argv[i] == "--cid" && argv[i + 1] == id);
+      creates = creates || argv[i] == "create";
     }
-    return ours && its;
+    return (ours && its) || (creates && argv.back() == id);
   }
 
-  std::vector<int> MonitorsOf(const std::string& id) const {
+  std::vector<int> CreatorsOf(const std::string& id) const {
     std::vector<int> out;
     std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir("/proc"), ::closedir);
     while (dirent* entry = open != nullptr ? ::readdir(open.get()) : nullptr) {
       int pid = 0;
-      if (absl::SimpleAtoi(entry->d_name, &pid) && IsMonitorOf(pid, id)) out.push_back(pid);
+      if (absl::SimpleAtoi(entry->d_name, &pid) && IsCreatorOf(pid, id)) out.push_back(pid);
     }
     return out;
   }

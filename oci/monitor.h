@@ -51,8 +51,8 @@ class ContainerMonitor {
   virtual Task<absl::StatusOr<MonitoredProcess>> Create(OciRuntime* runtime, MonitorOptions options) = 0;
   // How the container ended, if it has: from the exit record. Also right after our own restart.
   virtual std::optional<ContainerExit> ReadExit(const std::string& id) = 0;
-  // A Create whose caller died half way: ends the monitor it may have left, by the pid file in its bundle,
-  // and waits until it is gone. OK when there is none.
+  // A Create whose caller died half way: ends the monitor it may have left and the runtime under it, and
+  // waits until they are gone. OK when there is none.
   virtual Task<absl::Status> KillInterrupted(std::string id) = 0;
   // Removes the exit record and what else is kept outside the bundle.
   virtual void Forget(const std::string& id) = 0;
