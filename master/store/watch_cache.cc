@@ -15,6 +15,9 @@ namespace {
 constexpr size_t kLoadPageKeys = 500;
 constexpr int kMaxLoadAttempts = 5;
 constexpr absl::Duration kReloadDelay = absl::Seconds(1);
+// Old events and idle encodings go more often than bookmarks come: between one and two of these parts of a
+// minute.
+constexpr int kUpkeepsPerBookmark = 4;
 // What an event weighs beside the bytes of its objects.
 constexpr size_t kEventBytes = 400;
 
@@ -328,17 +331,15 @@ Task<absl::Status> WatchCache::Resubscribe() {
 }
 
 Task<void> WatchCache::SendBookmarks() {
-  while (true) {
-    for (bool half : {true, false}) {
-      Task<void> sleep = env_.clock().Sleep(options_.bookmark_interval / 2);
-      co_await std::move(sleep);
-      CatchUp();
-      TrimHistory();
-      DropIdleEncodings();
-      if (half) continue;
-      for (Watcher* watcher : watchers_) {
-        if (watcher->wants_bookmarks()) watcher->OfferBookmark(revision_, false);
-      }
+  for (int upkeeps = 1;; ++upkeeps) {
+    Task<void> sleep = env_.clock().Sleep(options_.bookmark_interval / kUpkeepsPerBookmark);
+    co_await std::move(sleep);
+    CatchUp();
+    TrimHistory();
+    DropIdleEncodings();
+    if (upkeeps % kUpkeepsPerBookmark != 0) continue;
+    for (Watcher* watcher : watchers_) {
+      if (watcher->wants_bookmarks()) watcher->OfferBookmark(revision_, false);
     }
   }
 }

@@ -3,9 +3,9 @@
 // revision.
 //
 // Every event is decoded once and its object shared by all watchers; every encoding of an object is made once
-// (CachedObject::Encoded), shared by LIST, GET and all watchers, and dropped when nobody asked for it between
-// two bookmark times. The history keeps bytes, not objects: what is no longer current is decoded again for
-// the watcher that resumes from there.
+// (CachedObject::Encoded), shared by LIST, GET and all watchers, and dropped when nobody has asked for it for
+// a quarter to half of a bookmark interval. The history keeps bytes, not objects: what is no longer current
+// is decoded again for the watcher that resumes from there.
 //
 // Threading: belongs to the store's loop. CachedObject is immutable and may be read (and encoded) by any
 // thread.

@@ -577,10 +577,10 @@ TEST_F(EncodingCacheTest, DropsEncodingsNobodyAsksFor) {
   };
   CachedObjectPtr first = cache_->Get("/pods/a");
   EXPECT_EQ(*first->Encoded(1, encode), "1@2");
-  loop_.fake().Advance(options_.bookmark_interval / 2);
+  loop_.fake().Advance(options_.bookmark_interval / 4);
   EXPECT_EQ(*cache_->Get("/pods/a")->Encoded(1, encode), "1@2");
   EXPECT_EQ(made, 1);
-  loop_.fake().Advance(options_.bookmark_interval);
+  loop_.fake().Advance(options_.bookmark_interval / 2);
   EXPECT_EQ(*first->Encoded(1, encode), "1@2");  // whoever holds it still has them
   EXPECT_EQ(made, 1);
   CachedObjectPtr second = cache_->Get("/pods/a");
