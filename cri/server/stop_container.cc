@@ -21,6 +21,8 @@ namespace {
 
 // After SIGKILL: a process in an uninterruptible wait can outlast it.
 constexpr absl::Duration kKillLimit = absl::Minutes(2);
+// For a monitor to end after its container: it writes one small file.
+constexpr absl::Duration kMonitorLimit = absl::Seconds(20);
 constexpr int kLostExitCode = 255;  // containerd's for a container whose end nobody saw
 constexpr int kSignalExitBase = 128;
 // What was killed needs a moment to leave its cgroup.
@@ -200,6 +202,19 @@ Task<void> RuntimeServer::WatchMonitor(std::shared_ptr<Container> container) {
   if (!exit.has_value()) co_return;
   Task<void> handle = HandleExit(container, *exit);
   co_await std::move(handle);
+}
+
+Task<void> RuntimeServer::AwaitMonitorEnd(records::Process monitor) {
+  if (monitor.pid() == 0) co_return;
+  absl::StatusOr<std::unique_ptr<ChildProcess>> adopted = env_.subprocess().Adopt(monitor.pid());
+  if (!adopted.ok() || !IsAlive(monitor)) co_return;
+  ChildProcess* process = adopted->get();
+  LoopTimer timer(&env_, kMonitorLimit, [process, pid = monitor.pid()] {
+    LogWarning("a monitor outlasts its container, it is killed", {{"monitor", pid}});
+    (void)process->Signal(SIGKILL);
+  });
+  Task<int> wait = process->Wait();
+  co_await std::move(wait);
 }
 
 Task<void> RuntimeServer::HandlePauseExit(std::shared_ptr<Sandbox> sandbox) {
