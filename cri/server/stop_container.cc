@@ -163,10 +163,11 @@ Task<absl::Status> RuntimeServer::DeleteInRuntime(std::string id, std::string ha
   Task<absl::Status> remove = runtime->Delete(id, /*force=*/true);
   absl::Status status = co_await std::move(remove);
   if (!status.ok()) co_return status;
-  for (int attempt = 0; attempt < kCgroupAttempts && deps_.cgroups->Exists(cgroup_path); ++attempt) {
-    (void)deps_.cgroups->KillAll(cgroup_path);
+  for (int attempt = 0; attempt < kCgroupAttempts; ++attempt) {
+    // Not asked whether it exists: a runtime that was killed may have made it in some hierarchies only.
     status = deps_.cgroups->Destroy(cgroup_path);
     if (status.ok()) break;
+    (void)deps_.cgroups->KillAll(cgroup_path);
     // Until the killed are gone.
     Task<void> nap = env_.clock().Sleep(kCgroupInterval);
     co_await std::move(nap);
