@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "cri/cni/cni.h"
 #include "cri/server/namespaces.h"
 #include "cri/server/runtime_server.h"
 #include "oci/pause_binary.h"
@@ -57,6 +58,14 @@ absl::Status CheckNamespaces(const v1::NamespaceOption& options) {
   return CheckUserNamespace(options);
 }
 
+absl::StatusOr<CniBandwidth> BandwidthOf(const v1::PodSandboxConfig& config) {
+  auto annotation = [&](const char* name) -> std::string_view {
+    auto it = config.annotations().find(name);
+    return it == config.annotations().end() ? std::string_view() : std::string_view(it->second);
+  };
+  return ParseCniBandwidth(annotation(kIngressBandwidthAnnotation), annotation(kEgressBandwidthAnnotation));
+}
+
 absl::Status CheckPortMappings(const v1::PodSandboxConfig& config) {
   constexpr int kMaxPort = 65535;
   for (const v1::PortMapping& mapping : config.port_mappings()) {
@@ -76,6 +85,7 @@ absl::Status CheckConfig(const v1::PodSandboxConfig& config) {
   }
   if (config.has_windows()) return absl::InvalidArgumentError("config.windows: this is a Linux runtime");
   RETURN_IF_ERROR(CheckPortMappings(config));
+  if (!HostNetwork(config)) RETURN_IF_ERROR(BandwidthOf(config).status());
   return CheckNamespaces(NamespacesOf(config));
 }
 
@@ -292,6 +302,14 @@ CniAttachment RuntimeServer::AttachmentOf(const Sandbox& sandbox) const {
   attachment.pod_namespace = config.metadata().namespace_();
   attachment.pod_uid = config.metadata().uid();
   attachment.cgroup_path = config.linux().cgroup_parent();
+  // Checked when the pod came.
+  const CniBandwidth bandwidth = BandwidthOf(config).value_or(CniBandwidth());
+  attachment.ingress_rate_bits = bandwidth.ingress_rate_bits;
+  attachment.egress_rate_bits = bandwidth.egress_rate_bits;
+  const v1::DNSConfig& dns = config.dns_config();
+  attachment.dns_servers.assign(dns.servers().begin(), dns.servers().end());
+  attachment.dns_searches.assign(dns.searches().begin(), dns.searches().end());
+  attachment.dns_options.assign(dns.options().begin(), dns.options().end());
   for (const HostPort& port : HostPortsOf(sandbox.record).ports) {
     attachment.port_mappings.push_back({port.host_port, port.container_port, port.protocol, port.host_ip});
   }
@@ -299,7 +317,13 @@ CniAttachment RuntimeServer::AttachmentOf(const Sandbox& sandbox) const {
 }
 
 Task<absl::Status> RuntimeServer::AttachNetwork(std::shared_ptr<Sandbox> sandbox) {
-  CO_ASSIGN_OR_RETURN(CniResult result, deps_.cni->Add(AttachmentOf(*sandbox)));
+  CniAttachment attachment = AttachmentOf(*sandbox);
+  const bool limited = attachment.ingress_rate_bits != 0 || attachment.egress_rate_bits != 0;
+  if (limited && !deps_.cni->HasCapability("bandwidth")) {
+    LogWarning("the pod's bandwidth annotations have no effect: no plugin of the network takes bandwidth",
+               {{"pod", StrCat(attachment.pod_namespace, "/", attachment.pod_name)}});
+  }
+  CO_ASSIGN_OR_RETURN(CniResult result, deps_.cni->Add(std::move(attachment)));
   if (result.ips.empty()) co_return absl::InternalError("the network plugin gave the pod no address");
   sandbox->record.mutable_ips()->Assign(result.ips.begin(), result.ips.end());
   HostPortSandbox ports = HostPortsOf(sandbox->record);
