@@ -26,6 +26,8 @@
 #include "cri/server/runtime_server.h"
 #include "cri/streaming/streaming.h"
 #include "images/image_store.h"
+#include "net/address.h"
+#include "net/tls_files.h"
 #include "oci/cgroup_view.h"
 #include "oci/monitor.h"
 #include "oci/runtime.h"
@@ -52,6 +54,7 @@ struct CriFlags {
   std::string pause = "as-needed";
   std::string streaming_address = "127.0.0.1";
   uint16_t streaming_port = 0;
+  net::TlsServerFiles streaming_tls;  // empty: plain
   std::vector<std::string> masquerade_cidrs;
   std::string nft_table;
   int parallel_layers = 3;
@@ -209,12 +212,38 @@ absl::Status MakeParts(Env& env, const CriFlags& flags, Parts* parts) {
   return absl::OkStatus();
 }
 
-Task<absl::Status> Listen(Env* env, const CriFlags* flags, Parts* parts) {
-  CO_RETURN_IF_ERROR(parts->runtime->Recover());
+// Exec, attach and port-forward: by TLS when there is a certificate, which `scope` looks after.
+absl::Status StartStreaming(Env& env, const CriFlags& flags, Scope* scope, Parts* parts) {
   cri::StreamingOptions streaming;
-  streaming.address = flags->streaming_address;
-  streaming.port = flags->streaming_port;
-  CO_ASSIGN_OR_RETURN_SYNC(parts->streaming, cri::StreamingServer::Start(*env, *parts->runtime, streaming));
+  streaming.address = flags.streaming_address;
+  streaming.port = flags.streaming_port;
+  const net::TlsServerFiles& files = flags.streaming_tls;
+  if (files.certificate_file.empty()) {
+    absl::StatusOr<net::IpAddress> address = net::IpAddress::Parse(flags.streaming_address);
+    if (address.ok() && !address->is_loopback()) {
+      LogWarning("exec, attach and port-forward are served in plain text beyond this machine",
+                 {{"address", flags.streaming_address}, {"mend", "set streaming-tls-cert"}});
+    }
+    ASSIGN_OR_RETURN(parts->streaming, cri::StreamingServer::Start(env, *parts->runtime, streaming));
+    return absl::OkStatus();
+  }
+  auto config = net::ReadTlsServerFiles(files);
+  if (!config.ok()) return Annotate(config.status(), "certificates of the streaming server");
+  auto context = net::TlsServerContext::Create(*config);
+  if (!context.ok()) return Annotate(context.status(), files.certificate_file);
+  streaming.tls = *std::move(context);
+  ASSIGN_OR_RETURN(parts->streaming, cri::StreamingServer::Start(env, *parts->runtime, streaming));
+  cri::StreamingServer* server = parts->streaming.get();
+  scope->Spawn("reload the streaming certificate",
+               net::ReloadTls(
+                   &env.clock(), "streaming", [files] { return net::ReadTlsServerFiles(files); },
+                   *std::move(config), [server](auto renewed) { server->SetTls(std::move(renewed)); }));
+  return absl::OkStatus();
+}
+
+Task<absl::Status> Listen(Env* env, const CriFlags* flags, Scope* scope, Parts* parts) {
+  CO_RETURN_IF_ERROR(parts->runtime->Recover());
+  CO_RETURN_IF_ERROR_SYNC(StartStreaming(*env, *flags, scope, parts));
   parts->runtime->set_streaming(parts->streaming.get());
   // Last: whoever connects finds everything there.
   CO_ASSIGN_OR_RETURN_SYNC(
@@ -224,6 +253,7 @@ Task<absl::Status> Listen(Env* env, const CriFlags* flags, Parts* parts) {
 
 Task<absl::Status> Serve(Env* env, const CriFlags* flags) {
   Parts parts;
+  Scope scope(env->executor());
   absl::Status status = MakeRunDirs(*flags);
   if (status.ok()) {
     Task<absl::Status> open = OpenRuntimes(env, flags, &parts);
@@ -231,7 +261,7 @@ Task<absl::Status> Serve(Env* env, const CriFlags* flags) {
   }
   if (status.ok()) status = MakeParts(*env, *flags, &parts);
   if (status.ok()) {
-    Task<absl::Status> listen = Listen(env, flags, &parts);
+    Task<absl::Status> listen = Listen(env, flags, &scope, &parts);
     status = co_await std::move(listen);
   }
   if (!status.ok()) {
@@ -240,8 +270,7 @@ Task<absl::Status> Serve(Env* env, const CriFlags* flags) {
   }
   LogInfo("container runtime running", {{"endpoint", "unix://" + flags->listen}});
   AsyncEvent stop;
-  Scope signals(env->executor());
-  signals.Spawn("signals", WatchSignals(env, &stop));
+  scope.Spawn("signals", WatchSignals(env, &stop));
   Task<void> wait = stop.Wait();
   co_await std::move(wait);
   // The end is the one a kill makes, and recovery knows no other: nothing is cancelled half way.
@@ -264,6 +293,8 @@ int RunCri(CLI::App* command, CriFlags* flags) {
   if (flags->pause != "as-needed" && flags->pause != "always") {
     return ComponentExitStatus("cri", absl::InvalidArgumentError("--pause: want as-needed or always"));
   }
+  absl::Status tls = net::CheckTlsServerFiles(flags->streaming_tls);
+  if (!tls.ok()) return ComponentExitStatus("cri", Annotate(tls, "--streaming-tls-*"));
   // Before any thread: a mount namespace is a thread's own.
   absl::StatusOr<bool> view = oci::EnterCgroupView();
   if (!view.ok()) return ComponentExitStatus("cri", view.status());
@@ -308,6 +339,12 @@ void AddCriCommand(CLI::App& app, int* exit_status) {
   command->add_option("--streaming-address", f.streaming_address, "Of exec, attach, port-forward")
       ->capture_default_str();
   command->add_option("--streaming-port", f.streaming_port, "0: any free one")->capture_default_str();
+  command->add_option("--streaming-tls-cert", f.streaming_tls.certificate_file,
+                      "Serve them by TLS; files are read again when they are renewed");
+  command->add_option("--streaming-tls-key", f.streaming_tls.private_key_file,
+                      "Private key of the certificate");
+  command->add_option("--streaming-tls-ca", f.streaming_tls.client_ca_file,
+                      "Clients must show a certificate of one of these authorities");
   command->add_option("--masquerade-cidr", f.masquerade_cidrs,
                       "Pod addresses whose traffic to elsewhere leaves as the node's");
   command->add_option("--nft-table", f.nft_table, "Table of host ports; default: keelson_cri");

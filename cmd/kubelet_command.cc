@@ -165,6 +165,11 @@ void AddFlags(CLI::App& app, std::shared_ptr<Parsed> parsed) {
   app.add_option("--register-with-taints", f.register_with_taints,
                  "Taints of the Node when it is made: k=v:effect,...");
   app.add_option("--cloud-provider", f.cloud_provider, "\"\" or external");
+  app.add_option(
+      "--runtime-streaming-ca", f.runtime_streaming_ca,
+      "Authorities for the runtime's https URLs of exec, attach, port-forward; default: the system's");
+  app.add_option("--runtime-streaming-cert", f.runtime_streaming_cert, "Certificate shown there, if it asks");
+  app.add_option("--runtime-streaming-key", f.runtime_streaming_key, "Its private key");
   app.add_option("--v,-v", f.verbosity, "Verbosity of the log; 4: debug");
   for (const kubelet::ConfigFlag& flag : kubelet::ConfigFlags()) {
     std::string name = StrCat("--", flag.flag), help = StrCat(flag.help, " (", flag.field, ")");

@@ -8,6 +8,7 @@
 #include "kubelet/container_gc.h"
 #include "kubelet/container_logs.h"
 #include "kubelet/generate_pod_status.h"
+#include "kubelet/host_ports.h"
 #include "kubelet/image_gc.h"
 #include "kubelet/image_manager.h"
 #include "kubelet/node_status.h"
@@ -281,6 +282,119 @@ TEST(AdmissionTest, NodeAffinityAndPods) {
   auto* sysctl = pod.mutable_spec()->mutable_security_context()->add_sysctls();
   sysctl->set_name("kernel.msgmax");
   EXPECT_EQ(AdmitPod(pod, in, options)->reason, "SysctlForbidden");
+}
+
+// ---- host ports ----
+
+// As containerd 1.6 says it, shortened.
+constexpr char kContainerdWithoutPortmap[] =
+    R"({"PluginDirs":["/usr/lib/cni"],"PluginConfDir":"/etc/cni/net.d","PluginMaxConfNum":1,"Prefix":"eth",)"
+    R"("Networks":[{"Config":{"Name":"cni-loopback","CNIVersion":"0.3.1","Plugins":[{"Network":{"type":"loopback",)"
+    R"("ipam":{},"dns":{}},"Source":"{}"}],"Source":"{}"},"IFName":"lo"},{"Config":{"Name":"keelson",)"
+    R"("CNIVersion":"0.4.0","Plugins":[{"Network":{"type":"ptp","ipam":{"type":"host-local"},"dns":{}},)"
+    R"("Source":"{}"}],"Source":"{}"},"IFName":"eth0"}]})";
+
+void AddHostPort(corev1::Pod* pod, int port, const std::string& ip = "",
+                 const std::string& protocol = "TCP") {
+  if (pod->spec().containers_size() == 0) pod->mutable_spec()->add_containers()->set_name("c");
+  auto* p = pod->mutable_spec()->mutable_containers(0)->add_ports();
+  p->set_host_port(port);
+  p->set_container_port(80);
+  p->set_host_ip(ip);
+  p->set_protocol(protocol);
+}
+
+TEST(HostPortsTest, Conflicts) {
+  struct Case {
+    const char *a, *b;
+    bool same_port, same_protocol, conflict;
+  } cases[] = {
+      {"", "", true, true, true},
+      {"", "", false, true, false},
+      {"", "", true, false, false},
+      {"", "192.0.2.1", true, true, true},
+      {"192.0.2.1", "0.0.0.0", true, true, true},
+      {"192.0.2.1", "192.0.2.2", true, true, false},
+      {"192.0.2.1", "192.0.2.1", true, true, true},
+      {"::", "2001:db8::1", true, true, true},
+      {"::", "192.0.2.1", true, true, false},
+      {"2001:db8::1", "", true, true, true},
+  };
+  for (const Case& c : cases) {
+    corev1::Pod a, b;
+    AddHostPort(&a, 8080, c.a);
+    AddHostPort(&b, c.same_port ? 8080 : 8081, c.b, c.same_protocol ? "TCP" : "UDP");
+    EXPECT_EQ(HostPortsConflict(a, b), c.conflict) << c.a << " " << c.b;
+    EXPECT_EQ(HostPortsConflict(b, a), c.conflict) << c.a << " " << c.b;
+    EXPECT_FALSE(HostPortsConflict(a, corev1::Pod()));
+  }
+}
+
+TEST(AdmissionTest, HostPortsOfOthers) {
+  corev1::Pod pod;
+  pod.mutable_metadata()->set_uid("new");
+  pod.mutable_metadata()->set_name("web");
+  AddHostPort(&pod, 8080);
+  auto other = std::make_shared<corev1::Pod>();
+  other->mutable_metadata()->set_uid("other");
+  other->mutable_metadata()->set_name("other");
+  AddHostPort(other.get(), 8080, "192.0.2.1");
+  AdmissionInputs in;
+  in.others = {other};
+  KubeletOptions options;
+  ASSERT_TRUE(AdmitPod(pod, in, options).has_value());
+  EXPECT_EQ(AdmitPod(pod, in, options)->reason, "NodePorts");
+  EXPECT_THAT(AdmitPod(pod, in, options)->message, HasSubstr("didn't have free ports"));
+  // It is on its way out, is the version before of this static pod, or has ended.
+  other->mutable_metadata()->mutable_deletion_timestamp()->set_seconds(1);
+  EXPECT_EQ(AdmitPod(pod, in, options), std::nullopt);
+  other->mutable_metadata()->clear_deletion_timestamp();
+  other->mutable_metadata()->set_name("web");
+  EXPECT_EQ(AdmitPod(pod, in, options), std::nullopt);
+  other->mutable_metadata()->set_name("other");
+  other->mutable_status()->set_phase("Succeeded");
+  EXPECT_EQ(AdmitPod(pod, in, options), std::nullopt);
+}
+
+TEST(HostPortsTest, NodePortsOfServices) {
+  auto service = std::make_shared<corev1::Service>();
+  service->mutable_metadata()->set_namespace_("default");
+  service->mutable_metadata()->set_name("tomcat");
+  auto* port = service->mutable_spec()->add_ports();
+  port->set_port(8080);
+  port->set_node_port(30001);
+  corev1::Pod pod;
+  AddHostPort(&pod, 30001, "", "UDP");
+  AddHostPort(&pod, 30002);
+  EXPECT_TRUE(NodePortConflicts(pod, {service}).empty());
+  AddHostPort(&pod, 30001);
+  EXPECT_EQ(NodePortConflicts(pod, {service}),
+            std::vector<std::string>{
+                "hostPort 30001/TCP is also the node port of the service default/tomcat: only one "
+                "of them gets the connections"});
+  EXPECT_TRUE(NodePortConflicts(pod, {}).empty());
+}
+
+TEST(HostPortsTest, WithoutEffectOnContainerdWithoutPortmap) {
+  corev1::Pod pod;
+  EXPECT_EQ(HostPortsWithoutEffect(pod, kContainerdWithoutPortmap), "");  // it wants none
+  AddHostPort(&pod, 8080);
+  EXPECT_EQ(HostPortsWithoutEffect(pod, kContainerdWithoutPortmap),
+            "hostPort 8080/TCP has no effect: no plugin of the runtime's network configuration "
+            "(cni-loopback, keelson) "
+            "has the capability portMappings; add the portmap plugin to it");
+  std::string with(kContainerdWithoutPortmap);
+  const std::string ptp = R"({"type":"ptp",)";
+  with.replace(with.find(ptp), ptp.size(), R"({"type":"portmap","capabilities":{"portMappings":true},)");
+  EXPECT_EQ(HostPortsWithoutEffect(pod, with), "");
+  // Whatever is not understood is no reason to frighten anybody.
+  for (const char* text :
+       {"", "null", "[]", "{}", "{\"Networks\":1}", "{\"Networks\":[]}", "{\"Networks\":[1]}",
+        "{\"Networks\":[{\"Config\":{}}]}", "{\"Networks\":[{\"Config\":{\"Plugins\":3}}]}"}) {
+    EXPECT_EQ(HostPortsWithoutEffect(pod, text), "") << text;
+  }
+  pod.mutable_spec()->set_host_network(true);
+  EXPECT_EQ(HostPortsWithoutEffect(pod, kContainerdWithoutPortmap), "");
 }
 
 // ---- static pods ----

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 
+#include "api/core/v1/event.pb.h"
 #include "api/time.h"
 #include "base/env.h"
 #include "base/status.h"
@@ -111,6 +112,11 @@ class KubeletLiveTest : public ::testing::Test {
     absl::Status status = env_->RunUntilDone(Poll(std::move(done), limit));
     EXPECT_TRUE(status.ok()) << status;
     return absl::ToDoubleMilliseconds(env_->clock().Monotonic() - start);
+  }
+  // Workers forget pods that are gone at the next clean-up; then everything is garbage.
+  void WaitForCleanUp() {
+    const absl::Duration later = env_->clock().Monotonic() + absl::Seconds(3);
+    Until([&] { return env_->clock().Monotonic() > later; });
   }
   corev1::Pod MakePod(const std::string& name) {
     corev1::Pod pod;
@@ -223,9 +229,39 @@ TEST_F(KubeletLiveTest, PodsRunSurviveARestartAndGo) {
   });
   auto left = qos_tree_->ListPods();
   EXPECT_TRUE(left.ok() && left->empty()) << "pod cgroups left";
-  // Workers forget them at the next clean-up; then everything is garbage.
-  const absl::Duration later = env_->clock().Monotonic() + absl::Seconds(3);
-  Until([&] { return env_->clock().Monotonic() > later; });
+  WaitForCleanUp();
+  ASSERT_TRUE(env_->RunUntilDone(CollectAll()).ok());
+}
+
+// containerd with a network whose configuration has no portmap plugin:
+// KEELSON_TEST_HOST_PORTS=without-effect.
+TEST_F(KubeletLiveTest, HostPortsWithoutEffectAreTold) {
+  const char* expected = ::getenv("KEELSON_TEST_HOST_PORTS");
+  if (expected == nullptr)
+    GTEST_SKIP() << "KEELSON_TEST_HOST_PORTS says nothing of host ports of this runtime";
+  Start();
+  corev1::Pod pod = MakePod("host-port");
+  auto* port = pod.mutable_spec()->mutable_containers(0)->add_ports();
+  port->set_container_port(80);
+  port->set_host_port(21502);
+  api_->Put(pod);
+  Until([&] { return Ready("host-port"); });
+  auto told = [&] {
+    for (const auto& event : api_->All<corev1::Event>()) {
+      if (event->reason() == "HostPortNotSupported") return event->message();
+    }
+    return std::string();
+  };
+  if (std::string(expected) == "without-effect") {
+    Until([&] { return !told().empty(); });
+    std::printf("%s\n", told().c_str());
+    EXPECT_EQ(told().rfind("hostPort 21502/TCP has no effect", 0), 0u);
+  } else {
+    EXPECT_EQ(told(), "");
+  }
+  Delete("host-port");
+  Until([&] { return Get("host-port") == nullptr; });
+  WaitForCleanUp();
   ASSERT_TRUE(env_->RunUntilDone(CollectAll()).ok());
 }
 

@@ -12,11 +12,13 @@
 #include "client/testing/fake_api_client.h"
 #include "cri/testing/fake_runtime.h"
 #include "kubelet/generate_pod_status.h"
+#include "kubelet/host_ports.h"
 #include "kubelet/testing/fakes.h"
 
 namespace keelson::kubelet {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 std::string TempRoot() {
@@ -323,6 +325,34 @@ TEST_F(KubeletTest, UnsupportedFieldIsRefusedByName) {
   api_.Put(pod);
   ASSERT_TRUE(Until([&] { return Phase("dra") == "Failed"; }));
   EXPECT_THAT(Get("dra")->status().message(), HasSubstr("spec.resourceClaims"));
+}
+
+TEST_F(KubeletTest, HostPortsThatDoNothingOrMeetAServiceAreTold) {
+  runtime_.set_status_info(
+      {{kContainerdNetworkInfo,
+        R"({"Networks":[{"Config":{"Name":"pods","Plugins":[{"Network":{"type":"ptp"}}]}}]})"}});
+  corev1::Service service;
+  service.mutable_metadata()->set_namespace_("default");
+  service.mutable_metadata()->set_name("tomcat");
+  service.mutable_spec()->add_ports()->set_node_port(30001);
+  api_.Put(service);
+  corev1::Pod pod = MakePod("web");
+  auto* port = pod.mutable_spec()->mutable_containers(0)->add_ports();
+  port->set_container_port(80);
+  port->set_host_port(30001);
+  api_.Put(pod);
+  StartKubelet();
+  ASSERT_TRUE(Until([&] { return Phase("web") == "Running"; }));
+  ASSERT_TRUE(Until([&] { return !Events("HostPortNotSupported").empty(); }));
+  EXPECT_THAT(Events("HostPortNotSupported"), ElementsAre(HasSubstr("hostPort 30001/TCP has no effect")));
+  EXPECT_THAT(Events("HostPortConflict"), ElementsAre(HasSubstr("service default/tomcat")));
+  // A second one is not taken.
+  corev1::Pod second = pod;
+  second.mutable_metadata()->set_name("second");
+  second.mutable_metadata()->set_uid("second-uid");
+  api_.Put(second);
+  ASSERT_TRUE(Until([&] { return Phase("second") == "Failed"; }));
+  EXPECT_EQ(Get("second")->status().reason(), "NodePorts");
 }
 
 TEST_F(KubeletTest, StaticPodRunsWithMirror) {

@@ -8,6 +8,7 @@
 #include "api/unimplemented_fields.h"
 #include "base/strings.h"
 #include "kubelet/eviction.h"
+#include "kubelet/host_ports.h"
 
 namespace keelson::kubelet {
 namespace {
@@ -78,6 +79,10 @@ std::string RefusingConditions(const corev1::Pod& pod, const AdmissionInputs& in
   if (in.memory_pressure) names.push_back("MemoryPressure");
   if (in.pid_pressure) names.push_back("PIDPressure");
   return absl::StrJoin(names, " ");
+}
+
+bool SameName(const corev1::Pod& a, const corev1::Pod& b) {
+  return a.metadata().name() == b.metadata().name() && a.metadata().namespace_() == b.metadata().namespace_();
 }
 
 }  // namespace
@@ -163,6 +168,17 @@ std::optional<Rejection> AdmitPod(const corev1::Pod& pod, const AdmissionInputs&
                                               ", requested: ", amount(request), ", used: ",
                                               amount(used[name]), ", capacity: ", amount(it->second))};
     }
+  }
+  for (const PodPtr& other : in.others) {
+    if (PodUid(*other) == PodUid(pod) || IsTerminalPhase(other->status().phase())) continue;
+    // What is going frees its ports; so does the static pod whose new version this is. The runtime makes it
+    // wait.
+    if (other->metadata().has_deletion_timestamp() || SameName(*other, pod)) continue;
+    if (!HostPortsConflict(pod, *other)) continue;
+    return Rejection{
+        "NodePorts",
+        "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested "
+        "pod ports"};
   }
   return std::nullopt;
 }

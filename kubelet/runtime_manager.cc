@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "kubelet/generate_container_config.h"
+#include "kubelet/host_ports.h"
 
 namespace keelson::kubelet {
 namespace {
@@ -123,6 +124,23 @@ void RuntimeManager::Fail(Round& round, const corev1::Container& container, std:
 
 // ---- sandbox ----
 
+// Once a sandbox: what its user would otherwise only find out by connections that do not come.
+Task<void> RuntimeManager::TellOfHostPorts(std::shared_ptr<Round> round) {
+  const corev1::Pod& pod = *round->pod;
+  for (const std::string& text : NodePortConflicts(pod, round->facts.services))
+    Event(pod, "Warning", "HostPortConflict", text);
+  if (pod.spec().host_network() || round->sandbox_config.port_mappings_size() == 0) co_return;
+  criv1::StatusRequest ask;
+  ask.set_verbose(true);
+  Task<absl::StatusOr<criv1::StatusResponse>> task = deps_.runtime->Status(std::move(ask));
+  absl::StatusOr<criv1::StatusResponse> status = co_await std::move(task);
+  if (!status.ok()) co_return;
+  auto config = status->info().find(kContainerdNetworkInfo);
+  if (config == status->info().end()) co_return;
+  const std::string text = HostPortsWithoutEffect(pod, config->second);
+  if (!text.empty()) Event(pod, "Warning", "HostPortNotSupported", text);
+}
+
 Task<absl::Status> RuntimeManager::EnsureSandbox(std::shared_ptr<Round> round) {
   const corev1::Pod& pod = *round->pod;
   CO_ASSIGN_OR_RETURN_SYNC(round->name, MakeHostname(pod, round->facts.hostname, options_.cluster_domain));
@@ -169,6 +187,8 @@ Task<absl::Status> RuntimeManager::EnsureSandbox(std::shared_ptr<Round> round) {
     round->pod_ips.clear();
     if (!answer.status().network().ip().empty()) round->pod_ips.push_back(answer.status().network().ip());
     for (const auto& ip : answer.status().network().additional_ips()) round->pod_ips.push_back(ip.ip());
+    Task<void> tell = TellOfHostPorts(round);
+    co_await std::move(tell);
   }
   if (pod.spec().host_network()) round->pod_ips = round->facts.host_ips;
   co_return absl::OkStatus();

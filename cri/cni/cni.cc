@@ -111,6 +111,8 @@ absl::Status PluginFailure(const std::string& type, const SubprocessResult& resu
   StrAppend(&message, " (code ", error.code, ")");
   if (error.code == kCniUnknownContainer) return absl::NotFoundError(message);
   if (error.code == kCniTryAgainLater) return absl::UnavailableError(message);
+  if (error.code == kCniInvalidEnvironment && absl::StrContains(error.message, "CNI_COMMAND"))
+    return absl::UnimplementedError(message);
   return absl::InternalError(message);
 }
 
@@ -132,6 +134,8 @@ class ExecCni : public Cni {
     ASSIGN_OR_RETURN(std::shared_ptr<const CniNetwork> network, Current());
     return CheckPlugins(*network);
   }
+
+  Task<absl::Status> AskStatus() override;
 
   bool HasCapability(std::string_view capability) const override {
     absl::StatusOr<std::shared_ptr<const CniNetwork>> network = Current();
@@ -207,6 +211,7 @@ class ExecCni : public Cni {
   // With the lock held.
   Task<absl::Status> DelLocked(CniAttachment attachment);
   Task<absl::Status> RunGcCommand();
+  Task<absl::Status> RunStatusCommand(std::shared_ptr<const CniNetwork> network);
   Task<absl::StatusOr<std::vector<CniRecord>>> ListRecords();
 
   Env& env_;
@@ -217,6 +222,13 @@ class ExecCni : public Cni {
   // The configuration as last read: file name, its text, what it means.
   mutable std::string config_file_, config_text_;
   mutable absl::StatusOr<std::shared_ptr<const CniNetwork>> config_ = absl::UnknownError("not read");
+
+  // The last answer to STATUS, of this configuration.
+  AsyncMutex one_status_;
+  bool status_runs_ = false;
+  std::shared_ptr<const CniNetwork> status_network_;
+  absl::Duration status_at_;
+  absl::Status status_;
 
   // GC against Add.
   AsyncMutex one_gc_;
@@ -655,9 +667,53 @@ Task<absl::Status> ExecCni::RunGcCommand() {
               .timeout = end - env_.clock().Monotonic()};
     Task<absl::StatusOr<std::string>> run = Run(std::move(call));
     absl::StatusOr<std::string> out = co_await std::move(run);
-    first.Update(out.status());
+    if (!absl::IsUnimplemented(out.status())) first.Update(out.status());
   }
   co_return Annotate(first, StrCat("collect garbage of network ", network->name));
+}
+
+Task<absl::Status> ExecCni::RunStatusCommand(std::shared_ptr<const CniNetwork> network) {
+  const absl::Duration end = env_.clock().Monotonic() + kCniStatusTimeout;
+  for (size_t i = 0; i < network->plugins.size(); ++i) {
+    Call call{.command = "STATUS",
+              .type = network->plugins[i].type,
+              .input = CniStatusInput(*network, i),
+              .timeout = end - env_.clock().Monotonic()};
+    Task<absl::StatusOr<std::string>> run = Run(std::move(call));
+    absl::StatusOr<std::string> out = co_await std::move(run);
+    if (out.ok() || absl::IsUnimplemented(out.status())) continue;
+    co_return absl::FailedPreconditionError(
+        StrCat("network ", network->name, ": ", Sv(out.status().message())));
+  }
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> ExecCni::AskStatus() {
+  CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<const CniNetwork> network, Current());
+  CO_RETURN_IF_ERROR_SYNC(CheckPlugins(*network));
+  if (!CniVersionAtLeast(network->cni_version, "1.1.0")) co_return absl::OkStatus();
+  if (status_network_ == network) {
+    const absl::Duration age = env_.clock().Monotonic() - status_at_;
+    // What is not ready is asked again soon, also by a busy server: it waits for that.
+    const bool busy = !adding_.empty() && status_.ok();
+    if (status_runs_ || age < (busy ? kCniStatusBusyInterval : kCniStatusInterval)) co_return status_;
+  }
+  Task<AsyncMutex::Guard> take = one_status_.Lock();
+  AsyncMutex::Guard one = co_await std::move(take);
+  // Whoever had it may have asked about the same.
+  if (status_network_ == network && env_.clock().Monotonic() - status_at_ < kCniStatusInterval)
+    co_return status_;
+  struct Running {
+    explicit Running(bool* f) : flag(f) { *flag = true; }
+    ~Running() { *flag = false; }
+    bool* flag;
+  } running(&status_runs_);
+  Task<absl::Status> run = RunStatusCommand(network);
+  absl::Status status = co_await std::move(run);
+  status_network_ = std::move(network);
+  status_at_ = env_.clock().Monotonic();
+  status_ = status;
+  co_return status;
 }
 
 absl::Status ExecCni::SetPodCidr(const std::string& cidr) {

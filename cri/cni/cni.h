@@ -1,5 +1,5 @@
-// Cni: network plugins by the CNI 1.0 exec protocol (conflist, ADD, DEL, CHECK, results cached). Sources: CNI
-// SPEC.md 1.0.0, conventions.md (capability arguments portMappings, bandwidth, ips, dns).
+// Cni: network plugins by the CNI exec protocol (conflist, ADD, DEL, CHECK, GC, STATUS; results cached).
+// Sources: CNI SPEC.md 1.1.0, conventions.md (capability arguments portMappings, bandwidth, dns, cgroupPath).
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -30,7 +30,19 @@ struct CniAttachment {
   std::vector<CniPortMapping> port_mappings;             // capability portMappings
   uint64_t ingress_rate_bits = 0, egress_rate_bits = 0;  // capability bandwidth; 0: none
   std::string cgroup_path;                               // capability cgroupPath
+  // Capability dns: what the pod's resolv.conf says.
+  std::vector<std::string> dns_servers, dns_searches, dns_options;
 };
+
+// The pod's share of the network, from its annotations kubernetes.io/{ingress,egress}-bandwidth: bits per
+// second as quantities, "" for none. InvalidArgument, with the annotation's name, for what is none or not
+// within upstream's limits of 1k and 1P.
+inline constexpr char kIngressBandwidthAnnotation[] = "kubernetes.io/ingress-bandwidth";
+inline constexpr char kEgressBandwidthAnnotation[] = "kubernetes.io/egress-bandwidth";
+struct CniBandwidth {
+  uint64_t ingress_rate_bits = 0, egress_rate_bits = 0;
+};
+absl::StatusOr<CniBandwidth> ParseCniBandwidth(std::string_view ingress, std::string_view egress);
 
 struct CniResult {
   std::vector<std::string> ips;  // without prefix; the first is the pod's primary address
@@ -39,6 +51,10 @@ struct CniResult {
 };
 
 inline constexpr absl::Duration kCniTimeout = absl::Minutes(4);
+// How long an answer to STATUS is good for; while pods are being attached, up to the second.
+inline constexpr absl::Duration kCniStatusInterval = absl::Seconds(10);
+inline constexpr absl::Duration kCniStatusBusyInterval = absl::Minutes(1);
+inline constexpr absl::Duration kCniStatusTimeout = absl::Seconds(10);
 inline constexpr size_t kMaxCniResultBytes = 1 << 20;
 
 // Pure parsers of untrusted text: fuzzed.
@@ -58,6 +74,10 @@ class Cni {
   // OK when there is a network configuration whose plugins exist; else FailedPrecondition with what is
   // missing and where. Cheap; the directory is watched.
   virtual absl::Status Ready() const = 0;
+  // The same, and what the plugins themselves say to STATUS where the network's version has it (1.1.0): the
+  // words of the first that is not ready. Answers are kept for kCniStatusInterval; one question at a time,
+  // and who comes meanwhile gets the answer before. A plugin that does not know the command says nothing.
+  virtual Task<absl::Status> AskStatus() = 0;
   // Runs the plugins in order; on failure DEL is run before it returns. Cached before it returns. What an
   // earlier ADD of the same attachment left is removed first. Cancelled half way (or killed): the record it
   // leaves lets Del or GarbageCollect undo it. Unavailable: the plugin asks to be tried again.

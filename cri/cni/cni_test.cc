@@ -67,6 +67,10 @@ class CniTest : public ::testing::Test {
             .pod_uid = "u1"};
   }
   absl::StatusOr<CniResult> Add(CniAttachment a) { return env_.Await(cni_->Add(std::move(a))); }
+  Task<void> AskInto(absl::Status* out) {
+    Task<absl::Status> ask = cni_->AskStatus();
+    *out = co_await std::move(ask);
+  }
   absl::Status Del(CniAttachment a) { return env_.Await(cni_->Del(std::move(a))); }
   std::vector<std::string> Records() {
     std::vector<std::string> out;
@@ -327,6 +331,85 @@ TEST_F(CniTest, GarbageCollectionCommandOfVersion11) {
             R"({"cniVersion":"1.1.0","name":"pods","disableGC":true,"plugins":[{"type":"ptp"}]})");
   ASSERT_TRUE(env_.Await(cni_->GarbageCollect({"def"})).ok());
   EXPECT_THAT(Calls(), IsEmpty());
+}
+
+constexpr char kEleven[] =
+    R"({"cniVersion":"1.1.0","name":"pods","plugins":[{"type":"ptp","mtu":9},{"type":"tuning"}]})";
+
+TEST_F(CniTest, StatusIsAskedOfVersion11) {
+  auto status = [this] { return env_.Await(cni_->AskStatus()); };
+  EXPECT_TRUE(status().ok());
+  EXPECT_THAT(Calls(), IsEmpty());  // 1.0.0 has no such command
+  Configure("10-a.conflist", kEleven);
+  EXPECT_TRUE(status().ok());
+  EXPECT_THAT(Calls(), ElementsAre("ptp STATUS", "tuning STATUS"));
+  EXPECT_EQ(last_[0].input.dump(), R"({"cniVersion":"1.1.0","mtu":9,"name":"pods","type":"ptp"})");
+  EXPECT_FALSE(last_[0].env.contains("CNI_CONTAINERID"));
+  EXPECT_TRUE(last_[0].env.contains("CNI_PATH"));
+  // Asked again after a while, not before.
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(status().ok());
+  EXPECT_THAT(Calls(), IsEmpty());
+  env_.Advance(kCniStatusInterval);
+  Answer("tuning STATUS", Failure(R"({"code":50,"msg":"the agent does not run","details":"no socket"})"));
+  EXPECT_EQ(status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(Calls(), ElementsAre("ptp STATUS", "tuning STATUS"));
+  EXPECT_THAT(std::string(status().message()),
+              HasSubstr("network pods: plugin tuning: the agent does not run: no socket (code 50)"));
+  EXPECT_THAT(Calls(), IsEmpty());
+  env_.Advance(kCniStatusInterval);
+  answers_.clear();
+  EXPECT_TRUE(status().ok());
+  Calls();
+  // Another configuration is another question.
+  Configure("10-a.conflist", R"({"cniVersion":"1.1.0","name":"other","plugins":[{"type":"ptp"}]})");
+  EXPECT_TRUE(status().ok());
+  EXPECT_THAT(Calls(), ElementsAre("ptp STATUS"));
+  // What Ready() says comes first.
+  Configure("10-a.conflist", R"({"cniVersion":"1.1.0","name":"other","plugins":[{"type":"calico"}]})");
+  EXPECT_THAT(std::string(status().message()), HasSubstr("calico"));
+  EXPECT_THAT(Calls(), IsEmpty());
+}
+
+TEST_F(CniTest, APluginWithoutStatusSaysNothing) {
+  Configure("10-a.conflist", kEleven);
+  Answer("ptp STATUS", Failure(R"({"code":4,"msg":"unknown CNI_COMMAND: STATUS"})"));
+  EXPECT_TRUE(env_.Await(cni_->AskStatus()).ok());
+  EXPECT_THAT(Calls(), ElementsAre("ptp STATUS", "tuning STATUS"));
+  env_.Advance(kCniStatusInterval);
+  Answer("ptp STATUS", Failure("", "segmentation fault"));
+  EXPECT_THAT(std::string(env_.Await(cni_->AskStatus()).message()), HasSubstr("segmentation fault"));
+}
+
+TEST_F(CniTest, StatusIsNotAskedWhileItRunsOrPodsAreAttached) {
+  Configure("10-a.conflist", kEleven);
+  ASSERT_TRUE(env_.Await(cni_->AskStatus()).ok());
+  env_.Advance(kCniStatusInterval * 2);
+  Calls();
+  absl::Status during = absl::UnknownError("");
+  Scope scope(env_.executor());
+  answers_["ptp ADD"] = [&](const Ran&) -> absl::StatusOr<SubprocessResult> {
+    scope.Spawn("status", AskInto(&during));
+    SubprocessResult result;
+    result.exit_code = 0;
+    result.stdout_data = R"({"cniVersion":"1.1.0","ips":[{"address":"10.1.0.5/24"}]})";
+    return result;
+  };
+  ASSERT_TRUE(Add(Pod()).ok());
+  env_.AwaitVoid(scope.Close());
+  EXPECT_TRUE(during.ok()) << during;
+  EXPECT_THAT(Calls(), ElementsAre("ptp ADD", "tuning ADD"));
+  // Many at a time are one question.
+  env_.Advance(kCniStatusBusyInterval);
+  absl::Status answers[20];
+  Scope askers(env_.executor());
+  for (absl::Status& answer : answers) {
+    answer = absl::UnknownError("");
+    askers.Spawn("status", AskInto(&answer));
+  }
+  env_.Settle();
+  for (const absl::Status& answer : answers) EXPECT_TRUE(answer.ok()) << answer;
+  EXPECT_THAT(Calls(), ElementsAre("ptp STATUS", "tuning STATUS"));
+  env_.AwaitVoid(askers.Close());
 }
 
 TEST_F(CniTest, GarbageCollectionSparesWhatIsBeingAdded) {

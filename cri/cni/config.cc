@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "api/quantity.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "cri/cni/json_depth.h"
@@ -23,6 +24,7 @@ constexpr size_t kMaxNameBytes = 253;
 constexpr size_t kMaxInterfaceBytes = 15;  // IFNAMSIZ without the end
 constexpr size_t kMaxResultIps = 64;
 constexpr size_t kMaxQuotedBytes = 80;
+constexpr int64_t kMinBandwidthBits = 1000, kMaxBandwidthBits = 1'000'000'000'000'000;  // upstream's
 // Takes no part in shaping: 2 Gbit of burst is as good as none (the plugin wants a value).
 constexpr uint64_t kUnlimitedBurstBits = 2147483647;
 // Newest first.
@@ -285,6 +287,10 @@ CniCapabilityArgs CapabilityArgsOf(const CniAttachment& a) {
     out["bandwidth"] = Dump(bandwidth);
   }
   if (!a.cgroup_path.empty()) out["cgroupPath"] = Dump(a.cgroup_path);
+  if (!a.dns_servers.empty() || !a.dns_searches.empty() || !a.dns_options.empty()) {
+    json dns = {{"servers", a.dns_servers}, {"searches", a.dns_searches}, {"options", a.dns_options}};
+    out["dns"] = Dump(dns);
+  }
   return out;
 }
 
@@ -315,6 +321,33 @@ std::string CniGcInput(const CniNetwork& network, size_t index,
     list.push_back({{"containerID", a.container_id}, {"ifname", a.interface}});
   input["cni.dev/valid-attachments"] = std::move(list);
   return Dump(input);
+}
+
+std::string CniStatusInput(const CniNetwork& network, size_t index) {
+  return Dump(BaseInput(network, index));
+}
+
+absl::StatusOr<CniBandwidth> ParseCniBandwidth(std::string_view ingress, std::string_view egress) {
+  CniBandwidth out;
+  auto parse = [](std::string_view text, std::string_view annotation, uint64_t* bits) {
+    if (text.empty()) return absl::OkStatus();
+    absl::StatusOr<api::Quantity> quantity = api::Quantity::Parse(text);
+    if (!quantity.ok()) {
+      return absl::InvalidArgumentError(
+          StrCat(annotation, ": ", Quoted(text), ": ", Sv(quantity.status().message())));
+    }
+    const int64_t value = quantity->Value();
+    if (value < kMinBandwidthBits || value > kMaxBandwidthBits) {
+      return absl::InvalidArgumentError(
+          StrCat(annotation, ": ", Quoted(text), ": resource is unreasonably ",
+                 value < kMinBandwidthBits ? "small (< 1kbit)" : "large (> 1Pbit)"));
+    }
+    *bits = static_cast<uint64_t>(value);
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(parse(ingress, kIngressBandwidthAnnotation, &out.ingress_rate_bits));
+  RETURN_IF_ERROR(parse(egress, kEgressBandwidthAnnotation, &out.egress_rate_bits));
+  return out;
 }
 
 absl::StatusOr<CniResult> ParseCniResult(std::string_view text) {

@@ -55,12 +55,15 @@ struct CniValidAttachment {
 };
 std::string CniGcInput(const CniNetwork& network, size_t index, const std::vector<CniValidAttachment>& valid);
 
+// And for STATUS (1.1.0).
+std::string CniStatusInput(const CniNetwork& network, size_t index);
+
 // What a failing plugin says on standard output.
 struct CniPluginError {
   uint32_t code = 0;
   std::string message, details;
 };
-inline constexpr uint32_t kCniUnknownContainer = 3, kCniTryAgainLater = 11;
+inline constexpr uint32_t kCniUnknownContainer = 3, kCniInvalidEnvironment = 4, kCniTryAgainLater = 11;
 // Untrusted: fuzzed. nullopt-like: code 0 and no message when the text is no error object.
 CniPluginError ParseCniError(std::string_view json);
 

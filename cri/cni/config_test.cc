@@ -98,6 +98,60 @@ TEST(CniConfig, RefusedByName) {
   }
 }
 
+TEST(CniConfig, Bandwidth) {
+  struct Case {
+    const char *ingress, *egress;
+    uint64_t ingress_bits, egress_bits;
+    const char* words;  // of the error; null: none
+  } cases[] = {
+      {"", "", 0, 0, nullptr},
+      {"10M", "", 10'000'000, 0, nullptr},
+      {"", "1k", 0, 1000, nullptr},
+      {"1Ki", "1P", 1024, 1'000'000'000'000'000, nullptr},
+      {"1.5G", "2e6", 1'500'000'000, 2'000'000, nullptr},
+      {"999", "", 0, 0, "kubernetes.io/ingress-bandwidth: \"999\": resource is unreasonably small (< 1kbit)"},
+      {"", "0", 0, 0, "kubernetes.io/egress-bandwidth: \"0\": resource is unreasonably small"},
+      {"-10M", "", 0, 0, "unreasonably small"},
+      {"1M", "1001T", 0, 0,
+       "kubernetes.io/egress-bandwidth: \"1001T\": resource is unreasonably large (> 1Pbit)"},
+      {"1E", "", 0, 0, "unreasonably large"},
+      {"fast", "", 0, 0, "kubernetes.io/ingress-bandwidth: \"fast\""},
+      {"10 M", "", 0, 0, "kubernetes.io/ingress-bandwidth"},
+      {"10Mbit", "", 0, 0, "kubernetes.io/ingress-bandwidth"},
+  };
+  for (const Case& c : cases) {
+    absl::StatusOr<CniBandwidth> got = ParseCniBandwidth(c.ingress, c.egress);
+    if (c.words != nullptr) {
+      EXPECT_EQ(got.status().code(), absl::StatusCode::kInvalidArgument) << c.ingress << " " << c.egress;
+      EXPECT_THAT(std::string(got.status().message()), HasSubstr(c.words));
+      continue;
+    }
+    ASSERT_TRUE(got.ok()) << got.status();
+    EXPECT_EQ(got->ingress_rate_bits, c.ingress_bits) << c.ingress;
+    EXPECT_EQ(got->egress_rate_bits, c.egress_bits) << c.egress;
+  }
+}
+
+TEST(CniConfig, DnsIsGivenToWhoTakesIt) {
+  CniAttachment a;
+  EXPECT_FALSE(CapabilityArgsOf(a).contains("dns"));
+  a.dns_servers = {"10.96.0.10"};
+  a.dns_searches = {"default.svc.cluster.local", "svc.cluster.local"};
+  a.dns_options = {"ndots:5"};
+  EXPECT_EQ(CapabilityArgsOf(a)["dns"],
+            R"({"options":["ndots:5"],"searches":["default.svc.cluster.local","svc.cluster.local"],)"
+            R"("servers":["10.96.0.10"]})");
+  CniRecord record;
+  record.attachment = a;
+  record.attachment.container_id = "abc";
+  record.network = *ParseCniNetwork(kList);
+  absl::StatusOr<CniRecord> back = DecodeCniRecord(EncodeCniRecord(record));
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(back->attachment.dns_servers, a.dns_servers);
+  EXPECT_EQ(back->attachment.dns_searches, a.dns_searches);
+  EXPECT_EQ(back->attachment.dns_options, a.dns_options);
+}
+
 TEST(CniConfig, PluginInput) {
   CniNetwork network = *ParseCniNetwork(kList);
   CniAttachment a;

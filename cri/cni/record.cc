@@ -22,6 +22,16 @@ std::string String(const json& object, const char* key) {
   return it != object.end() && it->is_string() ? it->get<std::string>() : "";
 }
 
+std::vector<std::string> Strings(const json& object, const char* key) {
+  std::vector<std::string> out;
+  auto it = object.find(key);
+  if (it == object.end() || !it->is_array()) return out;
+  for (const json& entry : *it) {
+    if (entry.is_string()) out.push_back(entry.get<std::string>());
+  }
+  return out;
+}
+
 template <class N>
 N Number(const json& object, const char* key) {
   auto it = object.find(key);
@@ -66,6 +76,9 @@ std::string EncodeCniRecord(const CniRecord& r) {
               {"ingressRateBits", a.ingress_rate_bits},
               {"egressRateBits", a.egress_rate_bits},
               {"cgroupPath", a.cgroup_path},
+              {"dnsServers", a.dns_servers},
+              {"dnsSearches", a.dns_searches},
+              {"dnsOptions", a.dns_options},
               {"added", r.added},
               {"config", json::parse(r.network.json, nullptr, /*allow_exceptions=*/false)}};
   // As text: it goes to the plugins the way it came.
@@ -93,6 +106,9 @@ absl::StatusOr<CniRecord> DecodeCniRecord(std::string_view text) {
   a.ingress_rate_bits = Number<uint64_t>(value, "ingressRateBits");
   a.egress_rate_bits = Number<uint64_t>(value, "egressRateBits");
   a.cgroup_path = String(value, "cgroupPath");
+  a.dns_servers = Strings(value, "dnsServers");
+  a.dns_searches = Strings(value, "dnsSearches");
+  a.dns_options = Strings(value, "dnsOptions");
   if (absl::Status valid = ValidateCniAttachment(a); !valid.ok()) {
     return absl::DataLossError(StrCat("network record: ", Sv(valid.message())));
   }

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "cri/cni/cni.h"
 #include "cri/server/namespaces.h"
 #include "cri/server/runtime_server.h"
 #include "oci/pause_binary.h"
@@ -57,6 +58,14 @@ absl::Status CheckNamespaces(const v1::NamespaceOption& options) {
   return CheckUserNamespace(options);
 }
 
+absl::StatusOr<CniBandwidth> BandwidthOf(const v1::PodSandboxConfig& config) {
+  auto annotation = [&](const char* name) -> std::string_view {
+    auto it = config.annotations().find(name);
+    return it == config.annotations().end() ? std::string_view() : std::string_view(it->second);
+  };
+  return ParseCniBandwidth(annotation(kIngressBandwidthAnnotation), annotation(kEgressBandwidthAnnotation));
+}
+
 absl::Status CheckPortMappings(const v1::PodSandboxConfig& config) {
   constexpr int kMaxPort = 65535;
   for (const v1::PortMapping& mapping : config.port_mappings()) {
@@ -76,13 +85,13 @@ absl::Status CheckConfig(const v1::PodSandboxConfig& config) {
   }
   if (config.has_windows()) return absl::InvalidArgumentError("config.windows: this is a Linux runtime");
   RETURN_IF_ERROR(CheckPortMappings(config));
+  if (!HostNetwork(config)) RETURN_IF_ERROR(BandwidthOf(config).status());
   return CheckNamespaces(NamespacesOf(config));
 }
 
-// Everything on disk and in the kernel that needs no other process. Blocking.
+// What its containers will mount, in the pod's directory. Blocking.
 absl::Status PrepareSandboxFiles(const std::string& dir, const v1::PodSandboxConfig& config,
                                  const std::string& host_resolv_conf, const std::string& host_hosts) {
-  RETURN_IF_ERROR(MakePodDir(dir, MappedRootGroup(config)));
   std::string resolv;
   if (config.has_dns_config() &&
       (config.dns_config().servers_size() > 0 || config.dns_config().searches_size() > 0 ||
@@ -175,6 +184,7 @@ Task<absl::StatusOr<v1::RunPodSandboxResponse>> RuntimeServer::RunPodSandbox(
   sandbox->record.set_runtime_handler(runtime->name());
   sandbox->record.set_created_at_ns(NowNs());
   sandbox->record.set_boot_id(boot_id_);
+  sandbox->record.set_network_attached(!HostNetwork(sandbox->record.config()));
   Task<AsyncMutex::Guard> lock = sandbox->mutex.Lock();
   AsyncMutex::Guard guard = co_await std::move(lock);
   absl::Status status = Save(*sandbox);
@@ -237,21 +247,31 @@ Task<absl::Status> RuntimeServer::SetUpSandbox(std::shared_ptr<Sandbox> sandbox)
     pins.sysctls.try_emplace("net.ipv4.ping_group_range", "0 2147483647");
   }
   Sysctls late = WaitsForInterfaces(pins.sysctls);
-  auto prepare = [dir, config, pins, resolv = options_.host_resolv_conf, hosts = options_.host_hosts] {
-    absl::Status status = PrepareSandboxFiles(dir, config, resolv, hosts);
+  auto make_namespaces = [dir, group = MappedRootGroup(config), pins] {
+    absl::Status status = MakePodDir(dir, group);
     return status.ok() ? PinNamespaces(pins) : status;
   };
-  Task<absl::Status> files = env_.Blocking<absl::Status>(prepare);
-  absl::Status status = co_await std::move(files);
+  Task<absl::Status> namespaces = env_.Blocking<absl::Status>(make_namespaces);
+  absl::Status status = co_await std::move(namespaces);
   if (!status.ok()) co_return status;
+  // Beside the network plugins.
+  auto prepare = [dir, config, resolv = options_.host_resolv_conf, hosts = options_.host_hosts] {
+    return PrepareSandboxFiles(dir, config, resolv, hosts);
+  };
+  BlockingJob<absl::Status> preparing(env_, prepare);
   if (pins.network) {
-    CO_RETURN_IF_ERROR(AttachNetwork(sandbox));
-    if (!late.empty()) {
-      auto write = [ns = pins.dir, late] { return WriteSysctls(ns, late); };
-      Task<absl::Status> written = env_.Blocking<absl::Status>(write);
-      status = co_await std::move(written);
-      if (!status.ok()) co_return status;
-    }
+    Task<absl::Status> attach = AttachNetwork(sandbox);
+    status = co_await std::move(attach);
+  }
+  Task<absl::Status> files = preparing.Wait();
+  absl::Status prepared = co_await std::move(files);
+  if (status.ok()) status = prepared;
+  if (!status.ok()) co_return status;
+  if (pins.network && !late.empty()) {
+    auto write = [ns = pins.dir, late] { return WriteSysctls(ns, late); };
+    Task<absl::Status> written = env_.Blocking<absl::Status>(write);
+    status = co_await std::move(written);
+    if (!status.ok()) co_return status;
   }
   if (options_.always_pause || SharesPid(config)) CO_RETURN_IF_ERROR(StartPause(sandbox));
   co_return absl::OkStatus();
@@ -282,6 +302,14 @@ CniAttachment RuntimeServer::AttachmentOf(const Sandbox& sandbox) const {
   attachment.pod_namespace = config.metadata().namespace_();
   attachment.pod_uid = config.metadata().uid();
   attachment.cgroup_path = config.linux().cgroup_parent();
+  // Checked when the pod came.
+  const CniBandwidth bandwidth = BandwidthOf(config).value_or(CniBandwidth());
+  attachment.ingress_rate_bits = bandwidth.ingress_rate_bits;
+  attachment.egress_rate_bits = bandwidth.egress_rate_bits;
+  const v1::DNSConfig& dns = config.dns_config();
+  attachment.dns_servers.assign(dns.servers().begin(), dns.servers().end());
+  attachment.dns_searches.assign(dns.searches().begin(), dns.searches().end());
+  attachment.dns_options.assign(dns.options().begin(), dns.options().end());
   for (const HostPort& port : HostPortsOf(sandbox.record).ports) {
     attachment.port_mappings.push_back({port.host_port, port.container_port, port.protocol, port.host_ip});
   }
@@ -289,9 +317,13 @@ CniAttachment RuntimeServer::AttachmentOf(const Sandbox& sandbox) const {
 }
 
 Task<absl::Status> RuntimeServer::AttachNetwork(std::shared_ptr<Sandbox> sandbox) {
-  sandbox->record.set_network_attached(true);
-  CO_RETURN_IF_ERROR_SYNC(Save(*sandbox));
-  CO_ASSIGN_OR_RETURN(CniResult result, deps_.cni->Add(AttachmentOf(*sandbox)));
+  CniAttachment attachment = AttachmentOf(*sandbox);
+  const bool limited = attachment.ingress_rate_bits != 0 || attachment.egress_rate_bits != 0;
+  if (limited && !deps_.cni->HasCapability("bandwidth")) {
+    LogWarning("the pod's bandwidth annotations have no effect: no plugin of the network takes bandwidth",
+               {{"pod", StrCat(attachment.pod_namespace, "/", attachment.pod_name)}});
+  }
+  CO_ASSIGN_OR_RETURN(CniResult result, deps_.cni->Add(std::move(attachment)));
   if (result.ips.empty()) co_return absl::InternalError("the network plugin gave the pod no address");
   sandbox->record.mutable_ips()->Assign(result.ips.begin(), result.ips.end());
   HostPortSandbox ports = HostPortsOf(sandbox->record);
@@ -352,6 +384,8 @@ Task<absl::Status> RuntimeServer::StartPause(std::shared_ptr<Sandbox> sandbox) {
   if (!process.ok()) co_return Annotate(process.status(), "create pause process");
   sandbox->record.mutable_pause()->set_pid(process->pid);
   sandbox->record.mutable_pause()->set_start_ticks(process->pid_start_ticks);
+  sandbox->record.mutable_pause_monitor()->set_pid(process->monitor_pid);
+  sandbox->record.mutable_pause_monitor()->set_start_ticks(process->monitor_start_ticks);
   Task<absl::Status> start = runtime->Start(id);
   status = co_await std::move(start);
   co_return Annotate(status, "start pause process");

@@ -242,6 +242,93 @@ TEST_F(ServerPodLiveTest, AddressAndHostPort) {
   EXPECT_TRUE(TryRunPod(second).ok());
 }
 
+// A network of one plugin that writes down what it is told, and is ill when there is a file "ill".
+class ServerPluginLiveTest : public LiveTest {
+ protected:
+  void TearDown() override {
+    LiveTest::TearDown();
+    if (live_ == nullptr) return;
+    std::filesystem::remove(Configuration());
+    std::filesystem::remove(live_->paths().cni_bin_dir + "/recorder");
+  }
+  std::string Configuration() const { return live_->paths().cni_conf_dir + "/00-recorder.conflist"; }
+  void Configure(const std::string& name) {
+    const std::string at = dir() + "/";
+    ASSERT_TRUE(
+        WriteFileAtomic(
+            live_->paths().cni_bin_dir + "/recorder",
+            StrCat("#!/bin/sh\ncat >", at, "$CNI_COMMAND\n",
+                   "case $CNI_COMMAND in\n"
+                   "ADD) echo '{\"cniVersion\":\"1.1.0\",\"ips\":[{\"address\":\"10.253.9.9/24\"}]}';;\n"
+                   "STATUS) [ ! -e ",
+                   at,
+                   "ill ] || { echo '{\"code\":50,\"msg\":\"the agent does not run\"}'; exit 1; };;\n"
+                   "esac\n"),
+            0755, false)
+            .ok());
+    ASSERT_TRUE(WriteFileAtomic(Configuration(),
+                                StrCat(R"({"cniVersion":"1.1.0","name":")", name, R"(","plugins":[{"type":)",
+                                       R"("recorder","capabilities":{"bandwidth":true,"dns":true,)",
+                                       R"("portMappings":true}}]})"),
+                                0644, false)
+                    .ok());
+  }
+  v1::RuntimeCondition NetworkReady() {
+    auto response = Call(runtime().Status(v1::StatusRequest()));
+    EXPECT_TRUE(response.ok()) << response.status();
+    for (const v1::RuntimeCondition& condition : response->status().conditions()) {
+      if (condition.type() == "NetworkReady") return condition;
+    }
+    return {};
+  }
+};
+
+TEST_F(ServerPluginLiveTest, GetsWhatThePodAsksFor) {
+  Configure("recorder");
+  v1::PodSandboxConfig config = NetworkPodConfig("recorded");
+  (*config.mutable_annotations())["kubernetes.io/ingress-bandwidth"] = "10M";
+  (*config.mutable_annotations())["kubernetes.io/egress-bandwidth"] = "1Ki";
+  config.mutable_dns_config()->add_servers("10.96.0.10");
+  config.mutable_dns_config()->add_searches("svc.cluster.local");
+  v1::PortMapping* mapping = config.add_port_mappings();
+  mapping->set_host_port(21501);
+  mapping->set_container_port(80);
+  std::string pod = RunPod(config);
+  EXPECT_EQ(PodStatus(pod).network().ip(), "10.253.9.9");
+  const std::string added = ReadFile(dir() + "/ADD").value();
+  EXPECT_THAT(added, HasSubstr(R"("bandwidth":{"egressBurst":2147483647,"egressRate":1024,)"
+                               R"("ingressBurst":2147483647,"ingressRate":10000000})"));
+  EXPECT_THAT(added,
+              HasSubstr(R"("dns":{"options":[],"searches":["svc.cluster.local"],"servers":["10.96.0.10"]})"));
+  EXPECT_THAT(added, HasSubstr(R"("portMappings":[{"containerPort":80,"hostPort":21501,"protocol":"tcp"}])"));
+  StopPod(pod);
+  EXPECT_THAT(ReadFile(dir() + "/DEL").value(), HasSubstr("\"ingressRate\":10000000"));
+  // What is no amount is refused by the annotation's name, before any plugin runs.
+  std::filesystem::remove(dir() + "/ADD");
+  (*config.mutable_annotations())["kubernetes.io/egress-bandwidth"] = "1";
+  config.mutable_metadata()->set_attempt(7);
+  absl::Status refused = TryRunPod(config).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("kubernetes.io/egress-bandwidth"));
+  EXPECT_FALSE(std::filesystem::exists(dir() + "/ADD"));
+}
+
+TEST_F(ServerPluginLiveTest, SaysWhetherTheNetworkIsReady) {
+  Configure("healthy");
+  EXPECT_TRUE(NetworkReady().status()) << NetworkReady().message();
+  EXPECT_THAT(ReadFile(dir() + "/STATUS").value(), HasSubstr("\"name\":\"healthy\""));
+  // Another network, so that the answer is not the one from before.
+  ASSERT_TRUE(WriteFileAtomic(dir() + "/ill", "", 0644, false).ok());
+  EXPECT_TRUE(NetworkReady().status());
+  Configure("ill");
+  v1::RuntimeCondition condition = NetworkReady();
+  EXPECT_FALSE(condition.status());
+  EXPECT_EQ(condition.reason(), "NetworkPluginNotReady");
+  EXPECT_THAT(condition.message(), HasSubstr("plugin recorder: the agent does not run"));
+  std::filesystem::remove(Configuration());
+  EXPECT_TRUE(NetworkReady().status()) << NetworkReady().message();
+}
+
 TEST_F(ServerPodLiveTest, PodsReachEachOther) {
   std::string a = RunPod(NetworkPodConfig("a")), b = RunPod(NetworkPodConfig("b"));
   std::string server = Start(a, Script("server", Serve("from-a", 8080)));

@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/env.h"
 #include "base/fd.h"
 #include "base/strings.h"
+#include "cri/server/runtime_server.h"
 
 namespace keelson::cri {
 namespace {
@@ -103,6 +105,25 @@ TEST(LogPathTest, StaysBelowThePodsDirectory) {
         std::string("a\0b", 3)}) {
     EXPECT_TRUE(absl::IsInvalidArgument(CheckLogPath(bad))) << bad;
   }
+}
+
+// Who may write into the pod's log directory must not lead its log elsewhere.
+TEST(LogPathTest, LinksAreNotFollowed) {
+  char made[] = "/tmp/log_path_XXXXXX";
+  const std::string dir = ::mkdtemp(made), logs = dir + "/logs", victim = dir + "/victim";
+  ASSERT_TRUE(MakeDirs(logs).ok());
+  ASSERT_TRUE(MakeDirs(dir + "/elsewhere").ok());
+  ASSERT_TRUE(WriteFileAtomic(victim, "untouched", 0644, false).ok());
+  ASSERT_EQ(::symlink(victim.c_str(), (logs + "/link.log").c_str()), 0);
+  ASSERT_EQ(::symlink("../elsewhere", (logs + "/out").c_str()), 0);
+  ASSERT_EQ(::symlink((dir + "/elsewhere/new.log").c_str(), (logs + "/new.log").c_str()), 0);
+  for (const char* path : {"link.log", "out/0.log", "new.log"}) {
+    EXPECT_FALSE(PrepareLog(logs, path).ok()) << path;
+  }
+  EXPECT_NE(::access((dir + "/elsewhere/0.log").c_str(), F_OK), 0);
+  EXPECT_NE(::access((dir + "/elsewhere/new.log").c_str(), F_OK), 0);
+  EXPECT_TRUE(PrepareLog(logs, "main/0.log").ok());
+  EXPECT_TRUE(RemoveTree(dir).ok());
 }
 
 TEST(ResolvConfTest, SearchServersOptions) {

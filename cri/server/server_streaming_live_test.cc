@@ -3,10 +3,12 @@
 #include <absl/strings/match.h>
 #include <absl/strings/str_split.h>
 #include <gmock/gmock.h>
+#include <stdlib.h>
 
 #include "base/status.h"
 #include "cri/streaming/testing/stream_client.h"
 #include "cri/testing/live_test.h"
+#include "net/tls_files.h"
 
 namespace keelson::cri {
 namespace {
@@ -14,8 +16,26 @@ namespace {
 using ::testing::HasSubstr;
 using testing::RemoteResult;
 using testing::RemoteRun;
+using ::testing::StartsWith;
 
 constexpr char kForever[] = "while true; do sleep 1000 & wait $!; done";
+
+// What to speak to the server with; null when it serves in plain text (with_keelson_cri without
+// --streaming-tls).
+std::shared_ptr<net::TlsClientContext> StreamingTls(bool with_certificate = true) {
+  auto variable = [](const char* name) {
+    const char* value = ::getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  net::TlsClientFiles files;
+  files.ca_file = variable("KEELSON_TEST_CRI_STREAMING_CA");
+  if (files.ca_file.empty()) return nullptr;
+  if (with_certificate) {
+    files.certificate_file = variable("KEELSON_TEST_CRI_STREAMING_CERT");
+    files.private_key_file = variable("KEELSON_TEST_CRI_STREAMING_KEY");
+  }
+  return net::TlsClientContext::Create(net::ReadTlsClientFiles(files).value()).value();
+}
 
 enum class Protocol { kSpdy, kWebSocketV4, kWebSocketV5 };
 
@@ -27,6 +47,8 @@ class ServerStreamingLiveTest : public LiveTest, public ::testing::WithParamInte
   }
   RemoteResult Run(const std::string& url, RemoteRun run) {
     absl::StatusOr<RemoteResult> result = absl::UnknownError("");
+    run.tls = StreamingTls();
+    EXPECT_THAT(url, StartsWith(run.tls == nullptr ? "http://127.0.0.1:" : "https://127.0.0.1:"));
     if (GetParam() == Protocol::kSpdy) {
       result = Call(testing::RunOverSpdy(&env_, url, run));
     } else {
@@ -178,8 +200,8 @@ class ServerForwardLiveTest : public LiveTest {
 };
 
 Task<absl::StatusOr<std::string>> Forwarded(Env* env, Scope* scope, std::string url, uint16_t port) {
-  CO_ASSIGN_OR_RETURN(net::HttpUpgrade upgrade,
-                      testing::UpgradeUrl(env, url, net::UpgradeKind::kSpdy, {"portforward.k8s.io"}));
+  CO_ASSIGN_OR_RETURN(net::HttpUpgrade upgrade, testing::UpgradeUrl(env, url, net::UpgradeKind::kSpdy,
+                                                                    {"portforward.k8s.io"}, StreamingTls()));
   if (upgrade.stream == nullptr) co_return absl::InternalError("not upgraded");
   std::shared_ptr<net::SpdyConnection> connection =
       net::SpdyConnection::Start(scope, std::move(upgrade.stream), net::SpdyConnection::Role::kClient);
@@ -220,6 +242,32 @@ TEST_F(ServerForwardLiveTest, PortForwardIntoThePodsNetwork) {
   EXPECT_THAT(*text, HasSubstr("8081"));
   StopPod(pod);
   EXPECT_EQ(Call(runtime().PortForward(request)).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+// A token alone is not enough where a client CA is configured, nor is any certificate of the server's.
+TEST_F(ServerForwardLiveTest, ByTlsOnlyWithACertificate) {
+  if (StreamingTls() == nullptr) GTEST_SKIP() << "this server streams in plain text";
+  std::string pod = RunPod(PodConfig("tls"));
+  v1::PortForwardRequest request;
+  request.set_pod_sandbox_id(pod);
+  auto response = Call(runtime().PortForward(request));
+  ASSERT_TRUE(response.ok()) << response.status();
+  for (const auto& tls :
+       {StreamingTls(/*with_certificate=*/false), net::TlsClientContext::Create({}).value()}) {
+    auto upgrade = Call(
+        testing::UpgradeUrl(&env_, response->url(), net::UpgradeKind::kSpdy, {"portforward.k8s.io"}, tls));
+    EXPECT_TRUE(absl::IsUnavailable(upgrade.status())) << upgrade.status();
+  }
+  std::string plain = response->url();
+  plain.erase(4, 1);
+  auto upgrade =
+      Call(testing::UpgradeUrl(&env_, plain, net::UpgradeKind::kSpdy, {"portforward.k8s.io"}, nullptr));
+  EXPECT_FALSE(upgrade.ok() && upgrade->status == 101);
+  // The token has not been spent on them.
+  upgrade = Call(testing::UpgradeUrl(&env_, response->url(), net::UpgradeKind::kSpdy, {"portforward.k8s.io"},
+                                     StreamingTls()));
+  ASSERT_TRUE(upgrade.ok()) << upgrade.status();
+  EXPECT_EQ(upgrade->status, 101);
 }
 
 TEST_F(ServerForwardLiveTest, WrongStreamsAreRefusedBeforeAUrlIsGiven) {

@@ -24,7 +24,8 @@ Task<absl::StatusOr<v1::StatusResponse>> RuntimeServer::Status(v1::StatusRequest
   runtime->set_status(true);
   v1::RuntimeCondition* network = response.mutable_status()->add_conditions();
   network->set_type("NetworkReady");
-  absl::Status ready = deps_.cni->Ready();
+  Task<absl::Status> ask = deps_.cni->AskStatus();
+  absl::Status ready = co_await std::move(ask);
   network->set_status(ready.ok());
   if (!ready.ok()) {
     network->set_reason("NetworkPluginNotReady");

@@ -60,7 +60,7 @@ class StreamingBackend {
 };
 
 struct StreamingOptions {
-  std::string address = "127.0.0.1";
+  std::string address = "127.0.0.1";             // unspecified (0.0.0.0, ::): URLs name the loopback
   uint16_t port = 0;                             // 0: any free one
   std::shared_ptr<net::TlsServerContext> tls;    // null: plain
   absl::Duration idle_timeout = absl::Hours(4);  // upstream's streamingConnectionIdleTimeout
@@ -74,11 +74,13 @@ class StreamingServer {
   static absl::StatusOr<std::unique_ptr<StreamingServer>> Start(Env& env, StreamingBackend& backend,
                                                                 StreamingOptions options);
   virtual ~StreamingServer() = default;
-  // URLs "http://127.0.0.1:PORT/exec/TOKEN"; ResourceExhausted past max_pending_tokens. The caller has
-  // validated the request (at least one stream; tty excludes stderr).
+  // URLs "http://127.0.0.1:PORT/exec/TOKEN", https with TLS; ResourceExhausted past max_pending_tokens. The
+  // caller has validated the request (at least one stream; tty excludes stderr).
   virtual absl::StatusOr<std::string> ExecUrl(const v1::ExecRequest& request) = 0;
   virtual absl::StatusOr<std::string> AttachUrl(const v1::AttachRequest& request) = 0;
   virtual absl::StatusOr<std::string> PortForwardUrl(const v1::PortForwardRequest& request) = 0;
+  // A renewed certificate, for connections from now on. Only for a server started with TLS.
+  virtual void SetTls(std::shared_ptr<net::TlsServerContext> tls) = 0;
   // Ends all sessions.
   virtual Task<void> Close() = 0;
 };

@@ -53,8 +53,11 @@ class StreamingServerImpl : public StreamingServer, public net::HttpHandler {
     listen.tls = options_.tls;
     absl::StatusOr<uint16_t> port = server_->ListenTcp(listen);
     if (!port.ok()) return Annotate(port.status(), "starting the streaming server");
-    base_url_ =
-        StrCat(options_.tls == nullptr ? "http://" : "https://", net::JoinHostPort(options_.address, *port));
+    // Whoever follows the URL is on this machine; nobody's certificate names the unspecified address.
+    const std::string host = options_.address == "0.0.0.0" ? "127.0.0.1"
+                             : options_.address == "::"    ? "::1"
+                                                           : options_.address;
+    base_url_ = StrCat(options_.tls == nullptr ? "http://" : "https://", net::JoinHostPort(host, *port));
     return absl::OkStatus();
   }
 
@@ -75,6 +78,11 @@ class StreamingServerImpl : public StreamingServer, public net::HttpHandler {
     Ticket ticket;
     ticket.port_forward = request;
     return AddTicket("portforward", std::move(ticket));
+  }
+
+  void SetTls(std::shared_ptr<net::TlsServerContext> tls) override {
+    KEELSON_CHECK(options_.tls != nullptr && tls != nullptr);
+    server_->SetTls(std::move(tls));
   }
 
   Task<void> Close() override {

@@ -527,6 +527,32 @@ TEST_F(Streaming, Tls) {
   auto result = env_.Await(testing::RunOverSpdy(&env_, url, run));
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_THAT(result->error, HasSubstr("NonZeroExitCode"));
+  // A renewed certificate counts from the next connection on.
+  std::string before = ExecUrl({"exit", "0"}, run), after = ExecUrl({"exit", "0"}, run);
+  net::CertificateSpec spec;
+  spec.common_name = "renewed";
+  spec.ip_addresses = {"127.0.0.1"};
+  spec.server = true;
+  net::KeyPair renewed = *pki.other_ca.Issue(spec, env_.clock().Now());
+  net::TlsServerConfig config;
+  config.certificate_pem = renewed.certificate_pem;
+  config.private_key_pem = renewed.private_key_pem;
+  server_->SetTls(*net::TlsServerContext::Create(config));
+  EXPECT_FALSE(env_.Await(testing::RunOverSpdy(&env_, before, run)).ok());
+  net::TlsClientConfig trust;
+  trust.ca_pem = pki.other_ca.certificate_pem();
+  run.tls = *net::TlsClientContext::Create(trust);
+  EXPECT_EQ(env_.Await(testing::RunOverSpdy(&env_, after, run))->http_status, 101);
+}
+
+TEST_F(Streaming, UrlsOfTheUnspecifiedAddressNameTheLoopback) {
+  StreamingOptions options;
+  options.address = "0.0.0.0";
+  Start(options);
+  RemoteRun run;
+  std::string url = ExecUrl({"exit", "0"}, run);
+  EXPECT_THAT(url, StartsWith("http://127.0.0.1:"));
+  EXPECT_EQ(env_.Await(testing::RunOverSpdy(&env_, url, run))->http_status, 101);
 }
 
 }  // namespace

@@ -53,6 +53,7 @@ struct FakeRuntimeOptions {
   bool supports_runtime_config = true;  // false: as containerd 1.6
   bool supports_stream_lists = true;    // the Stream* RPCs
   v1::CgroupDriver cgroup_driver = v1::CGROUPFS;
+  std::map<std::string, std::string> status_info;  // of a verbose Status
   // Sandboxes get a.b.c.2, .3, ... of this /16 until UpdateRuntimeConfig brings a pod CIDR. Freed ones come
   // back last.
   std::string pod_cidr = "10.88.0.0/16";
@@ -72,6 +73,9 @@ class FakeRuntime : public RuntimeService, public ImageService {
   // `env` must outlive it. No call may be in flight at destruction.
   explicit FakeRuntime(Env& env, FakeRuntimeOptions options = {});
   ~FakeRuntime() override;
+
+  // Of a verbose Status, from now on.
+  void set_status_info(std::map<std::string, std::string> info) { options_.status_info = std::move(info); }
 
   // ---- what the test programs ----
   // The nth call from now of `rpc` (1: the next) meets `fault`. Several may be set.

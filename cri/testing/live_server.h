@@ -22,6 +22,7 @@ struct LivePaths {
   std::string state_dir;  // records and images
   std::string cgroup;     // below every hierarchy: the parent of pods that name none
   std::string log;        // of the server
+  std::string cni_conf_dir, cni_bin_dir;
 };
 
 class LiveServer {

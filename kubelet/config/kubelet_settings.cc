@@ -336,6 +336,11 @@ absl::StatusOr<KubeletSettings> MakeKubeletSettings(const KubeletFlags& flags, s
   RETURN_IF_ERROR(FillNode(config, &s.options));
   RETURN_IF_ERROR(FillImagesAndLogs(config, &s.options));
   RETURN_IF_ERROR(FillServer(config, &s.server));
+  if (flags.runtime_streaming_cert.empty() != flags.runtime_streaming_key.empty()) {
+    return Invalid("--runtime-streaming-cert, --runtime-streaming-key", "are given together or not at all");
+  }
+  s.server.runtime_tls = {flags.runtime_streaming_ca, flags.runtime_streaming_cert,
+                          flags.runtime_streaming_key};
   s.options.kubelet_port = s.server.port;
   if (config.has_cgroups_per_qos()) s.options.cgroups_per_qos = config.cgroups_per_qos();
   if (!config.cgroup_driver().empty()) s.options.cgroup_driver = config.cgroup_driver();

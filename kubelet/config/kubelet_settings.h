@@ -19,6 +19,7 @@
 #include "api/kubelet/config/v1beta1/kubelet_config.pb.h"
 #include "base/paths.h"
 #include "kubelet/options.h"
+#include "net/tls_files.h"
 
 namespace keelson::kubelet {
 
@@ -52,6 +53,9 @@ struct KubeletFlags {
   std::string node_labels;
   std::string register_with_taints;  // key=value:effect,...
   std::string cloud_provider;
+  // keelson's own: how the runtime's streaming server is known, and what it is shown, when its URLs are
+  // https.
+  std::string runtime_streaming_ca, runtime_streaming_cert, runtime_streaming_key;
   int verbosity = 2;
   std::vector<std::pair<std::string, std::string>> config_values;  // flag of ConfigFlags() -> text
   std::vector<std::string> ignored;                                // flags of IgnoredFlags() that were given
@@ -67,6 +71,7 @@ struct ServerSettings {
   int32_t healthz_port = 10248;                            // 0: off
   bool debugging_handlers = true;                          // /containerLogs, exec and the like
   absl::Duration streaming_idle_timeout = absl::Hours(4);  // of exec, attach and port-forward
+  net::TlsClientFiles runtime_tls;                         // towards the runtime's streaming server
 };
 
 struct KubeletSettings {

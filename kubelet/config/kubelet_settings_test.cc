@@ -73,6 +73,20 @@ TEST_F(Settings, FileThenFlags) {
   EXPECT_TRUE(s->options.register_node);
 }
 
+TEST_F(Settings, TlsTowardsTheRuntime) {
+  KubeletFlags flags;
+  flags.runtime_streaming_ca = "/ca";
+  flags.runtime_streaming_cert = "/crt";
+  EXPECT_THAT(std::string(MakeKubeletSettings(flags, "h").status().message()),
+              HasSubstr("--runtime-streaming-key"));
+  flags.runtime_streaming_key = "/key";
+  auto s = MakeKubeletSettings(flags, "h");
+  ASSERT_TRUE(s.ok()) << s.status();
+  EXPECT_EQ(s->server.runtime_tls.ca_file, "/ca");
+  EXPECT_EQ(s->server.runtime_tls.certificate_file, "/crt");
+  EXPECT_EQ(s->server.runtime_tls.private_key_file, "/key");
+}
+
 TEST_F(Settings, UnknownKeysAreRefusedByName) {
   auto s = With("maxPodz: 30\n");
   EXPECT_THAT(Message(s.status()), HasSubstr("maxPodz"));

@@ -1,5 +1,6 @@
 #include "kubelet/server/kubelet_server.h"
 
+#include <absl/strings/match.h>
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_split.h>
 
@@ -20,12 +21,12 @@
 #include "kubelet/server/log_stream.h"
 #include "net/pki.h"
 #include "net/tls.h"
+#include "net/tls_files.h"
 #include "net/upgrade_proxy.h"
 
 namespace keelson::kubelet {
 namespace {
 
-constexpr size_t kMaxPemBytes = 1 << 20;
 constexpr char kText[] = "text/plain; charset=utf-8";
 
 Task<void> SendText(net::ResponseWriter& writer, int status, std::string text) {
@@ -325,17 +326,29 @@ struct KubeletServer::Impl : public net::HttpHandler {
 
   // ---- exec, attach, portForward, run ----
 
-  // Where the runtime listens for this one connection. What is behind `url` is the runtime on this machine:
-  // its certificate, if it has one, cannot be known to us.
+  // The runtime is known by its certificate, as upstream: the system's authorities (SSL_CERT_FILE names
+  // others) or those of the settings. Files are read for each connection, so that renewed ones count at once.
+  absl::StatusOr<std::shared_ptr<net::TlsClientContext>> RuntimeTls() {
+    ASSIGN_OR_RETURN(net::TlsClientConfig config, net::ReadTlsClientFiles(settings.runtime_tls));
+    const bool same = config.ca_pem == runtime_tls_config.ca_pem &&
+                      config.certificate_pem == runtime_tls_config.certificate_pem &&
+                      config.private_key_pem == runtime_tls_config.private_key_pem;
+    if (runtime_tls == nullptr || !same) {
+      ASSIGN_OR_RETURN(runtime_tls, net::TlsClientContext::Create(config));
+      runtime_tls_config = std::move(config);
+    }
+    return runtime_tls;
+  }
+
+  // Where the runtime listens for this one connection.
   absl::StatusOr<net::HttpEndpoint> RuntimeEndpoint(const std::string& url, std::string* target) {
     ASSIGN_OR_RETURN(net::HttpUrl parsed, net::HttpUrl::Parse(url));
-    if (parsed.tls && runtime_tls == nullptr) {
-      net::TlsClientConfig config;
-      config.insecure_skip_verify = true;
-      ASSIGN_OR_RETURN(runtime_tls, net::TlsClientContext::Create(config));
+    std::shared_ptr<net::TlsClientContext> tls;
+    if (parsed.tls) {
+      ASSIGN_OR_RETURN(tls, RuntimeTls());
     }
     *target = parsed.target;
-    return net::HttpEndpoint::FromUrl(parsed, parsed.tls ? runtime_tls : nullptr);
+    return net::HttpEndpoint::FromUrl(parsed, std::move(tls));
   }
 
   Task<absl::Status> Stream(net::HttpRequest request, std::string head, net::ResponseWriter& writer) {
@@ -356,7 +369,10 @@ struct KubeletServer::Impl : public net::HttpHandler {
     if (!url.ok()) co_return url.status();
     std::string target;
     absl::StatusOr<net::HttpEndpoint> endpoint = RuntimeEndpoint(*url, &target);
-    if (!endpoint.ok()) co_return Annotate(endpoint.status(), "the runtime's streaming URL");
+    if (!endpoint.ok()) {
+      // Whatever is wrong is wrong on this node, and nothing the client asked for.
+      co_return absl::InternalError(StrCat("the runtime's streaming URL: ", Sv(endpoint.status().message())));
+    }
     net::UpgradeProxy proxy;
     proxy.client = &http;
     proxy.scope = &scope;
@@ -365,7 +381,12 @@ struct KubeletServer::Impl : public net::HttpHandler {
     Task<absl::StatusOr<std::optional<net::UpgradeRefusal>>> run =
         net::ProxyUpgrade(proxy, *std::move(endpoint), std::move(target), std::move(request), &writer);
     absl::StatusOr<std::optional<net::UpgradeRefusal>> refusal = co_await std::move(run);
-    if (!refusal.ok()) co_return Annotate(refusal.status(), "connecting to the runtime's streaming server");
+    if (!refusal.ok()) {
+      const bool distrusted = absl::StrContains(refusal.status().message(), "certificate");
+      co_return Annotate(refusal.status(),
+                         StrCat("connecting to the runtime's streaming server",
+                                distrusted ? " (--runtime-streaming-ca names whom to trust)" : ""));
+    }
     if (!refusal->has_value()) co_return absl::OkStatus();
     Task<void> send = SendText(writer, (*refusal)->status, std::move((*refusal)->body));
     co_await std::move(send);
@@ -386,8 +407,8 @@ struct KubeletServer::Impl : public net::HttpHandler {
   absl::StatusOr<net::KeyPair> ServingPair() {
     if (!settings.tls_cert_file.empty()) {
       net::KeyPair pair;
-      ASSIGN_OR_RETURN(pair.certificate_pem, ReadFile(settings.tls_cert_file, kMaxPemBytes));
-      ASSIGN_OR_RETURN(pair.private_key_pem, ReadFile(settings.tls_private_key_file, kMaxPemBytes));
+      ASSIGN_OR_RETURN(pair.certificate_pem, ReadFile(settings.tls_cert_file, net::kMaxPemBytes));
+      ASSIGN_OR_RETURN(pair.private_key_pem, ReadFile(settings.tls_private_key_file, net::kMaxPemBytes));
       return pair;
     }
     std::string cert = cert_dir + "/kubelet.crt", key = cert_dir + "/kubelet.key";
@@ -410,14 +431,14 @@ struct KubeletServer::Impl : public net::HttpHandler {
     return made;
   }
 
-  // All that a context is made of; compared to see a change.
+  // All that a context is made of.
   absl::StatusOr<net::TlsServerConfig> ReadTls() {
     net::TlsServerConfig config;
     ASSIGN_OR_RETURN(net::KeyPair pair, ServingPair());
     config.certificate_pem = pair.certificate_pem;
     config.private_key_pem = pair.private_key_pem;
     if (!settings.client_ca_file.empty()) {
-      auto ca = ReadFile(settings.client_ca_file, kMaxPemBytes);
+      auto ca = ReadFile(settings.client_ca_file, net::kMaxPemBytes);
       if (!ca.ok()) return Annotate(ca.status(), "clientCAFile");
       config.client_ca_pem = *std::move(ca);
       config.client_certificates = net::ClientCertificates::kOptional;
@@ -425,37 +446,10 @@ struct KubeletServer::Impl : public net::HttpHandler {
     return config;
   }
 
-  static bool Same(const net::TlsServerConfig& a, const net::TlsServerConfig& b) {
-    return a.certificate_pem == b.certificate_pem && a.private_key_pem == b.private_key_pem &&
-           a.client_ca_pem == b.client_ca_pem;
-  }
-
-  Task<void> ReloadLoop() {
-    while (true) {
-      Task<void> sleep = env.clock().Sleep(kCertificateCheckInterval);
-      co_await std::move(sleep);
-      absl::StatusOr<net::TlsServerConfig> config = ReadTls();
-      if (!config.ok()) {
-        LogWarning("cannot read the serving certificate, the old one stays", {{"error", config.status()}});
-        continue;
-      }
-      if (Same(*config, tls_config)) continue;
-      auto context = net::TlsServerContext::Create(*config);
-      if (!context.ok()) {
-        LogWarning("cannot use the new serving certificate, the old one stays",
-                   {{"error", context.status()}});
-        continue;
-      }
-      tls_config = *std::move(config);
-      server->SetTls(*context);
-      LogInfo("serving certificate reloaded");
-    }
-  }
-
   absl::Status Start() {
     if (settings.enabled) {
-      ASSIGN_OR_RETURN(tls_config, ReadTls());
-      ASSIGN_OR_RETURN(auto context, net::TlsServerContext::Create(tls_config));
+      ASSIGN_OR_RETURN(net::TlsServerConfig tls, ReadTls());
+      ASSIGN_OR_RETURN(auto context, net::TlsServerContext::Create(tls));
       net::HttpServerOptions options;
       options.name = "kubelet";
       server = std::make_unique<net::HttpServer>(env.executor(), &env.clock(), this, options);
@@ -464,7 +458,10 @@ struct KubeletServer::Impl : public net::HttpHandler {
       listen.port = static_cast<uint16_t>(settings.port);
       listen.tls = context;
       ASSIGN_OR_RETURN(port, server->ListenTcp(listen));
-      scope.Spawn("reload the serving certificate", ReloadLoop());
+      scope.Spawn("reload the serving certificate",
+                  net::ReloadTls(
+                      &env.clock(), "kubelet", [this] { return ReadTls(); }, std::move(tls),
+                      [this](auto renewed) { server->SetTls(std::move(renewed)); }));
       if (settings.client_ca_file.empty()) {
         LogWarning("authentication.x509.clientCAFile is not set: nobody is let in on the kubelet's port");
       }
@@ -487,8 +484,8 @@ struct KubeletServer::Impl : public net::HttpHandler {
   const std::string node_name;
   const std::vector<std::string> node_ips;
   const std::string cert_dir;
-  net::TlsServerConfig tls_config;
   net::FunctionHandler healthz_handler;
+  net::TlsClientConfig runtime_tls_config;  // what runtime_tls was made of
   std::shared_ptr<net::TlsClientContext> runtime_tls;
   net::HttpClient http;  // to the runtime's streaming server
   std::unique_ptr<net::HttpServer> server, healthz;

@@ -33,8 +33,6 @@ absl::StatusOr<StreamTarget> ParseStreamTarget(const net::HttpTarget& target);
 
 inline constexpr char kApiServerUser[] = "kube-apiserver-kubelet-client";
 inline constexpr char kMastersGroup[] = "system:masters";
-// Certificate files are looked at this often and taken over when they changed.
-inline constexpr absl::Duration kCertificateCheckInterval = absl::Minutes(1);
 
 // 0: let in; 401 or 403. `who` gets the user's name. Pure.
 int Authorize(const net::HttpRequest& request, std::string* who);

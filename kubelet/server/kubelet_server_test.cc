@@ -11,6 +11,7 @@
 #include "net/http_client.h"
 #include "net/pki.h"
 #include "net/remote_command.h"
+#include "net/test_util.h"
 
 namespace keelson::kubelet {
 namespace {
@@ -76,9 +77,10 @@ class Server : public ::testing::Test {
   ~Server() override { (void)RemoveTree(dir_); }
   // The answer to `target` for a client of that name and group.
   std::string Get(const std::string& target, const std::string& name, const std::string& group = "",
-                  bool verified = true, const std::string& method = "GET") {
+                  bool verified = true, const std::string& method = "GET", net::HttpHeaders headers = {}) {
     net::HttpRequest request;
     request.method = method;
+    request.headers = std::move(headers);
     request.target = *net::HttpTarget::Parse(target);
     if (!name.empty()) {
       auto certificate = std::make_shared<net::PeerCertificate>();
@@ -172,6 +174,20 @@ TEST_F(Server, StreamsNeedAnUpgrade) {
   EXPECT_THAT(Get("/exec/ns/web/c?command=ls&output=1", "mallory", "", true, "POST"), HasSubstr("403"));
 }
 
+// A browser sends its user's certificate along with what any page asks for.
+TEST_F(Server, PagesOfOthersAreRefused) {
+  net::HttpHeaders offer{{"Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="}};
+  net::HttpHeaders page = net::UpgradeForward(offer, net::UpgradeKind::kWebSocket);
+  page.Add("Host", "node:10250");
+  page.Add("Origin", "https://evil.example");
+  for (const char* target :
+       {"/exec/ns/web/c?command=ls&output=1", "/attach/ns/web/c?output=1", "/portForward/ns/web"}) {
+    EXPECT_THAT(Get(target, kApiServerUser, "", true, "GET", page), HasSubstr("403 unable to upgrade"))
+        << target;
+  }
+  EXPECT_EQ(node_.asked, "");
+}
+
 TEST_F(Server, Run) {
   EXPECT_EQ(Get("/run/ns/web/c?cmd=ls%20-l", kApiServerUser, "", true, "POST"), "200 ran ls,-l");
   EXPECT_THAT(Get("/run/ns/web/c?cmd=false", kApiServerUser, "", true, "POST"),
@@ -257,6 +273,8 @@ Task<absl::Status> OverTheWire(Env* env, std::string dir) {
   settings.port = 0;
   settings.healthz_port = 0;
   settings.client_ca_file = dir + "/ca.crt";
+  settings.runtime_tls = {dir + "/runtime/ca.crt", dir + "/runtime/own.crt", dir + "/runtime/own.key"};
+  CO_RETURN_IF_ERROR_SYNC(MakeDirs(dir + "/runtime"));
   KubeletServer server(*env, node, settings, "node", {}, dir + "/pki");
   CO_RETURN_IF_ERROR_SYNC(server.Start());
   net::TlsClientConfig config;
@@ -316,6 +334,33 @@ Task<absl::Status> OverTheWire(Env* env, std::string dir) {
   CO_ASSIGN_OR_RETURN(upgrade, http.Upgrade(endpoint, exec));
   EXPECT_EQ(upgrade.status, 500);
   EXPECT_THAT(upgrade.body, HasSubstr("connecting to the runtime's streaming server"));
+  // By TLS the runtime is asked who it is, and shown who we are.
+  net::TestPki pki(now);
+  EchoRuntime guarded_runtime;
+  net::HttpServer guarded(env->executor(), &env->clock(), &guarded_runtime, net::HttpServerOptions());
+  listen.tls = pki.Server(net::ClientCertificates::kRequired);
+  CO_ASSIGN_OR_RETURN_SYNC(uint16_t guarded_port, guarded.ListenTcp(listen));
+  node.url = StrCat("https://127.0.0.1:", guarded_port, "/exec/token");
+  CO_ASSIGN_OR_RETURN(upgrade, http.Upgrade(endpoint, exec));
+  EXPECT_EQ(upgrade.status, 500);
+  EXPECT_THAT(upgrade.body, HasSubstr("ca.crt"));  // there is none yet
+  CO_RETURN_IF_ERROR_SYNC(
+      WriteFileAtomic(settings.runtime_tls.ca_file, pki.other_ca.certificate_pem(), 0644, false));
+  CO_RETURN_IF_ERROR_SYNC(net::SaveKeyPair(pki.client, settings.runtime_tls.certificate_file,
+                                           settings.runtime_tls.private_key_file));
+  CO_ASSIGN_OR_RETURN(upgrade, http.Upgrade(endpoint, exec));
+  EXPECT_EQ(upgrade.status, 500);
+  EXPECT_THAT(upgrade.body, HasSubstr("self-signed certificate"));
+  EXPECT_THAT(upgrade.body, HasSubstr("--runtime-streaming-ca"));
+  EXPECT_EQ(guarded_runtime.last.target.path, "");  // nor was it told the token
+  CO_RETURN_IF_ERROR_SYNC(
+      WriteFileAtomic(settings.runtime_tls.ca_file, pki.ca.certificate_pem(), 0644, false));
+  CO_ASSIGN_OR_RETURN(upgrade, http.Upgrade(endpoint, exec));
+  EXPECT_EQ(upgrade.status, 101) << upgrade.body;
+  EXPECT_TRUE(guarded_runtime.last.peer_certificate->verified);
+  upgrade.stream.reset();
+  Task<void> close_guarded = guarded.Close();
+  co_await std::move(close_guarded);
   // Cut off when the kubelet stops.
   node.url = StrCat("http://127.0.0.1:", port, "/exec/token");
   CO_ASSIGN_OR_RETURN(upgrade, http.Upgrade(endpoint, exec));

@@ -6,6 +6,9 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include <functional>
+#include <utility>
+
 #include "base/fd.h"
 #include "kubelet/volumes/local_volumes.h"
 
@@ -67,6 +70,47 @@ TEST_F(LiveVolumes, ABoundSubPathIsNotEmptiedByTearDown) {
   EXPECT_NE(::access((dir_ + "/volume-subpaths").c_str(), F_OK), 0);
   EXPECT_EQ(::access((volume + "/old/kept").c_str(), F_OK), 0);
   EXPECT_EQ(::access((volume + "/sub/new").c_str(), F_OK), 0);
+}
+
+// The host's mounts, and somebody who is as fast as can be between the check and the mount.
+class RacingMounter : public Mounter {
+ public:
+  RacingMounter(Mounter* host, std::function<void()> race) : host_(host), race_(std::move(race)) {}
+  absl::Status MountTmpfs(const std::string& target, int64_t size_bytes, uint32_t mode) override {
+    return host_->MountTmpfs(target, size_bytes, mode);
+  }
+  absl::Status BindFd(int source_fd, const std::string& target) override {
+    return host_->BindFd(source_fd, target);
+  }
+  absl::Status Unmount(const std::string& target) override { return host_->Unmount(target); }
+  absl::StatusOr<std::vector<std::string>> MountsBelow(const std::string& dir) override {
+    if (race_) std::exchange(race_, nullptr)();
+    return host_->MountsBelow(dir);
+  }
+
+ private:
+  Mounter* host_;
+  std::function<void()> race_;
+};
+
+// CVE-2021-25741.
+TEST_F(LiveVolumes, ASwappedSubPathLeadsNowhereElse) {
+  const std::string volume = dir_ + "/volume", secret = dir_ + "/secret", target = dir_ + "/subpaths/0";
+  ASSERT_TRUE(MakeDirs(volume + "/a").ok());
+  ASSERT_TRUE(MakeDirs(secret).ok());
+  ASSERT_TRUE(WriteFileAtomic(volume + "/a/own", "x", 0600, false).ok());
+  ASSERT_TRUE(WriteFileAtomic(secret + "/key", "x", 0600, false).ok());
+  RacingMounter racing(mounter_.get(), [&] {
+    ASSERT_EQ(::rename((volume + "/a").c_str(), (volume + "/old").c_str()), 0);
+    ASSERT_EQ(::symlink(secret.c_str(), (volume + "/a").c_str()), 0);
+  });
+  ASSERT_TRUE(BindSubPath(racing, volume, "a", target).ok());
+  ASSERT_EQ(::access((volume + "/a/key").c_str(), F_OK), 0);  // it was swapped
+  EXPECT_NE(::access((target + "/key").c_str(), F_OK), 0);
+  EXPECT_EQ(::access((target + "/own").c_str(), F_OK), 0);
+  // Whoever comes later, with the link in its place, is refused; the mount that is there stays.
+  EXPECT_FALSE(BindSubPath(*mounter_, volume, "a", target).ok());
+  EXPECT_EQ(::access((target + "/own").c_str(), F_OK), 0);
 }
 
 TEST_F(LiveVolumes, AMountInUseIsDetached) {

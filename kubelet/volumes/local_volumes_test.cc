@@ -135,6 +135,21 @@ TEST_F(LocalVolumes, SubPathDoesNotLeaveTheVolume) {
   EXPECT_TRUE(BindSubPath(mounter_, dir_ + "/v", "fine", dir_ + "/t/0").ok());
 }
 
+// CVE-2021-25741: the container puts a link in the place of what was checked, before it is mounted.
+TEST_F(LocalVolumes, SubPathIsMountedAsItWasChecked) {
+  ASSERT_TRUE(MakeDirs(dir_ + "/v/a").ok());
+  ASSERT_TRUE(MakeDirs(dir_ + "/secret").ok());
+  const ino_t checked = Inode(dir_ + "/v/a");
+  mounter_.on_look = [this] {
+    ASSERT_EQ(::rename((dir_ + "/v/a").c_str(), (dir_ + "/v/old").c_str()), 0);
+    ASSERT_EQ(::symlink("../secret", (dir_ + "/v/a").c_str()), 0);
+  };
+  ASSERT_TRUE(BindSubPath(mounter_, dir_ + "/v", "a", dir_ + "/t/0").ok());
+  ASSERT_EQ(Inode(dir_ + "/v/a"), Inode(dir_ + "/secret"));  // it was swapped
+  ASSERT_EQ(mounter_.mounts.size(), 1u);
+  EXPECT_EQ(mounter_.mounts[0].inode, checked);
+}
+
 TEST_F(LocalVolumes, TearDownUnmountsFirstAndStopsWhereItCannot) {
   EmptyDirSpec spec{dir_ + "/volumes/a", true};
   ASSERT_TRUE(SetUpEmptyDir(mounter_, spec).ok());

@@ -411,7 +411,6 @@ Task<void> HttpFrontend::ServeResource(Exchange& x) {
   if (status.ok() && needs_ns && (!request.name.empty() || request.verb == "create"))
     status = api::UnknownPath();
   // Before the body is read: who may not write need not be told what is wrong with it.
-  if (status.ok()) status = pipeline_.Authorize(request);
   if (status.ok() && is_stream && request.verb == "get") {
     // A websocket can only be opened by GET; that must not make a command in a container something that those
     // who may only read can run.
@@ -419,6 +418,7 @@ Task<void> HttpFrontend::ServeResource(Exchange& x) {
     create.verb = "create";
     status = pipeline_.Authorize(create);
   }
+  if (status.ok()) status = pipeline_.Authorize(request);
   if (status.ok() && !reads && !is_stream) status = ReadBody(x);
   if (!status.ok()) {
     Task<void> send = SendError(x, status);

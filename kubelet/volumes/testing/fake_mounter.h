@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/strings.h"
@@ -38,6 +40,7 @@ class FakeMounter : public Mounter {
     return absl::OkStatus();
   }
   absl::StatusOr<std::vector<std::string>> MountsBelow(const std::string& dir) override {
+    if (on_look) std::exchange(on_look, nullptr)();
     std::vector<std::string> out;
     for (const Mount& m : mounts) {
       if (m.target == dir || m.target.starts_with(StrCat(dir, "/"))) out.push_back(m.target);
@@ -48,6 +51,7 @@ class FakeMounter : public Mounter {
   std::vector<Mount> mounts;
   absl::Status next_error;
   std::string stuck;
+  std::function<void()> on_look;  // once, at the next MountsBelow: what others do at that moment
 };
 
 }  // namespace keelson::kubelet
