@@ -437,6 +437,54 @@ TEST_F(ServerLiveTest, ExecSyncPastItsTimeoutIsKilledAndGone) {
   EXPECT_EQ(Status(id).state(), v1::CONTAINER_RUNNING);
 }
 
+// SIGTERM ignored, children in sessions of their own and orphaned.
+constexpr char kStubborn[] =
+    "trap '' TERM; sleep 4322 & setsid sleep 4322 & (sleep 4322 &); sh -c 'trap \"\" TERM; sleep 4322; true' "
+    "& wait";
+
+TEST_F(ServerLiveTest, ExecSyncPastItsTimeoutTakesItsChildrenAlong) {
+  std::string pod = RunPod(PodConfig("exec-stubborn"));
+  std::string id = Start(pod, Script("main", kForever));
+  auto result = TryExec(id, {"sh", "-c", kStubborn}, 1);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(result.status())) << result.status();
+  EXPECT_EQ(RunIn(id, {"sh", "-c", "ps | grep -c '[s]leep 4322'"}).out, "0\n");
+  EXPECT_EQ(Status(id).state(), v1::CONTAINER_RUNNING);
+}
+
+Task<void> ExecUntilCancelled(RuntimeService* runtime, v1::ExecSyncRequest request, bool* answered) {
+  Task<absl::StatusOr<v1::ExecSyncResponse>> exec = runtime->ExecSync(std::move(request));
+  [[maybe_unused]] absl::StatusOr<v1::ExecSyncResponse> response = co_await std::move(exec);
+  *answered = true;
+}
+
+Task<absl::StatusOr<bool>> CloseScope(Scope* scope) {
+  Task<void> close = scope->Close();
+  co_await std::move(close);
+  co_return true;
+}
+
+TEST_F(ServerLiveTest, AClientThatLeavesEndsItsExecSync) {
+  std::string pod = RunPod(PodConfig("exec-left"));
+  std::string id = Start(pod, Script("main", kForever));
+  v1::ExecSyncRequest request;
+  request.set_container_id(id);
+  for (const char* word : {"sh", "-c", kStubborn}) request.add_cmd(word);
+  auto count = [&] { return RunIn(id, {"sh", "-c", "ps | grep -c '[s]leep 4322'"}).out; };
+  absl::Duration limit = env_.clock().Monotonic() + absl::Seconds(30);
+  bool answered = false;
+  Scope scope(env_.executor());
+  scope.Spawn("exec", ExecUntilCancelled(&runtime(), request, &answered));
+  // The script's line itself has the words four times.
+  while (count() == "0\n" && env_.clock().Monotonic() < limit) Sleep(absl::Milliseconds(20));
+  ASSERT_NE(count(), "0\n");
+  ASSERT_TRUE(Call(CloseScope(&scope)).ok());
+  EXPECT_FALSE(answered);
+  limit = env_.clock().Monotonic() + absl::Seconds(30);
+  while (count() != "0\n" && env_.clock().Monotonic() < limit) Sleep(absl::Milliseconds(20));
+  EXPECT_EQ(count(), "0\n");
+  EXPECT_EQ(Status(id).state(), v1::CONTAINER_RUNNING);
+}
+
 TEST_F(ServerLiveTest, ExecSyncOutputIsBounded) {
   std::string pod = RunPod(PodConfig("exec-output"));
   std::string id = Start(pod, Script("main", kForever));
