@@ -120,25 +120,42 @@ class Env {
   Task<R> Blocking(absl::AnyInvocable<R()> work);
 };
 
-// ---- implementation of Blocking ----
+// Blocking work that begins with the constructor, beside whatever its caller does until it waits. Wait once; a
+// job that nobody waits for goes on to its end.
 template <class R>
-Task<R> Env::Blocking(absl::AnyInvocable<R()> work) {
-  struct Job {
+class BlockingJob {
+ public:
+  BlockingJob(Env& env, absl::AnyInvocable<R()> work) : state_(std::make_shared<State>()) {
+    state_->work = std::move(work);
+    env.RunInPool(
+        [state = state_] {
+          state->result.emplace(state->work());
+          state->work = nullptr;
+        },
+        [state = state_] { state->done.Set(); });
+  }
+  Task<R> Wait() { return Result(state_); }
+
+ private:
+  struct State {
     absl::AnyInvocable<R()> work;
     std::optional<R> result;
     AsyncEvent done;
   };
-  auto job = std::make_shared<Job>();
-  job->work = std::move(work);
-  RunInPool(
-      [job] {
-        job->result.emplace(job->work());
-        job->work = nullptr;
-      },
-      [job] { job->done.Set(); });
-  Task<void> wait = job->done.Wait();
-  co_await std::move(wait);
-  co_return std::move(*job->result);
+  static Task<R> Result(std::shared_ptr<State> state) {
+    Task<void> wait = state->done.Wait();
+    co_await std::move(wait);
+    co_return std::move(*state->result);
+  }
+  std::shared_ptr<State> state_;
+};
+
+template <class R>
+Task<R> Env::Blocking(absl::AnyInvocable<R()> work) {
+  BlockingJob<R> job(*this, std::move(work));
+  Task<R> wait = job.Wait();
+  R result = co_await std::move(wait);
+  co_return result;
 }
 
 // The real thing: an io_context run by the calling thread, a pool of `pool_threads` for blocking work.

@@ -329,6 +329,10 @@ class ConmonMonitor : public ContainerMonitor {
     std::string context = StrCat("create container ", options.id);
     CO_RETURN_IF_ERROR_SYNC(
         WriteFileAtomic(options.bundle_dir + "/log-path", options.log_path, 0600, /*durable=*/false));
+    // Of a create that was cut off; runc insists on making its temporary one anew.
+    for (const char* name : {"pidfile", ".pidfile", "ctl", "winsz", "attach"}) {
+      ::unlink(StrCat(options.bundle_dir, "/", name).c_str());
+    }
     int fds[2];
     if (::pipe2(fds, O_CLOEXEC) != 0) co_return ErrnoStatus(errno, context);
     Fd write_end(fds[1]);

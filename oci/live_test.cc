@@ -374,6 +374,17 @@ TEST_P(LiveTest, FailedCreateLeavesNothingAndSaysWhy) {
   EXPECT_TRUE(absl::IsPermissionDenied(symlink.status())) << symlink.status();
 }
 
+TEST_P(LiveTest, FilesOfACreateThatWasCutOffAreNotInTheWay) {
+  fs::create_directories(Bundle("r1"));
+  for (const char* name : {"/pidfile", "/.pidfile", "/ctl", "/winsz"}) {
+    ASSERT_TRUE(WriteFileAtomic(Bundle("r1") + name, "1", 0600, false).ok());
+  }
+  auto created = Create("r1", {"/bin/true"});
+  ASSERT_TRUE(created.ok()) << created.status();
+  ASSERT_TRUE(Await(runtime_->Start("r1")).ok());
+  EXPECT_TRUE(Ended("r1"));
+}
+
 TEST_P(LiveTest, OomKillIsToldApart) {
   Shape small;
   small.resources = R"({"memory":{"limit":16777216,"swap":16777216}})";

@@ -336,6 +336,13 @@ class CliRuntime : public OciRuntime {
   }
 
   Task<absl::Status> DeleteTask(std::string id, bool force) {
+    CO_RETURN_IF_ERROR_SYNC(CheckId(id));
+    // Both runtimes make this directory before anything else of a container and remove it last: without it
+    // there is nothing to ask a process for.
+    struct stat info;
+    if (::lstat(StrCat(options_.state_dir, "/", id).c_str(), &info) != 0 && errno == ENOENT) {
+      co_return absl::OkStatus();
+    }
     std::vector<std::string> options;
     if (force) options.push_back("--force");
     Task<absl::Status> deleting = Simple("delete", id, std::move(options), {});

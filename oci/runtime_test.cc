@@ -407,6 +407,7 @@ TEST_F(DriverTest, ProbeFailureLeavesFeaturesOffAndNothingBehind) {
 TEST_F(DriverTest, CommandLines) {
   auto runtime = Open();
   std::string global = "--root " + root_ + "/state ";
+  std::filesystem::create_directory(root_ + "/state/c1");
   EXPECT_TRUE(env_.Await(runtime->Start("c1")).ok());
   EXPECT_TRUE(env_.Await(runtime->Kill("c1", 15)).ok());
   EXPECT_TRUE(env_.Await(runtime->Delete("c1", false)).ok());
@@ -455,7 +456,12 @@ TEST_F(DriverTest, Errors) {
   stderr_ = "error opening file `/run/s/c1/status`: No such file or directory\n";
   EXPECT_TRUE(absl::IsNotFound(env_.Await(runtime->Kill("c1", 9))));
   EXPECT_TRUE(absl::IsNotFound(env_.Await(runtime->State("c1")).status()));
+  lines_.clear();
   EXPECT_TRUE(env_.Await(runtime->Delete("c1", false)).ok()) << "gone is success";
+  EXPECT_TRUE(lines_.empty()) << "no state, no process to ask";
+  std::filesystem::create_directory(root_ + "/state/c1");
+  EXPECT_TRUE(env_.Await(runtime->Delete("c1", false)).ok()) << "gone meanwhile is success";
+  EXPECT_EQ(lines_.size(), 1u);
   stderr_ = "the container `c1` is not in `created` or `stopped` state\n";
   EXPECT_TRUE(absl::IsFailedPrecondition(env_.Await(runtime->Delete("c1", false))));
 }

@@ -89,10 +89,9 @@ absl::Status CheckConfig(const v1::PodSandboxConfig& config) {
   return CheckNamespaces(NamespacesOf(config));
 }
 
-// Everything on disk and in the kernel that needs no other process. Blocking.
+// What its containers will mount, in the pod's directory. Blocking.
 absl::Status PrepareSandboxFiles(const std::string& dir, const v1::PodSandboxConfig& config,
                                  const std::string& host_resolv_conf, const std::string& host_hosts) {
-  RETURN_IF_ERROR(MakePodDir(dir, MappedRootGroup(config)));
   std::string resolv;
   if (config.has_dns_config() &&
       (config.dns_config().servers_size() > 0 || config.dns_config().searches_size() > 0 ||
@@ -185,6 +184,7 @@ Task<absl::StatusOr<v1::RunPodSandboxResponse>> RuntimeServer::RunPodSandbox(
   sandbox->record.set_runtime_handler(runtime->name());
   sandbox->record.set_created_at_ns(NowNs());
   sandbox->record.set_boot_id(boot_id_);
+  sandbox->record.set_network_attached(!HostNetwork(sandbox->record.config()));
   Task<AsyncMutex::Guard> lock = sandbox->mutex.Lock();
   AsyncMutex::Guard guard = co_await std::move(lock);
   absl::Status status = Save(*sandbox);
@@ -247,21 +247,31 @@ Task<absl::Status> RuntimeServer::SetUpSandbox(std::shared_ptr<Sandbox> sandbox)
     pins.sysctls.try_emplace("net.ipv4.ping_group_range", "0 2147483647");
   }
   Sysctls late = WaitsForInterfaces(pins.sysctls);
-  auto prepare = [dir, config, pins, resolv = options_.host_resolv_conf, hosts = options_.host_hosts] {
-    absl::Status status = PrepareSandboxFiles(dir, config, resolv, hosts);
+  auto make_namespaces = [dir, group = MappedRootGroup(config), pins] {
+    absl::Status status = MakePodDir(dir, group);
     return status.ok() ? PinNamespaces(pins) : status;
   };
-  Task<absl::Status> files = env_.Blocking<absl::Status>(prepare);
-  absl::Status status = co_await std::move(files);
+  Task<absl::Status> namespaces = env_.Blocking<absl::Status>(make_namespaces);
+  absl::Status status = co_await std::move(namespaces);
   if (!status.ok()) co_return status;
+  // Beside the network plugins.
+  auto prepare = [dir, config, resolv = options_.host_resolv_conf, hosts = options_.host_hosts] {
+    return PrepareSandboxFiles(dir, config, resolv, hosts);
+  };
+  BlockingJob<absl::Status> preparing(env_, prepare);
   if (pins.network) {
-    CO_RETURN_IF_ERROR(AttachNetwork(sandbox));
-    if (!late.empty()) {
-      auto write = [ns = pins.dir, late] { return WriteSysctls(ns, late); };
-      Task<absl::Status> written = env_.Blocking<absl::Status>(write);
-      status = co_await std::move(written);
-      if (!status.ok()) co_return status;
-    }
+    Task<absl::Status> attach = AttachNetwork(sandbox);
+    status = co_await std::move(attach);
+  }
+  Task<absl::Status> files = preparing.Wait();
+  absl::Status prepared = co_await std::move(files);
+  if (status.ok()) status = prepared;
+  if (!status.ok()) co_return status;
+  if (pins.network && !late.empty()) {
+    auto write = [ns = pins.dir, late] { return WriteSysctls(ns, late); };
+    Task<absl::Status> written = env_.Blocking<absl::Status>(write);
+    status = co_await std::move(written);
+    if (!status.ok()) co_return status;
   }
   if (options_.always_pause || SharesPid(config)) CO_RETURN_IF_ERROR(StartPause(sandbox));
   co_return absl::OkStatus();
@@ -307,8 +317,6 @@ CniAttachment RuntimeServer::AttachmentOf(const Sandbox& sandbox) const {
 }
 
 Task<absl::Status> RuntimeServer::AttachNetwork(std::shared_ptr<Sandbox> sandbox) {
-  sandbox->record.set_network_attached(true);
-  CO_RETURN_IF_ERROR_SYNC(Save(*sandbox));
   CniAttachment attachment = AttachmentOf(*sandbox);
   const bool limited = attachment.ingress_rate_bits != 0 || attachment.egress_rate_bits != 0;
   if (limited && !deps_.cni->HasCapability("bandwidth")) {
@@ -376,6 +384,8 @@ Task<absl::Status> RuntimeServer::StartPause(std::shared_ptr<Sandbox> sandbox) {
   if (!process.ok()) co_return Annotate(process.status(), "create pause process");
   sandbox->record.mutable_pause()->set_pid(process->pid);
   sandbox->record.mutable_pause()->set_start_ticks(process->pid_start_ticks);
+  sandbox->record.mutable_pause_monitor()->set_pid(process->monitor_pid);
+  sandbox->record.mutable_pause_monitor()->set_start_ticks(process->monitor_start_ticks);
   Task<absl::Status> start = runtime->Start(id);
   status = co_await std::move(start);
   co_return Annotate(status, "start pause process");

@@ -48,11 +48,8 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
   // Written first: a restart between here and the end looks what became of it.
   record.set_state(records::CONTAINER_STARTING);
-  absl::Status status = Save(*container);
-  if (status.ok()) {
-    Task<absl::Status> ready = ReadyToStart(container, sandbox);
-    status = co_await std::move(ready);
-  }
+  Task<absl::Status> ready = ReadyToStart(container, sandbox);
+  absl::Status status = co_await std::move(ready);
   if (!status.ok()) {
     record.set_state(records::CONTAINER_CREATED);
     absl::Status saved = Save(*container);
@@ -110,7 +107,7 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
   co_return v1::StartContainerResponse();
 }
 
-// What was true at its creation and the start relies on.
+// What was true at its creation and the start relies on; the log is there and the record says that it starts.
 Task<absl::Status> RuntimeServer::ReadyToStart(std::shared_ptr<Container> container,
                                                std::shared_ptr<Sandbox> sandbox) {
   const records::Container& record = container->record;
@@ -122,13 +119,15 @@ Task<absl::Status> RuntimeServer::ReadyToStart(std::shared_ptr<Container> contai
   if (namespaces.pid() == v1::TARGET) {
     CO_RETURN_IF_ERROR_SYNC(FindRunningContainer(namespaces.target_id()).status());
   }
-  if (record.log_path().empty()) co_return absl::OkStatus();
+  if (record.log_path().empty()) co_return Save(*container);
   auto prepare = [directory = sandbox->record.config().log_directory(), path = record.config().log_path()] {
     return PrepareLog(directory, path);
   };
-  Task<absl::Status> prepared = env_.Blocking<absl::Status>(prepare);
-  absl::Status status = co_await std::move(prepared);
-  co_return status;
+  BlockingJob<absl::Status> preparing(env_, prepare);
+  absl::Status saved = Save(*container);
+  Task<absl::Status> wait = preparing.Wait();
+  absl::Status prepared = co_await std::move(wait);
+  co_return saved.ok() ? prepared : saved;
 }
 
 }  // namespace keelson::cri

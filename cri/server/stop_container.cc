@@ -21,6 +21,8 @@ namespace {
 
 // After SIGKILL: a process in an uninterruptible wait can outlast it.
 constexpr absl::Duration kKillLimit = absl::Minutes(2);
+// For a monitor to end after its container: it writes one small file.
+constexpr absl::Duration kMonitorLimit = absl::Seconds(20);
 constexpr int kLostExitCode = 255;  // containerd's for a container whose end nobody saw
 constexpr int kSignalExitBase = 128;
 // What was killed needs a moment to leave its cgroup.
@@ -161,10 +163,11 @@ Task<absl::Status> RuntimeServer::DeleteInRuntime(std::string id, std::string ha
   Task<absl::Status> remove = runtime->Delete(id, /*force=*/true);
   absl::Status status = co_await std::move(remove);
   if (!status.ok()) co_return status;
-  for (int attempt = 0; attempt < kCgroupAttempts && deps_.cgroups->Exists(cgroup_path); ++attempt) {
-    (void)deps_.cgroups->KillAll(cgroup_path);
+  for (int attempt = 0; attempt < kCgroupAttempts; ++attempt) {
+    // Not asked whether it exists: a runtime that was killed may have made it in some hierarchies only.
     status = deps_.cgroups->Destroy(cgroup_path);
     if (status.ok()) break;
+    (void)deps_.cgroups->KillAll(cgroup_path);
     // Until the killed are gone.
     Task<void> nap = env_.clock().Sleep(kCgroupInterval);
     co_await std::move(nap);
@@ -200,6 +203,19 @@ Task<void> RuntimeServer::WatchMonitor(std::shared_ptr<Container> container) {
   if (!exit.has_value()) co_return;
   Task<void> handle = HandleExit(container, *exit);
   co_await std::move(handle);
+}
+
+Task<void> RuntimeServer::AwaitMonitorEnd(records::Process monitor) {
+  if (monitor.pid() == 0) co_return;
+  absl::StatusOr<std::unique_ptr<ChildProcess>> adopted = env_.subprocess().Adopt(monitor.pid());
+  if (!adopted.ok() || !IsAlive(monitor)) co_return;
+  ChildProcess* process = adopted->get();
+  LoopTimer timer(&env_, kMonitorLimit, [process, pid = monitor.pid()] {
+    LogWarning("a monitor outlasts its container, it is killed", {{"monitor", pid}});
+    (void)process->Signal(SIGKILL);
+  });
+  Task<int> wait = process->Wait();
+  co_await std::move(wait);
 }
 
 Task<void> RuntimeServer::HandlePauseExit(std::shared_ptr<Sandbox> sandbox) {

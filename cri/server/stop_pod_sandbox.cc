@@ -86,8 +86,11 @@ Task<absl::Status> RuntimeServer::TearDownSandbox(std::shared_ptr<Sandbox> sandb
     Task<absl::Status> remove = DeleteInRuntime(id, sandbox->record.runtime_handler(), cgroup);
     absl::Status status = co_await std::move(remove);
     if (!status.ok()) co_return Annotate(status, what);
+    Task<void> monitor = AwaitMonitorEnd(sandbox->record.pause_monitor());
+    co_await std::move(monitor);
     deps_.monitor->Forget(id);
     sandbox->record.clear_pause();
+    sandbox->record.clear_pause_monitor();
   }
   auto files = [dir] { return RemoveSandboxFiles(dir); };
   Task<absl::Status> removed = env_.Blocking<absl::Status>(files);
