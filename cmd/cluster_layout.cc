@@ -102,7 +102,8 @@ absl::StatusOr<ClusterLayout> MakeClusterLayout(ClusterOptions options) {
       // What a folder may be called and a node may not becomes a dash.
       std::string suffix =
           absl::AsciiStrToLower(layout.paths.cgroup_root.substr(std::string("keelson-").size()));
-      std::replace_if(suffix.begin(), suffix.end(), [](char c) { return !absl::ascii_isalnum(c); }, '-');
+      std::replace_if(
+          suffix.begin(), suffix.end(), [](char c) { return !absl::ascii_isalnum(c); }, '-');
       suffix.erase(suffix.find_last_not_of('-') + 1);
       if (!suffix.empty()) StrAppend(&options.node_name, "-", suffix);
     }

@@ -149,8 +149,8 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   Task<void> HandlePauseExit(std::shared_ptr<Sandbox> sandbox);
   // Until the monitor has ended. One that was killed wrote no exit: then the container is waited for here.
   Task<void> WatchMonitor(std::shared_ptr<Container> container);
-  // Until a monitor whose container is gone has written how it ended, so that nothing is written after Forget.
-  // One that does not end is killed.
+  // Until a monitor whose container is gone has written how it ended, so that nothing is written after
+  // Forget. One that does not end is killed.
   Task<void> AwaitMonitorEnd(records::Process monitor);
   void MarkExited(Container* container, const oci::ContainerExit& exit);
   // What an ended container left running in its cgroup.
