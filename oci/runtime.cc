@@ -63,7 +63,10 @@ class ExecChildren {
   }
   // It has ended; `command`: the child that is its caller's, 0 when it failed. Children that no exec under
   // way can claim any more are adopted, which reaps them as soon as they end.
-  void End(Env* env, uint64_t sequence, int command) {
+  // `cut_at`: start of the runtime of an exec that was killed while it started, 0: it was not. Its command
+  // may have become our child before the runtime said so (crun's, whose session is not its own): killed, when
+  // no other can claim it.
+  void End(Env* env, uint64_t sequence, int command, uint64_t cut_at) {
     in_flight_.erase(sequence);
     if (command != 0) owned_.insert(command);
     std::map<int, std::set<uint64_t>> suspects;
@@ -71,8 +74,10 @@ class ExecChildren {
       auto known = suspects_.find(pid);
       std::set<uint64_t> claimants = known != suspects_.end() ? known->second : in_flight_;
       claimants.erase(sequence);
+      if (cut_at != 0) cut_at_.emplace(pid, cut_at);
       if (claimants.empty()) {
         owned_.insert(pid);
+        KillCut(pid);
         (void)env->subprocess().Adopt(pid);
       } else {
         suspects[pid] = std::move(claimants);
@@ -111,6 +116,17 @@ class ExecChildren {
   }
 
  private:
+  void KillCut(int pid) {
+    auto cut = cut_at_.find(pid);
+    if (cut == cut_at_.end()) return;
+    auto facts = ProcessFactsOf(pid);
+    // A container's first process is older, and leads its session.
+    if (facts.ok() && facts->start_ticks >= cut->second && facts->session != pid) {
+      (void)KillProcessTree(pid, facts->session, nullptr);
+    }
+    cut_at_.erase(cut);
+  }
+
   void ReapDoomed(Env* env, int tries) {
     for (auto it = doomed_.begin(); it != doomed_.end();) {
       auto facts = ProcessFactsOf(it->first);
@@ -135,6 +151,7 @@ class ExecChildren {
     auto gone = [&children](int pid) { return children.count(pid) == 0; };
     std::erase_if(owned_, gone);
     std::erase_if(foreign_, gone);
+    std::erase_if(cut_at_, [&gone](const auto& entry) { return gone(entry.first); });
     std::erase_if(spawned_, [&gone](const auto& entry) { return gone(entry.first); });
     std::vector<int> out;
     for (int pid : children) {
@@ -180,6 +197,7 @@ class ExecChildren {
   std::set<int> owned_;                         // commands and adopted leftovers
   std::set<int> foreign_;                       // in another PID namespace, and there before any exec
   std::map<int, absl::Duration> spawned_;       // in ours -> since when it is known to be dead
+  std::map<int, uint64_t> cut_at_;              // suspects that may be an exec's that was killed
   std::map<int, uint64_t> doomed_;              // killed, not yet our children -> start
   std::map<int, std::set<uint64_t>> suspects_;  // -> execs under way that may claim it
 };
@@ -188,10 +206,11 @@ class ExecChildren {
 struct ExecInFlight {
   explicit ExecInFlight(Env* e) : env(e), sequence(ExecChildren::Instance().Begin()) {}
   ExecInFlight(const ExecInFlight&) = delete;
-  ~ExecInFlight() { ExecChildren::Instance().End(env, sequence, command); }
+  ~ExecInFlight() { ExecChildren::Instance().End(env, sequence, command, cut_at); }
   Env* env;
   uint64_t sequence;
   int command = 0;
+  uint64_t cut_at = 0;
 };
 // Removes the scratch files of one command.
 struct ScratchFiles {
@@ -315,12 +334,15 @@ void KillStarting(Env* env, ChildProcess* runtime, const ScratchFiles& files) {
 
 // Does so when the caller has gone away.
 struct KillUnlessDone {
-  Env* env;
+  ExecInFlight* in_flight;
   ChildProcess* runtime;
   const ScratchFiles* files;
+  uint64_t started = 0;
   bool done = false;
   ~KillUnlessDone() {
-    if (!done) KillStarting(env, runtime, *files);
+    if (done) return;
+    in_flight->cut_at = started;
+    KillStarting(in_flight->env, runtime, *files);
   }
 };
 
@@ -458,7 +480,7 @@ class CliRuntime : public OciRuntime {
     spawn.env = RuntimeEnvironment();
     ExecInFlight in_flight(env_);
     CO_ASSIGN_OR_RETURN_SYNC(std::unique_ptr<ChildProcess> runtime, env_->subprocess().Spawn(spawn));
-    KillUnlessDone guard{env_, runtime.get(), &files};
+    KillUnlessDone guard{&in_flight, runtime.get(), &files, ProcessStartTicks(runtime->pid()).value_or(1)};
     bool timed_out = false;
     uint64_t timer = env_->clock().Schedule(kRuntimeCommandTimeout, [this, &timed_out, &runtime, &files] {
       timed_out = true;
