@@ -369,7 +369,7 @@ TEST_F(ServerContainerLiveTest, DevicesAndPrivileged) {
 }
 
 TEST_F(ServerContainerLiveTest, LimitsAreInTheCgroup) {
-  if (!fs::exists("/sys/fs/cgroup/memory")) GTEST_SKIP() << "looks at files of cgroup v1";
+  const bool v2 = fs::exists("/sys/fs/cgroup/cgroup.controllers");
   v1::ContainerConfig config = Script("limits", kForever);
   auto* resources = config.mutable_linux()->mutable_resources();
   resources->set_cpu_shares(123);
@@ -381,14 +381,21 @@ TEST_F(ServerContainerLiveTest, LimitsAreInTheCgroup) {
   std::string id = Start(pod_, config);
   auto read = [&](const std::string& file) {
     size_t slash = file.find('/');
-    absl::StatusOr<std::string> text = ReadFile(StrCat("/sys/fs/cgroup/", file.substr(0, slash), "/",
-                                                       live_->paths().cgroup, "/", id, file.substr(slash)));
+    std::string hierarchy = v2 ? "" : StrCat(file.substr(0, slash), "/");
+    absl::StatusOr<std::string> text =
+        ReadFile(StrCat("/sys/fs/cgroup/", hierarchy, live_->paths().cgroup, "/", id, file.substr(slash)));
     return text.ok() ? Trimmed(*text) : text.status().ToString();
   };
-  EXPECT_EQ(read("cpu/cpu.shares"), "123");
-  EXPECT_EQ(read("cpu/cpu.cfs_period_us"), "50000");
-  EXPECT_EQ(read("cpu/cpu.cfs_quota_us"), "25000");
-  EXPECT_EQ(read("memory/memory.limit_in_bytes"), StrCat(32 << 20));
+  if (v2) {
+    EXPECT_EQ(read("cpu/cpu.weight"), "5");
+    EXPECT_EQ(read("cpu/cpu.max"), "25000 50000");
+    EXPECT_EQ(read("memory/memory.max"), StrCat(32 << 20));
+  } else {
+    EXPECT_EQ(read("cpu/cpu.shares"), "123");
+    EXPECT_EQ(read("cpu/cpu.cfs_period_us"), "50000");
+    EXPECT_EQ(read("cpu/cpu.cfs_quota_us"), "25000");
+    EXPECT_EQ(read("memory/memory.limit_in_bytes"), StrCat(32 << 20));
+  }
   EXPECT_EQ(read("cpuset/cpuset.cpus"), "0");
   EXPECT_EQ(read("pids/pids.max"), "77");
   // A parent of the pod's choosing.
@@ -403,6 +410,8 @@ TEST_F(ServerContainerLiveTest, LimitsAreInTheCgroup) {
     std::error_code ignored;
     fs::remove(StrCat(top.path().string(), "/", live_->paths().cgroup, "/pods/burstable"), ignored);
   }
+  std::error_code ignored;
+  if (v2) fs::remove(StrCat("/sys/fs/cgroup/", live_->paths().cgroup, "/pods/burstable"), ignored);
 }
 
 }  // namespace
