@@ -46,6 +46,7 @@ std::unique_ptr<LiveServer> LiveServer::FromEnvironment(Env& env) {
   live->paths_.pods_dir = Variable("KEELSON_TEST_CRI_PODS_DIR");
   live->paths_.run_dir = live->paths_.pods_dir.substr(0, live->paths_.pods_dir.rfind('/'));
   live->paths_.state_dir = Variable("KEELSON_TEST_CRI_STATE_DIR");
+  live->paths_.cdi_dirs = absl::StrSplit(Variable("KEELSON_TEST_CRI_CDI_DIRS"), ':', absl::SkipEmpty());
   live->paths_.log = Variable("KEELSON_TEST_CRI_LOG");
   // Given as the parent of the tests' own pods, one below the server's.
   std::string parent = Variable("KEELSON_TEST_CRI_CGROUP_PARENT");
