@@ -45,8 +45,9 @@ struct RuntimeServerOptions {
   bool always_pause = false;  // a pause process in every sandbox, also where nothing shares its PID namespace
   std::string default_cgroup_parent;  // for pods that name none: "keelson-cri"
   std::string host_resolv_conf = "/etc/resolv.conf", host_hosts = "/etc/hosts";
-  bool user_namespaces = false;  // whether this host can: see ProbeUserNamespaces
-  bool seccomp_default = false;  // RuntimeDefault for containers whose profile is unset
+  std::vector<std::string> cdi_spec_dirs;  // later ones win; empty: containers with CDI devices are refused
+  bool user_namespaces = false;            // whether this host can: see ProbeUserNamespaces
+  bool seccomp_default = false;            // RuntimeDefault for containers whose profile is unset
 };
 
 // What the server stands on; all must outlive it.
