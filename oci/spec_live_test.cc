@@ -261,9 +261,9 @@ TEST_P(SpecLiveTest, CdiDevice) {
   ASSERT_TRUE(WriteFileAtomic(top_ + "/cdi/vendor.yaml", yaml, 0644, false).ok());
   const absl::Status added = AddCdiDevices({top_ + "/cdi"}, {"vendor.com/dev=zero"}, &input_);
   ASSERT_TRUE(added.ok()) << added;
-  const CommandResult result =
-      Run("echo $DEVICE; cat /lib/vendor/driver; id; ls -l /dev/vendor0; echo x >/lib/vendor/driver; "
-          "(: >/dev/vendor0); echo read; (: </dev/vendor0)");
+  const CommandResult result = Run(
+      "exec 2>&1; echo $DEVICE; cat /lib/vendor/driver; id; ls -l /dev/vendor0; echo x >/lib/vendor/driver; "
+      "(: >/dev/vendor0); echo read; (: </dev/vendor0)");
   EXPECT_THAT(result.output, HasSubstr("zero\nof the vendor\n"));
   EXPECT_THAT(result.output, HasSubstr("4242"));
   EXPECT_THAT(result.output, testing::ContainsRegex("crw-r----- .* 10, 229"));
