@@ -80,7 +80,8 @@ Task<absl::Status> RuntimeServer::StopRunningContainer(std::shared_ptr<Container
 absl::Status RuntimeServer::SignalInit(const Container& container, int signal) {
   const records::Container& record = container.record;
   Fd process(::pidfd_open(record.init().pid(), 0));
-  if (!process.valid() && errno != ESRCH) return ErrnoStatus(errno, "pidfd_open");
+  // EINVAL before Linux 6.9: the process is gone, its number still names a session or group of others.
+  if (!process.valid() && errno != ESRCH && errno != EINVAL) return ErrnoStatus(errno, "pidfd_open");
   // The descriptor is of whoever has the pid now: ours only if it started when ours did.
   if (!process.valid() || !IsAlive(record.init())) return absl::NotFoundError("the process has ended");
   if (::pidfd_send_signal(process.get(), signal, nullptr, 0) != 0) {
