@@ -1,9 +1,5 @@
 #include "oci/process_tree.h"
 
-#include <absl/strings/ascii.h>
-#include <absl/strings/numbers.h>
-#include <absl/strings/str_split.h>
-#include <dirent.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -11,30 +7,23 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
-#include <memory>
 #include <set>
-#include <string>
 #include <utility>
 
 #include "base/fd.h"
 #include "base/status.h"
 #include "base/strings.h"
-#include "oci/io.h"
 
 namespace keelson::oci {
 
 namespace {
 
-constexpr size_t kMaxStatBytes = 4096;
 // Each finds what was forked before all known ones were stopped.
 constexpr int kMaxRounds = 32;
 
 std::vector<ProcessFacts> AllProcesses() {
   std::vector<ProcessFacts> all;
-  std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), ::closedir);
-  while (dirent* entry = proc != nullptr ? ::readdir(proc.get()) : nullptr) {
-    int pid = 0;
-    if (!absl::SimpleAtoi(entry->d_name, &pid)) continue;
+  for (int pid : ProcessIds()) {
     auto facts = ProcessFactsOf(pid);
     if (facts.ok()) all.push_back(*std::move(facts));
   }
@@ -42,10 +31,10 @@ std::vector<ProcessFacts> AllProcesses() {
 }
 
 // A descriptor of exactly this process; invalid when it is gone.
-Fd OpenProcess(const ProcessFacts& process) {
-  Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
-  if (fd.valid() && ProcessStartTicks(process.pid).value_or(0) != process.start_ticks) fd.reset();
-  return fd;
+Fd OpenExactly(const ProcessFacts& process) {
+  absl::StatusOr<Fd> fd = OpenProcess(process.pid);
+  if (!fd.ok() || ProcessStartTicks(process.pid).value_or(0) != process.start_ticks) return Fd();
+  return *std::move(fd);
 }
 
 bool Send(const Fd& process, int signal) {
@@ -53,31 +42,6 @@ bool Send(const Fd& process, int signal) {
 }
 
 }  // namespace
-
-absl::StatusOr<ProcessFacts> ParseProcessFacts(std::string_view stat) {
-  // The command, field 2, may contain anything: fields are counted from the last ')'.
-  size_t paren = stat.rfind(')');
-  if (paren == std::string_view::npos) return absl::InvalidArgumentError("/proc/PID/stat: no command");
-  std::vector<absl::string_view> fields =
-      absl::StrSplit(absl::StripAsciiWhitespace(Av(stat.substr(paren + 1))), ' ');
-  constexpr size_t kState = 0, kParent = 1, kSession = 3;  // fields 3, 4, 6
-  ProcessFacts facts;
-  ASSIGN_OR_RETURN(facts.start_ticks, ParseStartTicks(stat));
-  std::string_view pid = stat.substr(0, stat.find(' '));
-  if (!absl::SimpleAtoi(Av(pid), &facts.pid) || !absl::SimpleAtoi(fields[kParent], &facts.parent) ||
-      !absl::SimpleAtoi(fields[kSession], &facts.session)) {
-    return absl::InvalidArgumentError("/proc/PID/stat: a field is no number");
-  }
-  facts.dead = fields[kState] == "Z" || fields[kState] == "X";
-  return facts;
-}
-
-absl::StatusOr<ProcessFacts> ProcessFactsOf(int pid) {
-  auto stat = ReadFile(StrCat("/proc/", pid, "/stat"), kMaxStatBytes);
-  // Between open and read it may go: ESRCH.
-  if (!stat.ok()) return absl::NotFoundError(StrCat("process ", pid, ": ", stat.status().message()));
-  return ParseProcessFacts(*stat);
-}
 
 std::vector<ProcessFacts> TreeOf(int root, int session, const std::vector<ProcessFacts>& all) {
   auto in_session = [&](const ProcessFacts& process) {
@@ -115,7 +79,7 @@ absl::Status KillProcessTree(int root, int session, std::vector<ProcessFacts>* k
     for (const ProcessFacts& process : TreeOf(root, session, AllProcesses())) {
       std::pair<int, uint64_t> key(process.pid, process.start_ticks);
       if (process.dead || process.pid == ::getpid() || stopped.contains(key)) continue;
-      Fd fd = OpenProcess(process);
+      Fd fd = OpenExactly(process);
       if (!fd.valid() || !Send(fd, SIGSTOP)) continue;
       stopped.emplace(key, std::move(fd));
       if (killed != nullptr) killed->push_back(process);

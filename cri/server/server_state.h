@@ -120,8 +120,6 @@ absl::StatusOr<std::string> RenderResolvConf(const v1::DNSConfig& dns);
 
 // pid with its start time; nullopt when there is none. `proc_root`: "/proc".
 std::optional<uint64_t> ProcessStartTicks(int pid, const std::string& proc_root = "/proc");
-// 0 when there is no such process.
-int ParentOf(int pid, const std::string& proc_root = "/proc");
 bool IsAlive(const records::Process& process, const std::string& proc_root = "/proc");
 
 }  // namespace keelson::cri
