@@ -38,6 +38,7 @@ absl::StatusOr<ProcessFacts> ParseProcessFacts(std::string_view stat) {
     return absl::InvalidArgumentError("/proc/PID/stat: a field is no number");
   }
   facts.dead = fields[kState] == "Z" || fields[kState] == "X";
+  facts.stopped = fields[kState] == "T" || fields[kState] == "t";
   return facts;
 }
 
@@ -53,9 +54,9 @@ absl::StatusOr<uint64_t> ProcessStartTicks(int pid) {
   return facts.start_ticks;
 }
 
-std::vector<int> ProcessIds() {
+std::vector<int> ProcessIds(const std::string& proc_root) {
   std::vector<int> pids;
-  std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), ::closedir);
+  std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir(proc_root.c_str()), ::closedir);
   while (dirent* entry = proc != nullptr ? ::readdir(proc.get()) : nullptr) {
     int pid = 0;
     if (absl::SimpleAtoi(entry->d_name, &pid)) pids.push_back(pid);

@@ -17,6 +17,7 @@ struct ProcessFacts {
   int session = 0;           // the pid of its leader
   uint64_t start_ticks = 0;  // clock ticks after boot; with the pid, who it is
   bool dead = false;         // not yet reaped
+  bool stopped = false;      // by a signal, or traced
 };
 
 // `stat` as /proc/PID/stat. InvalidArgument. Pure.
@@ -26,8 +27,8 @@ absl::StatusOr<ProcessFacts> ProcessFactsOf(int pid, const std::string& proc_roo
 // Its start_ticks, also of the dead. NotFound when it is gone.
 absl::StatusOr<uint64_t> ProcessStartTicks(int pid);
 
-// All that are there, in no order.
-std::vector<int> ProcessIds();
+// All that are there, in no order. With "/proc/PID/task": the threads of one.
+std::vector<int> ProcessIds(const std::string& proc_root = "/proc");
 // The words of its command line; none when it is gone, dead or a thread of the kernel.
 std::vector<std::string> CommandLineOf(int pid);
 

@@ -1,5 +1,6 @@
 #include "oci/process_tree.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -18,8 +19,9 @@ namespace keelson::oci {
 
 namespace {
 
-// Each finds what was forked before all known ones were stopped.
-constexpr int kMaxRounds = 32;
+// Each finds what was forked before all known ones had stopped.
+constexpr int kMaxRounds = 100;
+constexpr int kRoundMs = 1;  // between two that found nothing new
 
 std::vector<ProcessFacts> AllProcesses() {
   std::vector<ProcessFacts> all;
@@ -35,6 +37,17 @@ Fd OpenExactly(const ProcessFacts& process) {
   absl::StatusOr<Fd> fd = OpenProcess(process.pid);
   if (!fd.ok() || ProcessStartTicks(process.pid).value_or(0) != process.start_ticks) return Fd();
   return *std::move(fd);
+}
+
+// Whether none of its threads runs. Between the signal and the stop a fork under way comes to its end, and
+// its child is there a moment later.
+bool StandsStill(const ProcessFacts& process) {
+  const std::string tasks = StrCat("/proc/", process.pid, "/task");
+  for (int tid : ProcessIds(tasks)) {
+    auto thread = ProcessFactsOf(tid, tasks);
+    if (thread.ok() && !thread->stopped && !thread->dead) return false;
+  }
+  return true;
 }
 
 bool Send(const Fd& process, int signal) {
@@ -72,24 +85,32 @@ std::vector<ProcessFacts> TreeOf(int root, int session, const std::vector<Proces
 
 absl::Status KillProcessTree(int root, int session, std::vector<ProcessFacts>* killed) {
   if (root <= 1 || root == ::getpid()) return absl::InvalidArgumentError(StrCat("kill the tree of ", root));
-  std::map<std::pair<int, uint64_t>, Fd> stopped;
+  struct Stopped {
+    ProcessFacts process;
+    Fd fd;
+  };
+  std::map<std::pair<int, uint64_t>, Stopped> stopped;
   if (session == ::getsid(0)) session = 0;
   for (int round = 0; round < kMaxRounds; ++round) {
+    // Looked at before the search: what they had begun to fork by then is found.
+    const bool still = std::all_of(stopped.begin(), stopped.end(),
+                                   [](const auto& entry) { return StandsStill(entry.second.process); });
     bool news = false;
     for (const ProcessFacts& process : TreeOf(root, session, AllProcesses())) {
       std::pair<int, uint64_t> key(process.pid, process.start_ticks);
       if (process.dead || process.pid == ::getpid() || stopped.contains(key)) continue;
       Fd fd = OpenExactly(process);
       if (!fd.valid() || !Send(fd, SIGSTOP)) continue;
-      stopped.emplace(key, std::move(fd));
+      stopped.emplace(key, Stopped{process, std::move(fd)});
       if (killed != nullptr) killed->push_back(process);
       news = true;
     }
-    if (!news) break;
+    if (!news && still) break;
+    if (!news) ::poll(nullptr, 0, kRoundMs);
   }
   if (stopped.empty()) return absl::NotFoundError(StrCat("process ", root, " has ended"));
-  for (const auto& [key, fd] : stopped) {
-    if (!Send(fd, SIGKILL)) return ErrnoStatus(errno, StrCat("kill process ", key.first));
+  for (const auto& [key, entry] : stopped) {
+    if (!Send(entry.fd, SIGKILL)) return ErrnoStatus(errno, StrCat("kill process ", key.first));
   }
   return absl::OkStatus();
 }

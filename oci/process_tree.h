@@ -15,8 +15,8 @@ namespace keelson::oci {
 std::vector<ProcessFacts> TreeOf(int root, int session, const std::vector<ProcessFacts>& all);
 
 // SIGKILL to the tree of `root`, which the caller knows to be the process meant. All are stopped first, so
-// that none starts another meanwhile. NotFound when there is nothing left of it. `killed`: who; null is fine.
-// Blocking, milliseconds.
+// that none starts another meanwhile, and waited for up to 100 ms (a thread in the kernel may take long).
+// NotFound when there is nothing left of it. `killed`: who; null is fine. Blocking, milliseconds.
 absl::Status KillProcessTree(int root, int session, std::vector<ProcessFacts>* killed);
 
 }  // namespace keelson::oci
