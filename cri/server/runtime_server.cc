@@ -64,6 +64,7 @@ RuntimeServer::RuntimeServer(RuntimeServerDeps deps, RuntimeServerOptions option
       options_(std::move(options)),
       env_(*deps_.env),
       store_(std::move(store)),
+      attach_warmer_(&env_, deps_.cgroups == nullptr ? cgroups::Layout() : deps_.cgroups->layout()),
       scope_(env_.executor()) {}
 
 RuntimeServer::~RuntimeServer() = default;
