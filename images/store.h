@@ -173,6 +173,8 @@ class Store : public ImageStore {
   boost::asio::thread_pool& UnpackThreads();
 
   // ---- store_rootfs.cc ----
+  // The lowest that no writable layer has; 0 where the file system does not count projects.
+  uint32_t TakeProject();
   absl::StatusOr<OverlayMount> MountOf(const RootfsRecord& rootfs) const;
 
   Env& env_;
@@ -185,7 +187,9 @@ class Store : public ImageStore {
   std::map<std::string, uint64_t> blobs_;                       // on disk: bytes, by digest
   std::map<std::string, int> layer_references_, blob_references_;
   std::map<std::string, RootfsRecord> rootfs_;
-  std::map<std::string, CachedUsage> rootfs_usage_;
+  std::map<std::string, CachedUsage> rootfs_usage_;  // of those without a project
+  bool counts_projects_ = false;
+  std::set<uint32_t> projects_;  // taken; until the files of a removed layer are gone, too
   std::map<std::string, std::shared_ptr<PullJob>> pulls_;
   std::map<std::string, std::shared_ptr<LayerJob>> layer_jobs_;
   uint64_t next_listener_ = 1;
