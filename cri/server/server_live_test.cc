@@ -522,8 +522,12 @@ TEST_F(ServerLiveTest, ExecSyncOfNothing) {
 class CgroupFiles {
  public:
   explicit CgroupFiles(std::string path) : path_(std::move(path)) {}
+  // v2 has no folders of controllers.
   std::string Read(const std::string& controller, const std::string& file) const {
-    absl::StatusOr<std::string> text = ReadFile(StrCat("/sys/fs/cgroup/", controller, "/", path_, "/", file));
+    std::string top = std::filesystem::exists("/sys/fs/cgroup/cgroup.controllers")
+                          ? "/sys/fs/cgroup/"
+                          : StrCat("/sys/fs/cgroup/", controller, "/");
+    absl::StatusOr<std::string> text = ReadFile(StrCat(top, path_, "/", file));
     if (!text.ok()) return text.status().ToString();
     return std::string(absl::StripAsciiWhitespace(*text));
   }
@@ -533,7 +537,8 @@ class CgroupFiles {
 };
 
 TEST_F(ServerLiveTest, UpdateContainerResources) {
-  if (!std::filesystem::exists("/sys/fs/cgroup/memory")) GTEST_SKIP() << "looks at files of cgroup v1";
+  const bool v2 = std::filesystem::exists("/sys/fs/cgroup/cgroup.controllers");
+  const char* memory_file = v2 ? "memory.max" : "memory.limit_in_bytes";
   std::string pod = RunPod(PodConfig("update"));
   v1::ContainerConfig config = Script("main", kForever);
   auto* resources = config.mutable_linux()->mutable_resources();
@@ -550,17 +555,17 @@ TEST_F(ServerLiveTest, UpdateContainerResources) {
   EXPECT_EQ(Status(id).resources().linux().memory_limit_in_bytes(), 64 << 20) << "what is not named stays";
   ASSERT_TRUE(TryStart(id).ok());
   CgroupFiles files(StrCat(live_->paths().cgroup, "/", id));
-  EXPECT_EQ(files.Read("cpu", "cpu.shares"), "300");
-  EXPECT_EQ(files.Read("cpu", "cpu.cfs_quota_us"), "30000");
-  EXPECT_EQ(files.Read("memory", "memory.limit_in_bytes"), StrCat(64 << 20));
+  EXPECT_EQ(files.Read("cpu", v2 ? "cpu.weight" : "cpu.shares"), v2 ? "12" : "300");
+  EXPECT_EQ(files.Read("cpu", v2 ? "cpu.max" : "cpu.cfs_quota_us"), v2 ? "30000 100000" : "30000");
+  EXPECT_EQ(files.Read("memory", memory_file), StrCat(64 << 20));
   request.mutable_linux()->Clear();
   request.mutable_linux()->set_cpu_shares(2000);
   request.mutable_linux()->set_memory_limit_in_bytes(80 << 20);
   request.mutable_linux()->set_cpuset_cpus("0");
   ASSERT_TRUE(Call(runtime().UpdateContainerResources(request)).ok()) << "a running container";
-  EXPECT_EQ(files.Read("cpu", "cpu.shares"), "2000");
-  EXPECT_EQ(files.Read("cpu", "cpu.cfs_quota_us"), "30000");
-  EXPECT_EQ(files.Read("memory", "memory.limit_in_bytes"), StrCat(80 << 20));
+  EXPECT_EQ(files.Read("cpu", v2 ? "cpu.weight" : "cpu.shares"), v2 ? "77" : "2000");
+  EXPECT_EQ(files.Read("cpu", v2 ? "cpu.max" : "cpu.cfs_quota_us"), v2 ? "30000 100000" : "30000");
+  EXPECT_EQ(files.Read("memory", memory_file), StrCat(80 << 20));
   EXPECT_EQ(files.Read("cpuset", "cpuset.cpus"), "0");
   EXPECT_EQ(Status(id).resources().linux().cpu_quota(), 30000);
   EXPECT_EQ(Status(id).resources().linux().cpuset_cpus(), "0");
@@ -732,6 +737,7 @@ TEST_F(ServerLiveTest, EventsComeAtOnce) {
            v1::ContainerEventType_Name(type).c_str(), absl::ToDoubleMilliseconds(delays.front()),
            absl::ToDoubleMilliseconds(delays[delays.size() / 2]), absl::ToDoubleMilliseconds(delays.back()));
     // On a machine that does other things the worst is the scheduler's; the best shows what we do.
+    if (std::getenv("KEELSON_IN_GUEST") != nullptr) continue;  // an emulated processor is slow
     EXPECT_LE(delays.front(), kBound) << v1::ContainerEventType_Name(type);
   }
   StopPod(pod);
@@ -988,8 +994,13 @@ const BadContainer kBadContainers[] = {
      absl::StatusCode::kNotFound, "/dev/no-such-device"},
     {"a variable without a name", [](auto* c) { c->add_envs()->set_value("x"); }, kInvalid, "envs[0]"},
     {"an argument with a NUL", [](auto* c) { c->add_args(std::string("a\0b", 3)); }, kInvalid, "NUL"},
-    {"a CDI device", [](auto* c) { c->add_cdi_devices()->set_name("vendor.com/gpu=0"); },
-     absl::StatusCode::kUnimplemented, "CDI"},
+    {"a CDI device nobody defines", [](auto* c) { c->add_cdi_devices()->set_name("vendor.com/gpu=0"); },
+     absl::StatusCode::kNotFound, "vendor.com/gpu=0: defined by no file in "},
+    {"a CDI device without a vendor", [](auto* c) { c->add_cdi_devices()->set_name("gpu0"); }, kInvalid,
+     "config: CDI_devices[0].name"},
+    {"a CDI annotation that names none",
+     [](auto* c) { (*c->mutable_annotations())["cdi.k8s.io/p_0"] = "gpu"; }, kInvalid,
+     "annotations[cdi.k8s.io/p_0]"},
     {"a score out of range",
      [](auto* c) { c->mutable_linux()->mutable_resources()->set_oom_score_adj(2000); }, kInvalid,
      "oom_score_adj"},
