@@ -250,8 +250,8 @@ Task<absl::Status> Listen(Env* env, const CriFlags* flags, Scope* scope, Parts* 
   CO_RETURN_IF_ERROR_SYNC(StartStreaming(*env, *flags, scope, parts));
   parts->runtime->set_streaming(parts->streaming.get());
   // Last: whoever connects finds everything there.
-  CO_ASSIGN_OR_RETURN_SYNC(parts->grpc, cri::GrpcServer::Serve(*env, *parts->runtime, *parts->image_server,
-                                                               flags->listen));
+  CO_ASSIGN_OR_RETURN_SYNC(
+      parts->grpc, cri::GrpcServer::Serve(*env, *parts->runtime, *parts->image_server, flags->listen));
   co_return absl::OkStatus();
 }
 
