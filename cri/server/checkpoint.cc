@@ -20,8 +20,7 @@ constexpr size_t kMaxConfigJsonBytes = 16 << 20;
 constexpr absl::Duration kCheckpointTimeout = absl::Minutes(10);
 constexpr char kNoPods[] =
     "checkpoints of whole pods are not made here: CheckpointContainer takes one container at a time, and "
-    "archives "
-    "are read by checkpointctl, not restored";
+    "archives are read by checkpointctl, not restored";
 
 std::string Rfc3339(int64_t ns) {
   return absl::FormatTime(absl::RFC3339_full, absl::FromUnixNanos(ns), absl::UTCTimeZone());
