@@ -97,6 +97,7 @@ class Store : public ImageStore {
   Task<absl::Status> RemoveRootfs(std::string key, std::string mount_path) override;
   std::vector<std::string> RootfsKeys() const override;
   Task<absl::StatusOr<UsageBytes>> RootfsUsage(std::string key) override;
+  std::string RootfsLayer(const std::string& key) const override;
   Task<absl::StatusOr<UsageBytes>> Usage() override;
   const std::string& mount_point() const override { return dir_.root(); }
   Task<absl::StatusOr<std::vector<std::string>>> Import(std::string path) override;

@@ -221,6 +221,12 @@ std::vector<std::string> Store::RootfsKeys() const {
   return out;
 }
 
+std::string Store::RootfsLayer(const std::string& key) const {
+  auto present = rootfs_.find(key);
+  if (present == rootfs_.end() || present->second.readonly) return "";
+  return dir_.rootfs(key) + "/upper";
+}
+
 Task<absl::StatusOr<UsageBytes>> Store::RootfsUsage(std::string key) {
   auto present = rootfs_.find(key);
   if (present == rootfs_.end()) co_return absl::NotFoundError(StrCat("no root file system ", key));

@@ -52,6 +52,7 @@ absl::StatusOr<std::unique_ptr<RuntimeServer>> RuntimeServer::Create(RuntimeServ
   RETURN_IF_ERROR(MakeDirs(options.run_dir + "/sandboxes", 0711));
   RETURN_IF_ERROR(MakeDirs(options.run_dir + "/containers", 0711));
   RETURN_IF_ERROR(MakeDirs(options.state_dir + "/volumes", 0700));
+  RETURN_IF_ERROR(RemoveTree(options.state_dir + "/checkpoints"));  // of a server that was killed
   ASSIGN_OR_RETURN(std::string boot_id, ReadFile("/proc/sys/kernel/random/boot_id", 128));
   std::unique_ptr<RuntimeServer> server(
       new RuntimeServer(std::move(deps), std::move(options), std::move(store)));
