@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include <filesystem>
+
 #include "base/fd.h"
 #include "base/strings.h"
 #include "client/kubeconfig.h"
@@ -110,6 +112,9 @@ TEST_F(ClusterFilesTest, PkiIsMadeOnceRenewedAndFollowsAddresses) {
 }
 
 TEST_F(ClusterFilesTest, FilesHoldTheLayoutsPaths) {
+  ASSERT_TRUE(EnsureClusterFiles(layout_).ok());
+  EXPECT_FALSE(std::filesystem::exists(layout_.containerd_config()));  // nobody reads it
+  layout_.options.container_runtime = "containerd";
   ASSERT_TRUE(EnsureClusterFiles(layout_).ok());
   std::string config = *ReadFile(layout_.containerd_config());
   EXPECT_NE(config.find(layout_.paths.run_dir + "/containerd/containerd.sock"), std::string::npos);

@@ -50,7 +50,9 @@ absl::StatusOr<std::map<std::string, std::string>> ContainerdFiles(const Cluster
   };
   std::map<std::string, std::string> files;
   std::string certs = layout.registries_dir() + "/";
-  ASSIGN_OR_RETURN(files[layout.containerd_config()], FillTemplate(kTemplate_config_toml_in, values));
+  if (layout.own_containerd()) {
+    ASSIGN_OR_RETURN(files[layout.containerd_config()], FillTemplate(kTemplate_config_toml_in, values));
+  }
   ASSIGN_OR_RETURN(files[layout.registry_config()], FillTemplate(kTemplate_registry_yml_in, values));
   ASSIGN_OR_RETURN(files[layout.cni_conf_dir() + "/10-keelson.conflist"],
                    FillTemplate(kTemplate_10_keelson_conflist_in, values));

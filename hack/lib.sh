@@ -35,7 +35,7 @@ last_line() { tail -n 1 "$1" | tr -d '\r' | cut -c1-70; }
 
 # step TITLE HINT COMMAND...: runs COMMAND with its output in a log. On failure prints the log's end and HINT, and exits.
 step() {
-  local title=$1 hint=$2 log pid rc=0 begin=$SECONDS ticks=0
+  local title=$1 hint=$2 log pid rc=0 begin=$SECONDS tick=$LIB_TICK_LOG_S said=$SECONDS
   shift 2
   mkdir -p "$LIB_LOG_DIR"
   log=$LIB_LOG_DIR/$(printf '%s' "$title" | tr -cs 'A-Za-z0-9' '-' | cut -c1-60).log
@@ -44,15 +44,15 @@ step() {
   # Interrupting a step stops its own process and nothing else.
   # shellcheck disable=SC2064
   trap "kill $pid 2>/dev/null || true; exit 130" INT TERM
-  [ -t 1 ] || printf '  .. %s\n' "$title"
+  if [ -t 1 ]; then tick=$LIB_TICK_TTY_S; else printf '  .. %s\n' "$title"; fi
   while kill -0 "$pid" 2>/dev/null; do
     sleep 0.2
-    ticks=$((ticks + 1))
+    # By the clock: on a busy machine a round takes much longer than its sleep.
+    ((SECONDS - said >= tick)) || continue
+    said=$SECONDS
     if [ -t 1 ]; then
-      if ((ticks % (LIB_TICK_TTY_S * 5) == 0)); then
-        printf '\r\033[K  .. %s (%s) %s' "$title" "$(elapsed "$begin")" "$(last_line "$log")"
-      fi
-    elif ((ticks % (LIB_TICK_LOG_S * 5) == 0)); then
+      printf '\r\033[K  .. %s (%s) %s' "$title" "$(elapsed "$begin")" "$(last_line "$log")"
+    else
       printf '  .. %s (%s) %s\n' "$title" "$(elapsed "$begin")" "$(last_line "$log")"
     fi
   done

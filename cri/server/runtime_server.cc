@@ -77,6 +77,9 @@ absl::Status ProbeUserNamespaces(const std::string& dir, const std::string& scra
   pins.network = true;
   pins.uid_mappings = pins.gid_mappings = {{0, kIds, kIds}};
   std::string at = scratch + "/mapped";
+  // A server that was killed here left them.
+  RETURN_IF_ERROR(images::UnmountAll(at));
+  RETURN_IF_ERROR(UnpinNamespaces(pins.dir));
   RETURN_IF_ERROR(MakeDirs(at, 0700));
   absl::Status status = PinNamespaces(pins);
   if (status.ok()) status = images::MountIdMapped(dir, at, StrCat(pins.dir, "/", kUserNamespace));
