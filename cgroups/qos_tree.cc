@@ -105,8 +105,11 @@ absl::Status QosTree::Make(const std::string& path, const Resources& resources) 
   if (options_.units != nullptr) {
     RETURN_IF_ERROR(options_.units->EnsureSlice(path.substr(path.rfind('/') + 1), resources));
   }
-  // Also what systemd did: not every controller is one of its, and its figures are rounded.
-  RETURN_IF_ERROR(manager_.Create(path));
+  // On v2 systemd alone hands controllers down, and takes back what others enable; of v1's hierarchies it
+  // makes the cgroup in some only.
+  if (options_.units == nullptr || manager_.layout().mode != Mode::kV2)
+    RETURN_IF_ERROR(manager_.Create(path));
+  // Also what systemd did: its figures are rounded.
   return manager_.Apply(path, resources);
 }
 
