@@ -9,7 +9,9 @@
 #include <chrono>
 #include <thread>
 
+#include "base/fd.h"
 #include "base/strings.h"
+#include "cgroups/attach_warmer.h"
 #include "cgroups/conversions.h"
 #include "cgroups/qos_tree.h"
 
@@ -63,6 +65,15 @@ class LiveTest : public testing::Test {
   std::string root_;
   pid_t child_ = -1;
 };
+
+TEST_F(LiveTest, AMoveInPlaceChangesNothing) {
+  auto before = ReadFile("/proc/self/cgroup", kMaxCgroupFileBytes);
+  absl::Status moved = MoveSelfInPlace(manager_->layout());
+  EXPECT_TRUE(moved.ok()) << moved;
+  auto after = ReadFile("/proc/self/cgroup", kMaxCgroupFileBytes);
+  ASSERT_TRUE(before.ok() && after.ok());
+  EXPECT_EQ(*before, *after);
+}
 
 TEST_F(LiveTest, LimitsProcessesAndStatsOfARealCgroup) {
   std::string path = root_ + "/inner/leaf";

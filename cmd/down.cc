@@ -1,7 +1,9 @@
 #include "cmd/down.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -245,6 +247,12 @@ Task<absl::Status> AskUp(Env* env, std::shared_ptr<ChildProcess> up) {
   co_return absl::OkStatus();
 }
 
+bool IsMountPoint(const std::string& path) {
+  struct statx info = {};
+  return ::statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, 0, &info) == 0 &&
+         (info.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
 }  // namespace
 
 absl::Status RunDown(const ClusterLayout& given, bool purge) {
@@ -267,7 +275,10 @@ absl::Status RunDown(const ClusterLayout& given, bool purge) {
   for (const std::string& dir :
        {layout.paths.kubelet_dir, layout.paths.state_dir, layout.paths.run_dir, layout.paths.etc_dir,
         layout.paths.log_dir, layout.paths.pod_logs_dir, layout.paths.container_logs_dir}) {
-    RETURN_IF_ERROR(RemoveTree(dir));
+    absl::Status removed = RemoveTree(dir);
+    // A disk of its own: everything on it is gone, the mount is not ours.
+    if (!removed.ok() && IsMountPoint(dir) && std::filesystem::is_empty(dir)) continue;
+    RETURN_IF_ERROR(removed);
   }
   return absl::OkStatus();
 }

@@ -99,6 +99,8 @@ class ImageStore {
   // Mounts read-only at a path, for image volumes (KEP-4639) and resolving users before a container exists.
   // Unmounts and removes the writable layer. Missing is success.
   virtual Task<absl::Status> RemoveRootfs(std::string key, std::string mount_path) = 0;
+  // The directory of what a container wrote (an upperdir of overlayfs); "" : it has none.
+  virtual std::string RootfsLayer(const std::string& key) const = 0;
   // Keys of all writable layers on disk, for recovery.
   virtual std::vector<std::string> RootfsKeys() const = 0;
   // What a container wrote. From the file system's own accounting (project quota) or a walk of the writable

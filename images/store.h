@@ -97,6 +97,7 @@ class Store : public ImageStore {
   Task<absl::Status> RemoveRootfs(std::string key, std::string mount_path) override;
   std::vector<std::string> RootfsKeys() const override;
   Task<absl::StatusOr<UsageBytes>> RootfsUsage(std::string key) override;
+  std::string RootfsLayer(const std::string& key) const override;
   Task<absl::StatusOr<UsageBytes>> Usage() override;
   const std::string& mount_point() const override { return dir_.root(); }
   Task<absl::StatusOr<std::vector<std::string>>> Import(std::string path) override;
@@ -173,6 +174,8 @@ class Store : public ImageStore {
   boost::asio::thread_pool& UnpackThreads();
 
   // ---- store_rootfs.cc ----
+  // The lowest that no writable layer has; 0 where the file system does not count projects.
+  uint32_t TakeProject();
   absl::StatusOr<OverlayMount> MountOf(const RootfsRecord& rootfs) const;
 
   Env& env_;
@@ -185,7 +188,9 @@ class Store : public ImageStore {
   std::map<std::string, uint64_t> blobs_;                       // on disk: bytes, by digest
   std::map<std::string, int> layer_references_, blob_references_;
   std::map<std::string, RootfsRecord> rootfs_;
-  std::map<std::string, CachedUsage> rootfs_usage_;
+  std::map<std::string, CachedUsage> rootfs_usage_;  // of those without a project
+  bool counts_projects_ = false;
+  std::set<uint32_t> projects_;  // taken; until the files of a removed layer are gone, too
   std::map<std::string, std::shared_ptr<PullJob>> pulls_;
   std::map<std::string, std::shared_ptr<LayerJob>> layer_jobs_;
   uint64_t next_listener_ = 1;

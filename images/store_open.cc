@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "images/digest.h"
+#include "images/project_quota.h"
 #include "images/store.h"
 
 namespace keelson::images {
@@ -42,6 +43,11 @@ absl::Status Store::Load() {
   LoadLayers();
   LoadImages();
   LoadRootfs();
+  absl::Status counted = ProbeProjectUsage(dir_.root());
+  counts_projects_ = counted.ok();
+  LogInfo(counts_projects_ ? "image store: writable layers are counted by project quota"
+                           : "image store: writable layers are measured by walking them",
+          {{"dir", dir_.root()}, {"why", counted}});
   DropUnused();
   return absl::OkStatus();
 }
@@ -139,6 +145,7 @@ void Store::LoadRootfs() {
       continue;
     }
     for (const std::string& chain_id : rootfs->chain_ids) ++layer_references_[chain_id];
+    if (rootfs->project != 0) projects_.insert(rootfs->project);
     rootfs_[key] = *std::move(rootfs);
   }
 }

@@ -3,12 +3,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
 #include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "images/project_quota.h"
 #include "images/store.h"
 
 namespace keelson::images {
@@ -17,9 +19,14 @@ namespace {
 constexpr absl::Duration kUsageMaxAge = absl::Seconds(10);
 
 // The upper directory shows through as the root: it looks like the root of the image's top layer.
-absl::Status MakeUpper(const std::string& dir, const std::string& top_layer) {
+absl::Status MakeUpper(const std::string& dir, const std::string& top_layer, uint32_t project) {
   RETURN_IF_ERROR(MakeDirs(dir + "/upper", 0755));
   RETURN_IF_ERROR(MakeDirs(dir + "/work", 0700));
+  if (project != 0) {
+    // Both: overlayfs makes files in the one and moves them to the other.
+    RETURN_IF_ERROR(SetProject(dir + "/upper", project));
+    RETURN_IF_ERROR(SetProject(dir + "/work", project));
+  }
   struct stat st;
   if (::stat(top_layer.c_str(), &st) != 0) return ErrnoStatus(errno, StrCat("stat ", top_layer));
   std::string upper = dir + "/upper";
@@ -68,6 +75,18 @@ class MappedLayers {
   std::vector<std::string> made_;
 };
 
+// What is in `own`/upper, from the project that `own`/work has, too.
+absl::StatusOr<UsageBytes> LayerUsageOf(const std::string& own, uint32_t project) {
+  ASSIGN_OR_RETURN(UsageBytes usage, ProjectUsage(own, project));
+  for (const char* fixed : {"/work", "/work/work"}) {
+    struct stat st;
+    if (::stat((own + fixed).c_str(), &st) != 0) continue;
+    usage.used_bytes -= std::min<uint64_t>(usage.used_bytes, static_cast<uint64_t>(st.st_blocks) * 512);
+    usage.inodes -= std::min<uint64_t>(usage.inodes, 1);
+  }
+  return usage;
+}
+
 absl::Status MountBlocking(const StoreDir& dir, const RootfsRecord& rootfs, OverlayMount mount, bool fresh) {
   std::string own = dir.rootfs(rootfs.key);
   if (!fresh) {
@@ -78,7 +97,7 @@ absl::Status MountBlocking(const StoreDir& dir, const RootfsRecord& rootfs, Over
   MappedLayers mapped(own + "/lower");
   if (!rootfs.userns_path.empty()) RETURN_IF_ERROR(mapped.Map(rootfs.userns_path, &mount.lower));
   if (fresh) {
-    if (!rootfs.readonly) RETURN_IF_ERROR(MakeUpper(own, mount.lower[0]));
+    if (!rootfs.readonly) RETURN_IF_ERROR(MakeUpper(own, mount.lower[0], rootfs.project));
     RETURN_IF_ERROR(WriteFileAtomic(own + "/rootfs.json", EncodeRootfs(rootfs), 0644, /*durable=*/false));
   }
   RETURN_IF_ERROR(MakeDirs(mount.target, 0755));
@@ -87,6 +106,16 @@ absl::Status MountBlocking(const StoreDir& dir, const RootfsRecord& rootfs, Over
 }
 
 }  // namespace
+
+uint32_t Store::TakeProject() {
+  if (!counts_projects_) return 0;
+  uint32_t project = kFirstProject;
+  for (uint32_t taken : projects_) {  // ascending
+    if (taken == project) ++project;
+  }
+  projects_.insert(project);
+  return project;
+}
 
 absl::StatusOr<OverlayMount> Store::MountOf(const RootfsRecord& rootfs) const {
   OverlayMount out;
@@ -129,6 +158,7 @@ Task<absl::Status> Store::MountRootfs(RootfsOptions options) {
   auto mount = MountOf(rootfs);
   if (!mount.ok()) co_return Annotate(mount.status(), what);
   if (fresh) {
+    if (!rootfs.readonly) rootfs.project = TakeProject();
     for (const std::string& chain_id : rootfs.chain_ids) ++layer_references_[chain_id];
     rootfs_[options.key] = rootfs;
   }
@@ -157,7 +187,8 @@ Task<absl::Status> Store::RemoveRootfs(std::string key, std::string mount_path) 
     paths.push_back(present->second.mount_path);
   }
   std::string trash = TempName();
-  absl::AnyInvocable<absl::Status()> work = [root = dir_.root(), key, paths, trash]() -> absl::Status {
+  auto gone = std::make_shared<bool>(false);
+  absl::AnyInvocable<absl::Status()> work = [root = dir_.root(), key, paths, trash, gone]() -> absl::Status {
     StoreDir dir(root);
     for (const std::string& path : paths) {
       RETURN_IF_ERROR(UnmountAll(path));
@@ -165,6 +196,7 @@ Task<absl::Status> Store::RemoveRootfs(std::string key, std::string mount_path) 
     }
     RETURN_IF_ERROR(dir.Discard(dir.rootfs(key), trash));
     absl::Status purged = dir.PurgeTrash(trash);
+    *gone = purged.ok();
     if (!purged.ok()) LogWarning("image store: cannot empty the trash", {{"key", key}, {"error", purged}});
     return absl::OkStatus();
   };
@@ -174,6 +206,8 @@ Task<absl::Status> Store::RemoveRootfs(std::string key, std::string mount_path) 
   auto it = rootfs_.find(key);
   if (it != rootfs_.end()) {
     std::vector<std::string> chain_ids = std::move(it->second.chain_ids);
+    // Files that could not be removed would be counted to the next one.
+    if (*gone) projects_.erase(it->second.project);
     rootfs_.erase(it);
     rootfs_usage_.erase(key);
     for (const std::string& chain_id : chain_ids) DropLayerReference(chain_id);
@@ -187,10 +221,27 @@ std::vector<std::string> Store::RootfsKeys() const {
   return out;
 }
 
+std::string Store::RootfsLayer(const std::string& key) const {
+  auto present = rootfs_.find(key);
+  if (present == rootfs_.end() || present->second.readonly) return "";
+  return dir_.rootfs(key) + "/upper";
+}
+
 Task<absl::StatusOr<UsageBytes>> Store::RootfsUsage(std::string key) {
   auto present = rootfs_.find(key);
   if (present == rootfs_.end()) co_return absl::NotFoundError(StrCat("no root file system ", key));
   if (present->second.readonly) co_return UsageBytes();
+  if (present->second.project != 0) {
+    absl::AnyInvocable<absl::StatusOr<UsageBytes>()> read =
+        [own = dir_.rootfs(key), project = present->second.project] { return LayerUsageOf(own, project); };
+    Task<absl::StatusOr<UsageBytes>> count = env_.Blocking<absl::StatusOr<UsageBytes>>(std::move(read));
+    absl::StatusOr<UsageBytes> counted = co_await std::move(count);
+    if (counted.ok()) co_return counted;
+    // Mounted without quotas since.
+    LogWarning("image store: no usage by project", {{"key", key}, {"error", counted.status()}});
+    present = rootfs_.find(key);
+    if (present == rootfs_.end()) co_return absl::NotFoundError(StrCat("no root file system ", key));
+  }
   absl::Duration now = env_.clock().Monotonic();
   auto cached = rootfs_usage_.find(key);
   if (cached != rootfs_usage_.end() && now - cached->second.at < kUsageMaxAge) {

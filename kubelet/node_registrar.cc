@@ -204,15 +204,9 @@ Task<absl::Status> NodeRegistrar::Register() {
 }
 
 Task<absl::Status> NodeRegistrar::WriteStatus(bool force) {
-  NodeStatusInputs in{machine_,    node_ips_, runtime_version_,  health_,
-                      image_list_, handlers_, env_.clock().Now()};
-  corev1::NodeStatus status = MakeNodeStatus(options_, in, node_->status());
+  // Always against the newest copy: what others wrote since (their conditions) is not ours to undo, and
+  // "Unknown", which the node lifecycle controller writes when we were not heard, is ours to correct at once.
   const absl::Duration now = env_.clock().Monotonic();
-  if (!force && now - last_report_ < options_.node_status_report_frequency &&
-      !Differs(status, node_->status())) {
-    co_return absl::OkStatus();
-  }
-  // What others wrote since (their conditions) is not ours to undo: diff against the newest copy.
   Task<absl::StatusOr<std::shared_ptr<const corev1::Node>>> get =
       client_->Get<corev1::Node>("", options_.node_name);
   absl::StatusOr<std::shared_ptr<const corev1::Node>> found = co_await std::move(get);
@@ -221,7 +215,13 @@ Task<absl::Status> NodeRegistrar::WriteStatus(bool force) {
     co_return found.status();
   }
   node_ = *found;
-  status = MakeNodeStatus(options_, in, node_->status());
+  NodeStatusInputs in{machine_,    node_ips_, runtime_version_,  health_,
+                      image_list_, handlers_, env_.clock().Now()};
+  corev1::NodeStatus status = MakeNodeStatus(options_, in, node_->status());
+  if (!force && now - last_report_ < options_.node_status_report_frequency &&
+      !Differs(status, node_->status())) {
+    co_return absl::OkStatus();
+  }
   std::string patch = MakeNodeStatusPatch(node_->status(), status);
   if (!patch.empty()) {
     Task<absl::StatusOr<std::shared_ptr<const corev1::Node>>> task = client_->Patch<corev1::Node>(

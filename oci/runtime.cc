@@ -1,6 +1,7 @@
 #include "oci/runtime.h"
 
 #include <absl/strings/ascii.h>
+#include <absl/strings/match.h>
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_split.h>
 #include <dirent.h>
@@ -36,6 +37,7 @@ constexpr absl::Duration kOrphanGrace = absl::Seconds(10);
 constexpr absl::Duration kDoomInterval = absl::Milliseconds(20);
 constexpr int kMaxDoomTries = 500;
 constexpr size_t kMaxProcBytes = 1 << 20;
+constexpr size_t kMaxCriuLogBytes = 64 << 20;
 // A command that a caller who died left running gets so long before it is killed.
 constexpr absl::Duration kOrphanCommandLimit = absl::Seconds(20);
 // What was forked by such a caller and is no command yet.
@@ -320,6 +322,19 @@ class CliExecProcess : public ExecProcess {
   Fd tty_;
 };
 
+// The first complaint of criu's log, without its time and file.
+std::string CriuCause(std::string_view log) {
+  constexpr size_t kMaxCauseBytes = 300;
+  for (absl::string_view line : absl::StrSplit(Av(log), '\n')) {
+    size_t at = line.find("Error (");
+    if (at == absl::string_view::npos) continue;
+    size_t text = line.find("): ", at);
+    return std::string(
+        line.substr(text == absl::string_view::npos ? at : text + 3).substr(0, kMaxCauseBytes));
+  }
+  return std::string(log.substr(0, kMaxCauseBytes));
+}
+
 // Ends an exec that is being started: the runtime, what it has begun in the container, and the command that
 // it has already left to us. Blocking, milliseconds.
 void KillStarting(Env* env, ChildProcess* runtime, const ScratchFiles& files) {
@@ -373,6 +388,10 @@ class CliRuntime : public OciRuntime {
   }
   Task<absl::Status> Pause(std::string id) override { return Simple("pause", std::move(id), {}, {}); }
   Task<absl::Status> Resume(std::string id) override { return Simple("resume", std::move(id), {}, {}); }
+  Task<absl::Status> CanCheckpoint() override { return CanCheckpointTask(); }
+  Task<absl::Status> Checkpoint(std::string id, CheckpointOptions options) override {
+    return CheckpointTask(std::move(id), std::move(options));
+  }
   Task<absl::StatusOr<std::unique_ptr<ExecProcess>>> Exec(std::string id, ExecOptions options) override {
     return ExecTask(std::move(id), std::move(options));
   }
@@ -456,6 +475,59 @@ class CliRuntime : public OciRuntime {
     co_return updated;
   }
 
+  Task<absl::Status> CanCheckpointTask() {
+    if (can_checkpoint_) co_return absl::OkStatus();
+    SubprocessOptions help;
+    help.argv = {path_, "checkpoint", "--help"};
+    help.env = RuntimeEnvironment();
+    CO_ASSIGN_OR_RETURN(SubprocessResult known, env_->subprocess().Run(std::move(help)));
+    if (!known.ok() || !absl::StrContains(known.stdout_data, "--image-path")) {
+      co_return absl::UnimplementedError(StrCat("checkpoint: ", name(), " ", version(), " at ", path_,
+                                                " is built without criu; runc has it"));
+    }
+    auto criu = FindProgram("criu");
+    if (!criu.ok()) {
+      co_return absl::UnimplementedError(
+          StrCat("checkpoint: ", name(), " needs criu, which is not installed (package criu)"));
+    }
+    SubprocessOptions check;
+    check.argv = {*criu, "check"};
+    check.env = RuntimeEnvironment();
+    CO_ASSIGN_OR_RETURN(SubprocessResult checked, env_->subprocess().Run(std::move(check)));
+    if (!checked.ok()) {
+      co_return absl::UnimplementedError(
+          StrCat("checkpoint: `criu check` fails on this machine: ", CriuCause(checked.stderr_data)));
+    }
+    can_checkpoint_ = true;
+    co_return absl::OkStatus();
+  }
+
+  Task<absl::Status> CheckpointTask(std::string id, CheckpointOptions options) {
+    CO_RETURN_IF_ERROR_SYNC(CheckId(id));
+    SubprocessOptions run;
+    run.argv = Command({"checkpoint", "--image-path", options.images_dir, "--work-path", options.work_dir,
+                        "--leave-running", id});
+    run.env = RuntimeEnvironment();
+    run.max_output_bytes = kMaxCommandOutputBytes;
+    run.timeout = options.timeout;
+    Task<absl::StatusOr<SubprocessResult>> running = env_->subprocess().Run(std::move(run));
+    absl::StatusOr<SubprocessResult> result = co_await std::move(running);
+    if (result.ok() && result->ok()) co_return absl::OkStatus();
+    absl::Status failed = result.ok() ? RuntimeError(name(), "checkpoint", id, result->stderr_data)
+                                      : Annotate(result.status(), StrCat(name(), " checkpoint ", id));
+    auto log = ReadFile(options.work_dir + "/dump.log", kMaxCriuLogBytes);
+    if (log.ok() && result.ok()) failed = Annotate(failed, StrCat("criu: ", CriuCause(*log)));
+    // One that was cut off leaves it frozen.
+    Task<absl::StatusOr<RuntimeState>> look = StateTask(id);
+    absl::StatusOr<RuntimeState> state = co_await std::move(look);
+    if (state.ok() && state->status == "paused") {
+      Task<absl::Status> resume = Resume(id);
+      absl::Status resumed = co_await std::move(resume);
+      if (!resumed.ok()) LogError("container stays frozen", {{"container", id}, {"error", resumed}});
+    }
+    co_return failed;
+  }
+
   // The runtime starts the command detached and ends; as its subreaper we become the command's parent, and
   // get its exit status without a runtime process that stays around it.
   Task<absl::StatusOr<std::unique_ptr<ExecProcess>>> ExecTask(std::string id, ExecOptions options) {
@@ -531,6 +603,7 @@ class CliRuntime : public OciRuntime {
   RuntimeOptions options_;
   std::string path_;
   ProbeResult probe_;
+  bool can_checkpoint_ = false;
 };
 
 // Whether a process is a runtime's command on containers of `state_dir`; a monitor's `create` is not meant.

@@ -45,6 +45,12 @@ class ExecProcess {
   virtual int tty_master_fd() const = 0;  // -1 without tty; owned by the process
 };
 
+struct CheckpointOptions {
+  std::string images_dir;  // exists, empty: criu's images
+  std::string work_dir;    // exists: dump.log, stats-dump
+  absl::Duration timeout = absl::Minutes(10);
+};
+
 class OciRuntime {
  public:
   virtual ~OciRuntime() = default;
@@ -69,6 +75,12 @@ class OciRuntime {
   virtual Task<absl::Status> Update(std::string id, std::string resources_json) = 0;
   virtual Task<absl::Status> Pause(std::string id) = 0;
   virtual Task<absl::Status> Resume(std::string id) = 0;
+  // Unimplemented says what is missing: this build of the runtime, criu, or the kernel's part (`criu check`).
+  // Asked once; a good answer is kept.
+  virtual Task<absl::Status> CanCheckpoint() = 0;
+  // Dumps the container, which runs on, also after a failure. DeadlineExceeded: not done in time. Not to be
+  // cancelled: it would leave the container frozen.
+  virtual Task<absl::Status> Checkpoint(std::string id, CheckpointOptions options) = 0;
   // Returns when the command runs, or failed to start (InvalidArgument as in Start). Cancelled or without an
   // answer in time, what has been started of it is killed.
   virtual Task<absl::StatusOr<std::unique_ptr<ExecProcess>>> Exec(std::string id, ExecOptions options) = 0;

@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "base/version_file.h"
 #include "cri/cni/config.h"
 #include "cri/cni/record.h"
 
@@ -301,7 +302,7 @@ Task<absl::Status> ExecCni::WriteRecord(CniRecord record) {
   // Not flushed: after a power failure the namespaces it speaks of are gone.
   Task<absl::Status> write = env_.Blocking<absl::Status>([dir, path, text]() -> absl::Status {
     RETURN_IF_ERROR(MakeDirs(dir, 0700));
-    return WriteFileAtomic(path, text, 0600, /*durable=*/false);
+    return PutVersion(path, text);
   });
   absl::Status written = co_await std::move(write);
   co_return Annotate(written, "keep the network record");
@@ -310,7 +311,7 @@ Task<absl::Status> ExecCni::WriteRecord(CniRecord record) {
 Task<absl::StatusOr<CniRecord>> ExecCni::ReadRecord(std::string path) {
   Task<absl::StatusOr<CniRecord>> read =
       env_.Blocking<absl::StatusOr<CniRecord>>([path]() -> absl::StatusOr<CniRecord> {
-        ASSIGN_OR_RETURN(std::string text, ReadFile(path, kMaxCniRecordBytes));
+        ASSIGN_OR_RETURN(std::string text, ReadVersion(path, kMaxCniRecordFileBytes));
         return DecodeCniRecord(text);
       });
   absl::StatusOr<CniRecord> record = co_await std::move(read);
@@ -584,7 +585,7 @@ Task<absl::StatusOr<std::vector<CniRecord>>> ExecCni::ListRecords() {
         if (!names.ok()) return names.status();
         for (const std::string& name : *names) {
           if (!absl::EndsWith(name, kRecordSuffix)) continue;
-          absl::StatusOr<std::string> text = ReadFile(StrCat(dir, "/", name), kMaxCniRecordBytes);
+          absl::StatusOr<std::string> text = ReadVersion(StrCat(dir, "/", name), kMaxCniRecordFileBytes);
           absl::StatusOr<CniRecord> record =
               text.ok() ? DecodeCniRecord(*text) : absl::StatusOr<CniRecord>(text.status());
           if (absl::IsNotFound(record.status())) continue;  // removed meanwhile

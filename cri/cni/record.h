@@ -12,6 +12,7 @@
 namespace keelson::cri {
 
 inline constexpr size_t kMaxCniRecordBytes = 4 << 20;
+inline constexpr size_t kMaxCniRecordFileBytes = 3 * kMaxCniRecordBytes;  // of a file that keeps its versions
 
 struct CniRecord {
   CniAttachment attachment;

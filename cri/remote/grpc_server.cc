@@ -62,10 +62,6 @@ template <>
 inline constexpr bool kEndsWithClient<v1::ExecSyncRequest> = true;  // the command is killed
 template <>
 inline constexpr bool kEndsWithClient<v1::PullImageRequest> = true;  // the store asks who else waits for it
-template <>
-inline constexpr bool kEndsWithClient<v1::CheckpointContainerRequest> = true;
-template <>
-inline constexpr bool kEndsWithClient<v1::CheckpointPodRequest> = true;
 
 // The calls in flight, each with a scope of its own: a client's cancellation reaches its call alone. On the
 // loop.

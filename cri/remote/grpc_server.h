@@ -1,8 +1,9 @@
 // GrpcServer: any RuntimeService and ImageService served as CRI gRPC on a unix socket: `keelson cri`, and the
 // fake in tests of the remote client.
 //
-// A client that goes away (closed, cancelled, past its deadline) ends its ExecSync, PullImage, Checkpoint*
-// and streams. What changes pods and containers is finished, as the records say.
+// A client that goes away (closed, cancelled, past its deadline) ends its ExecSync, PullImage and streams.
+// What changes pods and containers is finished, as the records say; so is a checkpoint, which cut off would
+// leave its container frozen.
 #pragma once
 
 #include <absl/status/statusor.h>

@@ -252,6 +252,7 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer
     return absl::FailedPreconditionError(StrCat("pod sandbox ", sandbox->record.id(), " is not running"));
   };
   if (sandbox->record.state() != records::SANDBOX_RUNNING) co_return not_running();
+  attach_warmer_.Warm();  // it is started soon
   std::string key = ContainerNameKey(request.config().metadata(), sandbox->record.config().metadata());
   auto container = std::make_shared<Container>();
   std::string id = NewId();

@@ -131,6 +131,7 @@ Task<absl::StatusOr<v1::ExecResponse>> RuntimeServer::Exec(v1::ExecRequest reque
 Task<absl::StatusOr<int>> RuntimeServer::Exec(v1::ExecRequest request, StreamSession* session) {
   CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Container> container,
                            FindRunningContainer(request.container_id()));
+  attach_warmer_.Warm();
   const std::string id = container->record.id();
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(container->record.runtime_handler()));
   std::vector<std::string> command(request.cmd().begin(), request.cmd().end());

@@ -48,6 +48,8 @@ class StandInRuntime : public oci::OciRuntime {
   Task<absl::Status> Update(std::string, std::string) override { return Nothing(); }
   Task<absl::Status> Pause(std::string) override { return Nothing(); }
   Task<absl::Status> Resume(std::string) override { return Nothing(); }
+  Task<absl::Status> CanCheckpoint() override { return Nothing(); }
+  Task<absl::Status> Checkpoint(std::string, oci::CheckpointOptions) override { return Nothing(); }
   Task<absl::StatusOr<std::unique_ptr<oci::ExecProcess>>> Exec(std::string, oci::ExecOptions) override {
     return Run();
   }

@@ -32,6 +32,7 @@ Task<absl::StatusOr<v1::ExecSyncResponse>> RuntimeServer::ExecSync(v1::ExecSyncR
                            FindRunningContainer(request.container_id()));
   if (request.cmd().empty()) co_return absl::InvalidArgumentError("exec: cmd: required");
   if (request.timeout() < 0) co_return absl::InvalidArgumentError("exec: timeout: must not be negative");
+  attach_warmer_.Warm();
   const std::string id = container->record.id();
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(container->record.runtime_handler()));
   std::vector<std::string> command(request.cmd().begin(), request.cmd().end());

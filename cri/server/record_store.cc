@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "base/version_file.h"
 
 namespace keelson::cri {
 
@@ -28,7 +29,7 @@ uint32_t Crc(std::string_view bytes) {
 }
 
 absl::Status Write(const std::string& dir, const std::string& id, const google::protobuf::MessageLite& m) {
-  return WriteFileAtomic(StrCat(dir, "/", id, kSuffix), EncodeRecord(m), 0600, /*durable=*/false);
+  return PutVersion(StrCat(dir, "/", id, kSuffix), EncodeRecord(m));
 }
 
 absl::Status Unlink(const std::string& path) {
@@ -53,7 +54,7 @@ absl::StatusOr<std::vector<Record>> Load(const std::string& dir, std::vector<std
       if (name.find(".broken") == std::string::npos) RETURN_IF_ERROR(Unlink(path));
       continue;
     }
-    absl::StatusOr<std::string> bytes = ReadFile(path, kMaxRecordBytes);
+    absl::StatusOr<std::string> bytes = ReadVersion(path, kMaxRecordBytes);
     absl::Status status = bytes.status();
     Record record;
     if (status.ok()) status = DecodeRecord(*bytes, &record);

@@ -1,6 +1,6 @@
-// RecordStore: one file per sandbox and per container below a directory, each replaced atomically and guarded
-// by a checksum. Not fsynced: what it describes does not survive a power loss either, and a torn file is told
-// from a whole one. Synchronous: a file of a few KiB in the page cache.
+// RecordStore: one file per sandbox and per container below a directory (base/version_file.h), each version
+// whole or not there, and guarded by a checksum. Not fsynced: what it describes does not survive a power loss
+// either, and a torn file is told from a whole one. Synchronous: a file of a few KiB in the page cache.
 #pragma once
 
 #include <absl/status/status.h>
@@ -14,7 +14,7 @@
 
 namespace keelson::cri {
 
-inline constexpr size_t kMaxRecordBytes = 32 << 20;  // above the largest CRI message
+inline constexpr size_t kMaxRecordBytes = 64 << 20;  // above three of the largest CRI messages
 
 class RecordStore {
  public:

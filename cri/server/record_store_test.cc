@@ -129,7 +129,7 @@ TEST_F(RecordStoreTest, EveryChangedByteIsSeen) {
 
 TEST_F(RecordStoreTest, ANewerFormatIsToldFromATornOne) {
   std::string newer = EncodeRecord(Record("a"));
-  newer[4] = '2';
+  newer[4] = '3';
   records::Container record;
   EXPECT_TRUE(absl::IsUnimplemented(DecodeRecord(newer, &record)));
   EXPECT_TRUE(absl::IsDataLoss(DecodeRecord("", &record)));

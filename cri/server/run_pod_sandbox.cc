@@ -6,6 +6,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/parallel.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "cri/cni/cni.h"
@@ -254,18 +255,11 @@ Task<absl::Status> RuntimeServer::SetUpSandbox(std::shared_ptr<Sandbox> sandbox)
   Task<absl::Status> namespaces = env_.Blocking<absl::Status>(make_namespaces);
   absl::Status status = co_await std::move(namespaces);
   if (!status.ok()) co_return status;
-  // Beside the network plugins.
-  auto prepare = [dir, config, resolv = options_.host_resolv_conf, hosts = options_.host_hosts] {
-    return PrepareSandboxFiles(dir, config, resolv, hosts);
+  auto half = [this, sandbox](size_t number) {
+    return number == 0 ? SetUpInside(sandbox) : AttachNetwork(sandbox);
   };
-  BlockingJob<absl::Status> preparing(env_, prepare);
-  if (pins.network) {
-    Task<absl::Status> attach = AttachNetwork(sandbox);
-    status = co_await std::move(attach);
-  }
-  Task<absl::Status> files = preparing.Wait();
-  absl::Status prepared = co_await std::move(files);
-  if (status.ok()) status = prepared;
+  Task<absl::Status> both = InParallel(&scope_, 2, pins.network ? 2 : 1, half);
+  status = co_await std::move(both);
   if (!status.ok()) co_return status;
   if (pins.network && !late.empty()) {
     auto write = [ns = pins.dir, late] { return WriteSysctls(ns, late); };
@@ -273,8 +267,22 @@ Task<absl::Status> RuntimeServer::SetUpSandbox(std::shared_ptr<Sandbox> sandbox)
     status = co_await std::move(written);
     if (!status.ok()) co_return status;
   }
-  if (options_.always_pause || SharesPid(config)) CO_RETURN_IF_ERROR(StartPause(sandbox));
   co_return absl::OkStatus();
+}
+
+// The pod's files, then its pause process: nothing of them waits for the network.
+Task<absl::Status> RuntimeServer::SetUpInside(std::shared_ptr<Sandbox> sandbox) {
+  const v1::PodSandboxConfig& config = sandbox->record.config();
+  bool pause = options_.always_pause || SharesPid(config);
+  if (pause) attach_warmer_.Warm();
+  auto prepare = [dir = SandboxDir(sandbox->record.id()), config, resolv = options_.host_resolv_conf,
+                  hosts = options_.host_hosts] { return PrepareSandboxFiles(dir, config, resolv, hosts); };
+  Task<absl::Status> files = env_.Blocking<absl::Status>(prepare);
+  absl::Status status = co_await std::move(files);
+  if (!status.ok() || !pause) co_return status;
+  Task<absl::Status> start = StartPause(sandbox);
+  status = co_await std::move(start);
+  co_return status;
 }
 
 HostPortSandbox RuntimeServer::HostPortsOf(const records::Sandbox& record) {

@@ -52,6 +52,7 @@ absl::StatusOr<std::unique_ptr<RuntimeServer>> RuntimeServer::Create(RuntimeServ
   RETURN_IF_ERROR(MakeDirs(options.run_dir + "/sandboxes", 0711));
   RETURN_IF_ERROR(MakeDirs(options.run_dir + "/containers", 0711));
   RETURN_IF_ERROR(MakeDirs(options.state_dir + "/volumes", 0700));
+  RETURN_IF_ERROR(RemoveTree(options.state_dir + "/checkpoints"));  // of a server that was killed
   ASSIGN_OR_RETURN(std::string boot_id, ReadFile("/proc/sys/kernel/random/boot_id", 128));
   std::unique_ptr<RuntimeServer> server(
       new RuntimeServer(std::move(deps), std::move(options), std::move(store)));
@@ -64,6 +65,7 @@ RuntimeServer::RuntimeServer(RuntimeServerDeps deps, RuntimeServerOptions option
       options_(std::move(options)),
       env_(*deps_.env),
       store_(std::move(store)),
+      attach_warmer_(&env_, deps_.cgroups == nullptr ? cgroups::Layout() : deps_.cgroups->layout()),
       scope_(env_.executor()) {}
 
 RuntimeServer::~RuntimeServer() = default;
@@ -75,6 +77,9 @@ absl::Status ProbeUserNamespaces(const std::string& dir, const std::string& scra
   pins.network = true;
   pins.uid_mappings = pins.gid_mappings = {{0, kIds, kIds}};
   std::string at = scratch + "/mapped";
+  // A server that was killed here left them.
+  RETURN_IF_ERROR(images::UnmountAll(at));
+  RETURN_IF_ERROR(UnpinNamespaces(pins.dir));
   RETURN_IF_ERROR(MakeDirs(at, 0700));
   absl::Status status = PinNamespaces(pins);
   if (status.ok()) status = images::MountIdMapped(dir, at, StrCat(pins.dir, "/", kUserNamespace));

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/env.h"
+#include "cgroups/attach_warmer.h"
 #include "cgroups/manager.h"
 #include "cri/cni/cni.h"
 #include "cri/rpcs.h"
@@ -120,6 +121,7 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
 
   // ---- sandboxes (run_pod_sandbox.cc, stop_pod_sandbox.cc, remove_pod_sandbox.cc) ----
   Task<absl::Status> SetUpSandbox(std::shared_ptr<Sandbox> sandbox);
+  Task<absl::Status> SetUpInside(std::shared_ptr<Sandbox> sandbox);
   Task<absl::Status> AttachNetwork(std::shared_ptr<Sandbox> sandbox);
   Task<absl::Status> StartPause(std::shared_ptr<Sandbox> sandbox);
   // Everything RunPodSandbox made besides the record; any part may be missing. With the sandbox's mutex held.
@@ -224,6 +226,7 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   bool warned_oom_score_ = false;
   Semaphore dials_{kMaxDials};
   bool measuring_layers_ = false;
+  cgroups::AttachWarmer attach_warmer_;
   Scope scope_;
 };
 

@@ -46,6 +46,7 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
         StrCat("start container ", id, ": pod sandbox ", record.sandbox_id(), " is not running"));
   }
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
+  attach_warmer_.Warm();
   // Written first: a restart between here and the end looks what became of it.
   record.set_state(records::CONTAINER_STARTING);
   Task<absl::Status> prepare = PrepareStart(container, sandbox);

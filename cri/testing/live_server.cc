@@ -87,6 +87,8 @@ Task<absl::Status> LiveServer::WaitUntilUp() {
   co_return Connect();
 }
 
+bool LiveServer::Ended() const { return server_ != nullptr && absl::IsNotFound(server_->Signal(0)); }
+
 Task<absl::Status> LiveServer::Kill() {
   absl::Status killed = server_->Signal(SIGKILL);
   if (!killed.ok() && !absl::IsNotFound(killed)) co_return killed;

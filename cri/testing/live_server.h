@@ -47,6 +47,8 @@ class LiveServer {
   // With --no-server. Start() returns when somebody accepts at the socket, Spawn() at once.
   absl::Status Spawn();
   Task<absl::Status> WaitUntilUp();
+  // Whether the process that Spawn() started has ended.
+  bool Ended() const;
   // SIGKILL; returns when it is gone.
   Task<absl::Status> Kill();
 

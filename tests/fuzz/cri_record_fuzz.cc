@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/version_file.h"
 #include "cri/server/record_store.h"
 
 namespace {
@@ -37,6 +38,9 @@ void Check(std::string_view bytes) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  // A version found in a file of any bytes lies in it.
+  absl::StatusOr<std::string_view> last = keelson::LastVersion(bytes);
+  if (last.ok() && !last->empty() && (last->data() < bytes.data() || last->end() > bytes.end())) abort();
   Check<keelson::cri::records::Sandbox>(bytes);
   Check<keelson::cri::records::Container>(bytes);
   return 0;

@@ -410,7 +410,7 @@ std::string Cluster::NotYet() {
 }
 
 std::string Cluster::NotYetNode(Node& node) {
-  if (node.gone_for_ever) return "";
+  if (node.gone_for_ever) return NotYetGone(node.name());
   bool ready = false;
   for (const auto& object : All<corev1::Node>()) {
     if (object->metadata().name() != node.name()) continue;
@@ -450,6 +450,24 @@ std::string Cluster::NotYetNode(Node& node) {
     if (pod->status().container_statuses_size() != 1) return StrCat(name, " has no container status");
     const std::string& told = pod->status().container_statuses(0).container_id();
     if (running[uid] != told) return StrCat(name, " says it is ", told, ", \"", running[uid], "\" runs");
+  }
+  return "";
+}
+
+// Its silence has been noticed: a node whose last word was "not ready" is called unknown later than one that
+// was ready.
+std::string Cluster::NotYetGone(const std::string& name) {
+  for (const auto& object : All<corev1::Node>()) {
+    if (object->metadata().name() != name) continue;
+    for (const auto& c : object->status().conditions()) {
+      if (c.type() == "Ready" && c.status() != "Unknown")
+        return StrCat("lost node ", name, " is said to be known");
+    }
+  }
+  for (const auto& pod : All<corev1::Pod>()) {
+    if (pod->spec().node_name() == name && IsReady(*pod)) {
+      return StrCat(pod->metadata().name(), " is said to be ready on the lost node ", name);
+    }
   }
   return "";
 }

@@ -145,6 +145,7 @@ class Cluster {
   std::string Dump();
 
  private:
+  std::string NotYetGone(const std::string& name);
   std::string NotYetRcs();
   std::string NotYetEndpoints();
   std::string NotYetNode(Node& node);

@@ -36,7 +36,7 @@ class History {
  private:
   struct SeenPod {
     std::string name, node, final_phase;
-    int restarts = 0;
+    int restarts = 0, writes_below = 0;
   };
   void Add(const master::StoreEvent& event);
   void AddPod(const master::StoreEvent& event);

@@ -173,5 +173,28 @@ TEST_F(Simulation, NodeThatComesBackStopsWhatWasTakenFromIt) {
   EXPECT_TRUE(cluster_->Converge(absl::Minutes(2)));
 }
 
+// Seed 1434: a kubelet that saw nothing to tell did not look, so its node stayed unknown for minutes, and its
+// pods' ready conditions went to and fro.
+TEST_F(Simulation, NodeThatComesBackIsReadyAtOnce) {
+  Make(2);
+  Populate();
+  auto ready = [&](const std::string& name) {
+    for (const auto& node : cluster_->All<corev1::Node>()) {
+      if (node->metadata().name() != name) continue;
+      for (const auto& c : node->status().conditions()) {
+        if (c.type() == "Ready") return c.status() == "True";
+      }
+    }
+    return false;
+  };
+  ASSERT_TRUE(ready("n1"));
+  cluster_->Run(absl::Minutes(2));  // all is told, and the report of every five minutes is not due
+  cluster_->net().CutOff("n1");
+  ASSERT_TRUE(cluster_->RunUntil([&] { return !ready("n1"); }, absl::Minutes(1)));
+  cluster_->net().Reconnect("n1");
+  // A call that was under way ends after half a minute.
+  EXPECT_TRUE(cluster_->RunUntil([&] { return ready("n1"); }, absl::Seconds(45)));
+}
+
 }  // namespace
 }  // namespace keelson::sim
