@@ -6,6 +6,7 @@ set(API_PROTOS
   authorization/v1/authorization.proto
   autoscaling/v1/autoscaling.proto
   batch/v1/batch.proto
+  certificates/v1/certificates.proto
   clientauthentication/v1/clientauthentication.proto
   coordination/v1/coordination.proto
   core/v1/common.proto
@@ -38,4 +39,5 @@ set(API_PROTOS
   policy/v1/policy.proto
   rbac/v1/rbac.proto
   scheduling/v1/scheduling.proto
+  storage/v1/storage.proto
 )

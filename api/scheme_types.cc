@@ -7,6 +7,7 @@
 #include "api/authorization/v1/authorization.pb.h"
 #include "api/autoscaling/v1/autoscaling.pb.h"
 #include "api/batch/v1/batch.pb.h"
+#include "api/certificates/v1/certificates.pb.h"
 #include "api/clientauthentication/v1/clientauthentication.pb.h"
 #include "api/coordination/v1/coordination.pb.h"
 #include "api/core/v1/common.pb.h"
@@ -38,6 +39,7 @@
 #include "api/policy/v1/policy.pb.h"
 #include "api/rbac/v1/rbac.pb.h"
 #include "api/scheduling/v1/scheduling.pb.h"
+#include "api/storage/v1/storage.pb.h"
 
 namespace keelson::api {
 
@@ -231,6 +233,21 @@ const std::vector<KindRow>& KindRows() {
        &::k8s::scheduling::v1::PriorityClassList::default_instance()},
       {"scheduling.k8s.io", "v1", "PriorityClassList", "", "", "", true,
        &::k8s::scheduling::v1::PriorityClassList::default_instance(), nullptr},
+      {"storage.k8s.io", "v1", "CSIDriver", "csidrivers", "", "", false,
+       &::k8s::storage::v1::CSIDriver::default_instance(),
+       &::k8s::storage::v1::CSIDriverList::default_instance()},
+      {"storage.k8s.io", "v1", "CSIDriverList", "", "", "", true,
+       &::k8s::storage::v1::CSIDriverList::default_instance(), nullptr},
+      {"storage.k8s.io", "v1", "CSINode", "csinodes", "", "", false,
+       &::k8s::storage::v1::CSINode::default_instance(),
+       &::k8s::storage::v1::CSINodeList::default_instance()},
+      {"storage.k8s.io", "v1", "CSINodeList", "", "", "", true,
+       &::k8s::storage::v1::CSINodeList::default_instance(), nullptr},
+      {"certificates.k8s.io", "v1", "PodCertificateRequest", "podcertificaterequests", "", "", true,
+       &::k8s::certificates::v1::PodCertificateRequest::default_instance(),
+       &::k8s::certificates::v1::PodCertificateRequestList::default_instance()},
+      {"certificates.k8s.io", "v1", "PodCertificateRequestList", "", "", "", true,
+       &::k8s::certificates::v1::PodCertificateRequestList::default_instance(), nullptr},
       {"", "v1", "APIGroup", "", "", "", true, &::k8s::meta::v1::APIGroup::default_instance(),
        &::k8s::meta::v1::APIGroupList::default_instance()},
       {"", "v1", "APIGroupList", "", "", "", true, &::k8s::meta::v1::APIGroupList::default_instance(),
@@ -318,6 +335,7 @@ const std::vector<MapRow>& MapRows() {
       KEELSON_MAP(::k8s::discovery::v1::Endpoint, 5, deprecated_topology),
       KEELSON_MAP(::k8s::node::v1::Overhead, 1, pod_fixed),
       KEELSON_MAP(::k8s::node::v1::Scheduling, 1, node_selector),
+      KEELSON_MAP(::k8s::certificates::v1::PodCertificateRequestSpec, 11, unverified_user_annotations),
       KEELSON_MAP(::k8s::meta::v1::LabelSelector, 1, match_labels),
       KEELSON_MAP(::k8s::meta::v1::ObjectMeta, 11, labels),
       KEELSON_MAP(::k8s::meta::v1::ObjectMeta, 12, annotations),

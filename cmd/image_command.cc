@@ -138,8 +138,25 @@ absl::StatusOr<std::optional<images::RegistryCredentials>> Credentials(const Ima
 
 Task<absl::StatusOr<std::string>> PullOne(Env* env, Access* access, std::string name,
                                           std::optional<images::RegistryCredentials> credentials, bool pin) {
+  ProgressBar bar(env->clock());
+  if (access->files != nullptr) {
+    cri::files::PullRequest request;
+    request.set_image(name);
+    request.set_pinned(pin);
+    if (credentials.has_value()) {
+      request.set_username(credentials->username);
+      request.set_password(credentials->password);
+    }
+    Task<absl::StatusOr<std::string>> pull =
+        access->files->Pull(std::move(request), [&bar](const cri::files::PullPart::Progress& progress) {
+          bar.Add({progress.layer_digest(), progress.done_bytes(), progress.total_bytes()});
+        });
+    absl::StatusOr<std::string> id = co_await std::move(pull);
+    // Another runtime's server has CRI's pull alone.
+    if (!absl::IsUnimplemented(id.status())) co_return id;
+    if (pin) co_return absl::UnimplementedError("--pin: this CRI server decides itself what is pinned");
+  }
   if (access->remote != nullptr) {
-    if (pin) co_return absl::UnimplementedError("--pin: the CRI server decides itself what is pinned");
     v1::PullImageRequest request;
     request.mutable_image()->set_image(name);
     if (credentials.has_value()) {
@@ -151,7 +168,6 @@ Task<absl::StatusOr<std::string>> PullOne(Env* env, Access* access, std::string 
     if (!response.ok()) co_return response.status();
     co_return response->image_ref();
   }
-  ProgressBar bar(env->clock());
   images::PullOptions options;
   options.credentials = std::move(credentials);
   options.pinned = pin;

@@ -4,15 +4,24 @@
 
 #include <absl/status/statusor.h>
 
+#include <functional>
+#include <string>
+
 #include "base/task.h"
 #include "cri/proto/keelson/image_files.pb.h"
 
 namespace keelson::cri {
 
+// Called on the loop.
+using PullProgressHandler = std::function<void(const files::PullPart::Progress&)>;
+
 class ImageFilesService {
  public:
   virtual ~ImageFilesService() = default;
   virtual Task<absl::StatusOr<files::ImportResponse>> Import(files::ImportRequest request) = 0;
+  // The image's ID.
+  virtual Task<absl::StatusOr<std::string>> Pull(files::PullRequest request,
+                                                 PullProgressHandler on_progress) = 0;
   virtual Task<absl::StatusOr<files::ExportResponse>> Export(files::ExportRequest request) = 0;
 };
 

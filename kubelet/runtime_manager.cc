@@ -399,6 +399,24 @@ Task<absl::StatusOr<criv1::ContainerConfig>> RuntimeManager::MakeConfig(std::sha
 }
 
 // True when it runs now.
+// A start that was not answered, to this kubelet or to one before it, can still be under way: its container
+// would run beside the next one.
+Task<absl::Status> RuntimeManager::RemoveUnstarted(std::shared_ptr<Round> round, std::string container_name) {
+  for (const criv1::ContainerStatus& status : round->status->containers) {
+    if (ContainerName(status) != container_name || status.state() != criv1::CONTAINER_CREATED) continue;
+    criv1::RemoveContainerRequest request;
+    request.set_container_id(status.id());
+    Task<absl::StatusOr<criv1::RemoveContainerResponse>> remove =
+        deps_.runtime->RemoveContainer(std::move(request));
+    absl::StatusOr<criv1::RemoveContainerResponse> removed = co_await std::move(remove);
+    if (!removed.ok() && !absl::IsNotFound(removed.status())) {
+      co_return Annotate(removed.status(),
+                         StrCat("remove container ", status.id(), ", which was created and not started"));
+    }
+  }
+  co_return absl::OkStatus();
+}
+
 Task<bool> RuntimeManager::StartContainer(std::shared_ptr<Round> round, corev1::Container container,
                                           std::string target_id) {
   const PodPtr pod = round->pod;
@@ -446,6 +464,12 @@ Task<bool> RuntimeManager::StartContainer(std::shared_ptr<Round> round, corev1::
     co_return false;
   }
   round->result.acted = true;
+  Task<absl::Status> clear = RemoveUnstarted(round, container.name());
+  absl::Status cleared = co_await std::move(clear);
+  if (!cleared.ok()) {
+    Fail(*round, container, "CreateContainerError", Text(cleared), kConfigErrorRetry);
+    co_return false;
+  }
   const std::string log_dir = StrCat(round->sandbox_config.log_directory(), "/", container.name());
   absl::Status dirs = MakeDirs(log_dir, 0755);
   if (!dirs.ok()) LogWarning("no folder for container logs", {{"path", log_dir}, {"error", dirs}});

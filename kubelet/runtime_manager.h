@@ -86,6 +86,7 @@ class RuntimeManager {
   struct Round;  // what one SyncPod shares between its steps
   Task<absl::Status> EnsureSandbox(std::shared_ptr<Round> round);
   Task<void> TellOfHostPorts(std::shared_ptr<Round> round);
+  Task<absl::Status> RemoveUnstarted(std::shared_ptr<Round> round, std::string container_name);
   Task<bool> StartContainer(std::shared_ptr<Round> round, corev1::Container container, std::string target_id);
   Task<absl::StatusOr<criv1::ContainerConfig>> MakeConfig(std::shared_ptr<Round> round,
                                                           corev1::Container container, EnsuredImage image,

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <boost/asio/post.hpp>
+#include <map>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -215,6 +216,56 @@ Task<void> AnswerEvents(RuntimeService* runtime, EventWriter* writer,
   }
 }
 
+// Between a pull and what its client has read: the newest figure of each layer, so that a slow reader costs
+// nothing.
+struct PullRelay {
+  std::map<std::string, files::PullPart::Progress> news;  // by layer
+  std::optional<absl::StatusOr<std::string>> result;
+  WaitList changed;
+};
+
+Task<void> RunPull(ImageFilesService* service, files::PullRequest request, std::shared_ptr<PullRelay> relay) {
+  Task<absl::StatusOr<std::string>> pull =
+      service->Pull(std::move(request), [relay](const files::PullPart::Progress& progress) {
+        relay->news[progress.layer_digest()] = progress;
+        relay->changed.NotifyAll();
+      });
+  absl::StatusOr<std::string> result = co_await std::move(pull);
+  relay->result.emplace(std::move(result));
+  relay->changed.NotifyAll();
+}
+
+using PullWriter = PartWriter<files::PullPart>;
+
+Task<void> AnswerPull(std::shared_ptr<PullRelay> relay, PullWriter* writer,
+                      std::shared_ptr<Finisher<PullWriter>> finisher) {
+  while (true) {
+    while (relay->news.empty() && !relay->result.has_value()) {
+      Task<void> wait = relay->changed.Wait();
+      co_await std::move(wait);
+    }
+    writer->part_.Clear();
+    const bool last = relay->news.empty();
+    if (last && !(*relay->result).ok()) {
+      finisher->Finish(relay->result->status());
+      co_return;
+    }
+    if (last) {
+      writer->part_.set_image_id(**relay->result);
+    } else {
+      *writer->part_.mutable_progress() = std::move(relay->news.begin()->second);
+      relay->news.erase(relay->news.begin());
+    }
+    std::shared_ptr<AsyncEvent> written = writer->written_;
+    written->Reset();
+    writer->StartWrite(&writer->part_);
+    Task<void> wait = written->Wait();
+    co_await std::move(wait);
+    if (last) finisher->Finish(absl::OkStatus());
+    if (last || !writer->ok_) co_return;
+  }
+}
+
 #define KEELSON_SERVE_UNARY_OF_(Rpc, Request, Response)                                                     \
   grpc::ServerUnaryReactor* Rpc(grpc::CallbackServerContext*, const Request* request, Response* response)   \
       override {                                                                                            \
@@ -283,6 +334,18 @@ class FilesHandlers : public files::ImageFiles::CallbackService {
       : service_(service), calls_(std::move(calls)) {}
   KEELSON_SERVE_UNARY_OF_(Import, files::ImportRequest, files::ImportResponse)
   KEELSON_SERVE_UNARY_OF_(Export, files::ExportRequest, files::ExportResponse)
+  grpc::ServerWriteReactor<files::PullPart>* Pull(grpc::CallbackServerContext*,
+                                                  const files::PullRequest* request) override {
+    auto* writer = new PullWriter(calls_->executor());
+    auto finisher = std::make_shared<Finisher<PullWriter>>(writer);
+    boost::asio::post(calls_->executor(), [this, calls = calls_, scope = writer->scope_, writer,
+                                           request = *request, finisher = std::move(finisher)]() mutable {
+      auto relay = std::make_shared<PullRelay>();
+      calls->Spawn("Pull", scope, RunPull(&service_, std::move(request), relay));
+      calls->Spawn("Pull progress", scope, AnswerPull(relay, writer, std::move(finisher)));
+    });
+    return writer;
+  }
 
  private:
   ImageFilesService& service_;

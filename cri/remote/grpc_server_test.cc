@@ -7,10 +7,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <map>
+
 #include "base/env.h"
 #include "base/fd.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "cri/remote/remote_image_files.h"
 #include "cri/remote/remote_runtime.h"
 #include "cri/testing/fake_runtime.h"
 
@@ -188,6 +191,11 @@ Task<void> Forget(Task<absl::StatusOr<Response>> call) {
   [[maybe_unused]] absl::StatusOr<Response> answer = co_await std::move(call);
 }
 
+Task<absl::Status> Discard(Task<absl::StatusOr<std::string>> call) {
+  absl::StatusOr<std::string> answer = co_await std::move(call);
+  co_return answer.status();
+}
+
 Task<absl::Status> Until(RealEnv* env, const int* counter, int want) {
   absl::Duration limit = env->clock().Monotonic() + absl::Seconds(30);
   while (*counter < want) {
@@ -265,6 +273,83 @@ TEST_F(PatientServerTest, ClosingEndsAllCalls) {
   EXPECT_TRUE(status.ok()) << status;
   remote_.reset();
   server_.reset();
+}
+
+// Tells of two layers, then has the image, refuses, or waits for ever, as the name says.
+class PullingFiles : public ImageFilesService {
+ public:
+  Task<absl::StatusOr<files::ImportResponse>> Import(files::ImportRequest) override {
+    co_return files::ImportResponse();
+  }
+  Task<absl::StatusOr<files::ExportResponse>> Export(files::ExportRequest) override {
+    co_return files::ExportResponse();
+  }
+  Task<absl::StatusOr<std::string>> Pull(files::PullRequest request,
+                                         PullProgressHandler on_progress) override {
+    files::PullPart::Progress progress;
+    for (const char* layer : {"one", "two"}) {
+      progress.set_layer_digest(layer);
+      for (uint64_t done : {10, 20, 30}) {
+        progress.set_done_bytes(done);
+        progress.set_total_bytes(30);
+        on_progress(progress);
+      }
+    }
+    if (request.image() == "endless") {
+      Task<absl::StatusOr<std::string>> never = NeverAnswer<std::string>(&endless);
+      absl::StatusOr<std::string> answer = co_await std::move(never);
+      co_return answer;
+    }
+    if (request.image() != "good" || !request.pinned()) co_return absl::NotFoundError("no such image");
+    co_return std::string("sha256:good");
+  }
+  CallEnds endless;
+};
+
+Task<absl::Status> Pulls(RealEnv* env, PullingFiles* fake, ImageFilesService* remote) {
+  files::PullRequest request;
+  request.set_image("good");
+  request.set_pinned(true);
+  std::map<std::string, uint64_t> done;
+  auto note = [&done](const files::PullPart::Progress& p) { done[p.layer_digest()] = p.done_bytes(); };
+  Task<absl::StatusOr<std::string>> pull = remote->Pull(request, note);
+  absl::StatusOr<std::string> id = co_await std::move(pull);
+  if (!id.ok() || *id != "sha256:good")
+    co_return absl::InternalError(StrCat("answer: ", id.status().ToString()));
+  if (done != std::map<std::string, uint64_t>{{"one", 30}, {"two", 30}})
+    co_return absl::InternalError("progress");
+  request.set_image("bad");
+  pull = remote->Pull(request, note);
+  id = co_await std::move(pull);
+  if (!absl::IsNotFound(id.status())) co_return absl::InternalError(id.status().ToString());
+  request.set_image("endless");
+  Scope clients(env->executor());
+  clients.Spawn("pull", Forget(remote->Pull(request, note)));
+  CO_RETURN_IF_ERROR(Until(env, &fake->endless.begun, 1));
+  Task<void> leave = clients.Close();
+  co_await std::move(leave);
+  CO_RETURN_IF_ERROR(Until(env, &fake->endless.cancelled, 1));
+  co_return absl::OkStatus();
+}
+
+TEST_F(GrpcServerTest, APullTellsHowFarItIsAndEndsWithItsClient) {
+  PullingFiles service;
+  auto server = GrpcServer::Serve(env_, fake_, fake_, socket_, &service);
+  ASSERT_TRUE(server.ok()) << server.status();
+  auto remote = ConnectImageFiles(env_, "unix://" + socket_);
+  ASSERT_TRUE(remote.ok()) << remote.status();
+  absl::Status status = env_.RunUntilDone(Pulls(&env_, &service, remote->get()));
+  EXPECT_TRUE(status.ok()) << status;
+  remote->reset();
+  Close(*std::move(server));
+  // A server without them says so.
+  auto plain = Serve(socket_);
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  remote = ConnectImageFiles(env_, "unix://" + socket_);
+  auto refused = env_.RunUntilDone(Discard((*remote)->Pull(files::PullRequest(), [](const auto&) {})));
+  EXPECT_TRUE(absl::IsUnimplemented(refused)) << refused;
+  remote->reset();
+  Close(*std::move(plain));
 }
 
 }  // namespace

@@ -13,17 +13,21 @@ namespace {
 
 // Copies gigabytes at the pace of the disk.
 constexpr absl::Duration kFilesDeadline = kPullDeadline;
+constexpr char kPrefix[] = "/keelson.cri.files.ImageFiles/";
+
+absl::Status NotOurs(const std::string& method) {
+  return absl::UnimplementedError(StrCat(method, ": the server there is no keelson cri that can do it"));
+}
 
 template <class Response, class Request>
 Task<absl::StatusOr<Response>> CallFiles(std::shared_ptr<GrpcChannel> channel, std::string method,
                                          Request request) {
   auto sent = std::make_shared<Request>(std::move(request));
   auto received = std::make_shared<Response>();
-  Task<absl::Status> call =
-      channel->Call(StrCat("/keelson.cri.files.ImageFiles/", method), kFilesDeadline, sent, received);
+  Task<absl::Status> call = channel->Call(StrCat(kPrefix, method), kFilesDeadline, sent, received);
   absl::Status status = co_await std::move(call);
   if (absl::IsUnimplemented(status)) {
-    co_return absl::UnimplementedError(StrCat(method, ": the server there is no keelson cri that can do it"));
+    co_return NotOurs(method);
   }
   if (!status.ok()) co_return status;
   co_return std::move(*received);
@@ -37,6 +41,22 @@ class RemoteImageFiles : public ImageFilesService {
   }
   Task<absl::StatusOr<files::ExportResponse>> Export(files::ExportRequest request) override {
     return CallFiles<files::ExportResponse>(channel_, "Export", std::move(request));
+  }
+  Task<absl::StatusOr<std::string>> Pull(files::PullRequest request,
+                                         PullProgressHandler on_progress) override {
+    std::unique_ptr<MessageStream> stream = channel_->Stream(
+        StrCat(kPrefix, "Pull"), kFilesDeadline, std::make_shared<files::PullRequest>(std::move(request)));
+    files::PullPart part;
+    while (true) {
+      Task<absl::StatusOr<bool>> receive = stream->Receive(&part);
+      absl::StatusOr<bool> more = co_await std::move(receive);
+      if (absl::IsUnimplemented(more.status())) co_return NotOurs("Pull");
+      if (!more.ok()) co_return more.status();
+      if (!*more) co_return absl::InternalError("Pull: the server ended without a result");
+      if (!part.image_id().empty()) co_return part.image_id();
+      on_progress(part.progress());
+      part.Clear();
+    }
   }
 
  private:

@@ -28,6 +28,28 @@ Task<absl::StatusOr<files::ImportResponse>> ImageFilesServer::Import(files::Impo
   co_return response;
 }
 
+Task<absl::StatusOr<std::string>> ImageFilesServer::Pull(files::PullRequest request,
+                                                         PullProgressHandler on_progress) {
+  images::PullOptions options;
+  if (!request.username().empty()) {
+    images::RegistryCredentials credentials;
+    credentials.username = request.username();
+    credentials.password = request.password();
+    options.credentials = std::move(credentials);
+  }
+  options.pinned = request.pinned();
+  options.on_progress = [on_progress](const images::PullProgress& progress) {
+    files::PullPart::Progress part;
+    part.set_layer_digest(progress.layer_digest);
+    part.set_done_bytes(progress.done_bytes);
+    part.set_total_bytes(progress.total_bytes);
+    on_progress(part);
+  };
+  Task<absl::StatusOr<std::string>> pull = store_.Pull(request.image(), std::move(options));
+  absl::StatusOr<std::string> id = co_await std::move(pull);
+  co_return id;
+}
+
 Task<absl::StatusOr<files::ExportResponse>> ImageFilesServer::Export(files::ExportRequest request) {
   CO_RETURN_IF_ERROR_SYNC(CheckAbsolute(request.path()));
   CO_RETURN_IF_ERROR(store_.Export(request.image(), request.path(), request.docker_archive()));

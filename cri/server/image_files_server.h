@@ -13,6 +13,8 @@ class ImageFilesServer : public ImageFilesService {
   // `store` must outlive it.
   explicit ImageFilesServer(images::ImageStore& store) : store_(store) {}
   Task<absl::StatusOr<files::ImportResponse>> Import(files::ImportRequest request) override;
+  Task<absl::StatusOr<std::string>> Pull(files::PullRequest request,
+                                         PullProgressHandler on_progress) override;
   Task<absl::StatusOr<files::ExportResponse>> Export(files::ExportRequest request) override;
 
  private:

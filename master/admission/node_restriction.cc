@@ -1,5 +1,5 @@
-// NodeRestriction: what a kubelet's own credentials may change (its Node, its Lease, its pods), finer than
-// the authorizer can say.
+// NodeRestriction: what a kubelet's own credentials may change (its Node, its Lease, its CSINode, its pods),
+// finer than the authorizer can say.
 #include "api/coordination/v1/coordination.pb.h"
 #include "api/core/v1/node.pb.h"
 #include "api/core/v1/pod.pb.h"
@@ -22,6 +22,7 @@ class NodeRestriction : public AdmissionPlugin {
     if (request.IsResource("", "pods")) return AdmitPod(request, node);
     if (request.IsResource("", "nodes")) return AdmitNode(request, node);
     if (request.IsResource("coordination.k8s.io", "leases")) return AdmitLease(request, node);
+    if (request.IsResource("storage.k8s.io", "csinodes")) return AdmitCsiNode(request, node);
     return absl::OkStatus();
   }
 
@@ -93,6 +94,14 @@ class NodeRestriction : public AdmissionPlugin {
     if (request.operation == Operation::kCreate) name = api::Meta(*request.object).name();
     if (name != node)
       return Deny(request, StrCat("can only access node lease with the same name as the requesting node"));
+    return absl::OkStatus();
+  }
+
+  static absl::Status AdmitCsiNode(const AdmissionRequest& request, std::string_view node) {
+    std::string name = request.name;
+    if (request.operation == Operation::kCreate) name = api::Meta(*request.object).name();
+    if (name != node)
+      return Deny(request, StrCat("can only access CSINode with the same name as the requesting node"));
     return absl::OkStatus();
   }
 };

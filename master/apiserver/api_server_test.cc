@@ -8,6 +8,7 @@
 #include "api/core/v1/node.pb.h"
 #include "api/events/v1/events.pb.h"
 #include "api/policy/v1/policy.pb.h"
+#include "api/storage/v1/storage.pb.h"
 #include "master/apiserver/local_client.h"
 #include "master/apiserver/testing/fixture.h"
 
@@ -494,6 +495,32 @@ TEST_F(VerbTest, NodeMayTouchOnlyItsOwn) {
   status = **Get<core::Pod>("foreign");
   status.mutable_status()->set_phase("Running");
   EXPECT_TRUE(api::IsForbidden(env_.Await(node->Update<core::Pod>(status, "status")).status()));
+}
+
+// Upstream's kubelet asks all of this before its node is ready, and ends itself when it is refused for long.
+TEST_F(VerbTest, AKubeletOfUpstreamFindsWhatItAsksAtItsStart) {
+  UserInfo user;
+  user.name = "system:node:n1";
+  user.groups = {"system:nodes", "system:authenticated"};
+  std::unique_ptr<client::ApiClient> node = NewLocalClient(server_->pipeline(), user);
+  ::k8s::storage::v1::CSINode mine;
+  mine.mutable_metadata()->set_name("n1");
+  EXPECT_TRUE(api::IsNotFound(env_.Await(node->Get<::k8s::storage::v1::CSINode>("", "n1")).status()));
+  auto created = env_.Await(node->Create<::k8s::storage::v1::CSINode>(mine));
+  ASSERT_TRUE(created.ok()) << created.status();
+  ::k8s::storage::v1::CSINode annotated = **created;
+  (*annotated.mutable_metadata()->mutable_annotations())["migrated"] = "x";
+  EXPECT_TRUE(env_.Await(node->Update<::k8s::storage::v1::CSINode>(annotated)).ok());
+  mine.mutable_metadata()->set_name("n2");
+  EXPECT_TRUE(api::IsForbidden(env_.Await(node->Create<::k8s::storage::v1::CSINode>(mine)).status()));
+
+  EXPECT_TRUE(env_.Await(node->List({"storage.k8s.io", "v1", "csidrivers"}, "", {})).ok());
+  EXPECT_TRUE(env_.Await(node->List({"node.k8s.io", "v1", "runtimeclasses"}, "", {})).ok());
+  client::ListOptions of_node;
+  of_node.field_selector = "spec.nodeName=n1";
+  auto requests =
+      env_.Await(node->List({"certificates.k8s.io", "v1", "podcertificaterequests"}, "", of_node));
+  EXPECT_TRUE(requests.ok()) << requests.status();
 }
 
 TEST_F(VerbTest, AllocationsSurviveARestart) {

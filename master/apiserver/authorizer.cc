@@ -95,6 +95,11 @@ bool NodeMay(std::string_view node, const AuthAttributes& a, const ClusterReader
   if (a.group == "discovery.k8s.io" && a.resource == "endpointslices") return IsRead(v);
   if (a.group == "node.k8s.io" && a.resource == "runtimeclasses") return IsRead(v);
   if (a.group == "scheduling.k8s.io" && a.resource == "priorityclasses") return IsRead(v);
+  if (a.group == "storage.k8s.io" && a.resource == "csidrivers") return IsRead(v);
+  if (a.group == "storage.k8s.io" && a.resource == "csinodes") {
+    return OneOf(v, {"get", "create", "update", "patch", "delete"}) && (a.name.empty() || a.name == node);
+  }
+  if (a.group == "certificates.k8s.io" && a.resource == "podcertificaterequests") return IsRead(v);
   if (a.group == "coordination.k8s.io" && a.resource == "leases") {
     return a.ns == "kube-node-lease" && OneOf(v, {"get", "create", "update", "patch", "delete"}) &&
            (a.name.empty() || a.name == node);

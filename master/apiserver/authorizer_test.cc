@@ -50,6 +50,13 @@ TEST(Authorizer, Nodes) {
   EXPECT_TRUE(May(kNode, "update", "coordination.k8s.io", "leases", "kube-node-lease", "n1"));
   EXPECT_FALSE(May(kNode, "update", "coordination.k8s.io", "leases", "kube-node-lease", "n2"));
   EXPECT_FALSE(May(kNode, "get", "coordination.k8s.io", "leases", "kube-system", "n1"));
+  EXPECT_TRUE(May(kNode, "create", "storage.k8s.io", "csinodes"));
+  EXPECT_TRUE(May(kNode, "update", "storage.k8s.io", "csinodes", "", "n1"));
+  EXPECT_FALSE(May(kNode, "update", "storage.k8s.io", "csinodes", "", "n2"));
+  EXPECT_FALSE(May(kNode, "list", "storage.k8s.io", "csinodes"));
+  EXPECT_TRUE(May(kNode, "watch", "storage.k8s.io", "csidrivers"));
+  EXPECT_FALSE(May(kNode, "create", "storage.k8s.io", "csidrivers"));
+  EXPECT_TRUE(May(kNode, "list", "certificates.k8s.io", "podcertificaterequests"));
   EXPECT_TRUE(May(kNode, "watch", "", "services"));
   EXPECT_TRUE(May(kNode, "create", "", "events", "default"));
   EXPECT_FALSE(May(kNode, "list", "", "secrets", "default"));

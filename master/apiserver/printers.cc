@@ -15,7 +15,9 @@
 #include "api/core/v1/service.pb.h"
 #include "api/discovery/v1/discovery.pb.h"
 #include "api/int_or_string.h"
+#include "api/node/v1/node.pb.h"
 #include "api/scheduling/v1/scheduling.pb.h"
+#include "api/storage/v1/storage.pb.h"
 #include "api/time.h"
 #include "base/strings.h"
 #include "master/apiserver/pod_status_text.h"
@@ -314,6 +316,18 @@ void PrintPriorityClass(const Message& m, const PrintContext& c, TableCells& out
   out.Text(p.preemption_policy());
 }
 
+void PrintRuntimeClass(const Message& m, const PrintContext& c, TableCells& out) {
+  out.Text(api::Meta(m).name());
+  out.Text(To<::k8s::node::v1::RuntimeClass>(m).handler());
+  out.Text(Age(m, c));
+}
+
+void PrintCsiNode(const Message& m, const PrintContext& c, TableCells& out) {
+  out.Text(api::Meta(m).name());
+  out.Number(To<::k8s::storage::v1::CSINode>(m).spec().drivers_size());
+  out.Text(Age(m, c));
+}
+
 void PrintNameAndAge(const Message& m, const PrintContext& c, TableCells& out) {
   out.Text(api::Meta(m).name());
   out.Text(Age(m, c));
@@ -403,6 +417,11 @@ void AddPrinter(ResourceInfo& row) {
          AgeColumn(),
          {"PreemptionPolicy", "string", "", "Whether its pods may push others out.", 0}},
         PrintPriorityClass);
+  } else if (kind == ::k8s::node::v1::RuntimeClass::descriptor()) {
+    set({NameColumn(), {"Handler", "string", "", "The runtime's name for it.", 0}, AgeColumn()},
+        PrintRuntimeClass);
+  } else if (kind == ::k8s::storage::v1::CSINode::descriptor()) {
+    set({NameColumn(), {"Drivers", "integer", "", "CSI drivers on the node.", 0}, AgeColumn()}, PrintCsiNode);
   } else {
     set({NameColumn(), AgeColumn()}, PrintNameAndAge);
   }

@@ -6,6 +6,7 @@
 
 #include "api/authentication/v1/authentication.pb.h"
 #include "api/authorization/v1/authorization.pb.h"
+#include "api/certificates/v1/certificates.pb.h"
 #include "api/codec.h"
 #include "api/coordination/v1/coordination.pb.h"
 #include "api/core/v1/config.pb.h"
@@ -19,7 +20,9 @@
 #include "api/core/v1/service.pb.h"
 #include "api/discovery/v1/discovery.pb.h"
 #include "api/events/v1/events.pb.h"
+#include "api/node/v1/node.pb.h"
 #include "api/scheduling/v1/scheduling.pb.h"
+#include "api/storage/v1/storage.pb.h"
 #include "base/log.h"
 #include "base/strings.h"
 
@@ -227,6 +230,13 @@ Registry::Registry() {
   Add(authz::SelfSubjectAccessReview::default_instance(), "", {"create"});
   Add(authz::SubjectAccessReview::default_instance(), "", {"create"});
 
+  // Nobody signs any here: the list is empty, and a kubelet of upstream watches it.
+  using CertificateRequest = ::k8s::certificates::v1::PodCertificateRequest;
+  ResourceInfo& certificates = Add(CertificateRequest::default_instance(),
+                                   "/registry/podcertificaterequests/", {"get", "list", "watch"});
+  certificates.selectable = {
+      {"spec.nodeName", [](const Message& m) { return To<CertificateRequest>(m).spec().node_name(); }}};
+
   ResourceInfo& leases =
       Add(::k8s::coordination::v1::Lease::default_instance(), "/registry/leases/", AllVerbs());
   leases.unconditional_update = false;
@@ -241,7 +251,13 @@ Registry::Registry() {
   new_events.from_storage = EventFromCore;
   new_events.selectable = EventFields();
 
+  Add(::k8s::node::v1::RuntimeClass::default_instance(), "/registry/runtimeclasses/", AllVerbs());
+
   Add(::k8s::scheduling::v1::PriorityClass::default_instance(), "/registry/priorityclasses/", AllVerbs());
+
+  // A kubelet of upstream is not ready before it has written its CSINode, drivers or not.
+  Add(::k8s::storage::v1::CSIDriver::default_instance(), "/registry/csidrivers/", AllVerbs());
+  Add(::k8s::storage::v1::CSINode::default_instance(), "/registry/csinodes/", AllVerbs());
 }
 
 void CopyTopField(Message& object, const Message& old, const std::string& name) {

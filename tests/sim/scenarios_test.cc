@@ -196,5 +196,22 @@ TEST_F(Simulation, NodeThatComesBackIsReadyAtOnce) {
   EXPECT_TRUE(cluster_->RunUntil([&] { return ready("n1"); }, absl::Seconds(45)));
 }
 
+// Seed 4733: the next kubelet made a second container while the runtime was still at the first one's start.
+TEST_F(Simulation, AStartThatOutlivesItsKubeletDoesNotRunBesideTheNext) {
+  Make(1);
+  ASSERT_TRUE(cluster_->Converge(absl::Minutes(1)));
+  Node& node = *cluster_->nodes()[0];
+  node.runtime().SlowCalls("StartContainer", absl::Seconds(40), 2);
+  ASSERT_TRUE(cluster_->CreateRc("web", 2).ok());
+  ASSERT_TRUE(cluster_->RunUntil([&] { return node.runtime().calls("StartContainer") == 2; },
+                                 absl::Seconds(30), absl::Milliseconds(10)));
+  node.CrashKubelet();
+  node.StartKubelet();
+  EXPECT_TRUE(cluster_->Converge(absl::Minutes(1)));
+  cluster_->Run(absl::Minutes(1));  // checks at every moment that no container runs twice
+  EXPECT_TRUE(cluster_->Converge(absl::Minutes(1)));
+  EXPECT_EQ(RunningContainers().size(), 2u);
+}
+
 }  // namespace
 }  // namespace keelson::sim
