@@ -66,9 +66,9 @@ class NodeLifecycleControllerTest : public ControllerTest {
 TEST_F(NodeLifecycleControllerTest, ASilentNodeIsUnknownTaintedAndComesBack) {
   PutNode("live");
   PutNode("dead");
-  Pass(absl::Seconds(40), {"live"});
+  Pass(absl::Seconds(50), {"live"});
   EXPECT_EQ(ReadyStatus(*api_.FindAs<corev1::Node>("dead")), "True");
-  Pass(absl::Seconds(20), {"live"});
+  Pass(absl::Seconds(10), {"live"});
   auto dead = api_.FindAs<corev1::Node>("dead");
   const auto* ready = FindNodeCondition(*dead, "Ready");
   EXPECT_EQ(ready->status(), "Unknown");
@@ -153,7 +153,7 @@ class NodeLifecycleRestartTest : public NodeLifecycleControllerTest {
 };
 
 TEST_F(NodeLifecycleRestartTest, EveryNodeHasTheWholeGracePeriodToSpeak) {
-  Pass(absl::Seconds(40), {"live"});
+  Pass(absl::Seconds(50), {"live"});
   EXPECT_EQ(Ready("dead"), "True");
   EXPECT_EQ(Ready("unready"), "False");
   EXPECT_EQ(Ready("lost"), "Unknown");
