@@ -146,6 +146,8 @@ corev1::ContainerStatus StatusOf(const corev1::Pod& pod, const corev1::Container
       out.set_image_id(old->image_id());
     }
   }
+  // A container that was counted and never started is gone again; the count stays.
+  if (old != nullptr && old->restart_count() > out.restart_count()) out.set_restart_count(old->restart_count());
   // Waiting to be started again: the reason is more telling than how it ended.
   auto failure = in.failures.find(c.name());
   if (failure != in.failures.end() && !in.terminal && !out.state().has_running() &&
