@@ -1,5 +1,7 @@
 #include "cgroups/conversions.h"
 
+#include <absl/strings/escaping.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -148,6 +150,32 @@ absl::StatusOr<std::string> FromSystemdPath(std::string_view systemd_path) {
       return absl::InvalidArgumentError(StrCat("\"", systemd_path, "\" has an empty component"));
     std::replace(component.begin(), component.end(), '_', '-');
     StrAppend(&path, path.empty() ? "" : "/", component);
+  }
+  return path;
+}
+
+absl::StatusOr<std::string> ExpandSlice(std::string_view name) {
+  constexpr size_t kMaxUnitNameBytes = 255;
+  // Of unit names; without ':', which parts linux.cgroupsPath.
+  constexpr std::string_view kAllowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.\\";
+  auto refuse = [&](std::string_view why) {
+    return absl::InvalidArgumentError(
+        StrCat("slice \"", absl::CHexEscape(Av(name.substr(0, 200))), "\": ", why));
+  };
+  if (!name.ends_with(kSliceSuffix) || name.size() == kSliceSuffix.size()) {
+    return refuse("must be NAME.slice");
+  }
+  if (name.size() > kMaxUnitNameBytes) return refuse("too long");
+  if (name.find_first_not_of(kAllowed) != std::string_view::npos) {
+    return refuse("has a character that units have not");
+  }
+  std::string_view bare = name.substr(0, name.size() - kSliceSuffix.size());
+  if (bare == "-") return "";
+  std::string path, level;
+  for (std::string_view part : Split(bare, '-')) {
+    if (part.empty()) return refuse("has an empty component");
+    StrAppend(&level, level.empty() ? "" : "-", part);
+    StrAppend(&path, path.empty() ? "" : "/", level, kSliceSuffix);
   }
   return path;
 }

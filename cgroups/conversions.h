@@ -46,6 +46,10 @@ std::string ToSystemdPath(std::string_view cgroupfs_path);
 // "kubepods-burstable-pod<uid>.slice" or a path of such -> the cgroupfs path; InvalidArgument for anything
 // else.
 absl::StatusOr<std::string> FromSystemdPath(std::string_view systemd_path);
+// "a-b.slice" -> "a.slice/a-b.slice": where systemd keeps the slice of that name (systemd.slice(5)); the
+// root,
+// "-.slice", is "". InvalidArgument for anything that names no slice.
+absl::StatusOr<std::string> ExpandSlice(std::string_view name);
 
 // ---- files; errors are InvalidArgument naming the line ----
 // A single number; "max" (v2) or v1's page-rounded LONG_MAX: nullopt.

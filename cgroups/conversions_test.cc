@@ -110,6 +110,31 @@ TEST(Conversions, SystemdNames) {
   EXPECT_FALSE(FromSystemdPath(".slice").ok());
 }
 
+TEST(Conversions, ExpandSlice) {
+  struct Row {
+    std::string name, path;
+  };
+  for (const Row& row : std::vector<Row>{
+           {"kubepods.slice", "kubepods.slice"},
+           {"kubepods-burstable-pod0a_1.slice",
+            "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0a_1.slice"},
+           {"a\\x2db-c.slice", "a\\x2db.slice/a\\x2db-c.slice"},
+           {"-.slice", ""},
+       }) {
+    auto path = ExpandSlice(row.name);
+    ASSERT_TRUE(path.ok()) << path.status();
+    EXPECT_EQ(*path, row.path);
+  }
+  EXPECT_EQ(*ExpandSlice("a-b.slice"), ToSystemdPath("a/b"));
+  for (const std::string& bad :
+       {std::string(""), std::string(".slice"), std::string("a"), std::string("a.scope"),
+        std::string("a/b.slice"), std::string("-a.slice"), std::string("a-.slice"), std::string("a--b.slice"),
+        std::string("--.slice"), std::string("a:b.slice"), std::string("a b.slice"),
+        std::string("a\nb.slice"), std::string(250, 'a') + ".slice"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(ExpandSlice(bad).status())) << bad;
+  }
+}
+
 TEST(Parsers, LimitsAndNumbers) {
   EXPECT_EQ(*ParseLimit("max\n"), std::nullopt);
   EXPECT_EQ(*ParseLimit("9223372036854771712\n"), std::nullopt);

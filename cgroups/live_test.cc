@@ -14,6 +14,8 @@
 #include "cgroups/attach_warmer.h"
 #include "cgroups/conversions.h"
 #include "cgroups/qos_tree.h"
+#include "cgroups/systemd_units.h"
+#include "cgroups/text.h"
 
 extern char** environ;
 
@@ -129,6 +131,55 @@ TEST_F(LiveTest, TheQosTreeUnderARootOfItsOwn) {
   EXPECT_EQ(stats->memory->limit_bytes, uint64_t{32} << 20);
   ASSERT_TRUE(tree.RemovePod("0000-1", QosClass::kBurstable).ok());
   EXPECT_EQ(tree.ListPods()->size(), 0u);
+}
+
+std::string ShowUnit(const std::string& unit, const std::string& property) {
+  std::unique_ptr<FILE, int (*)(FILE*)> show(
+      ::popen(StrCat("systemctl show --value -p ", property, " ", unit).c_str(), "re"), ::pclose);
+  char line[200] = "";
+  if (show == nullptr || ::fgets(line, sizeof line, show.get()) == nullptr) return "";
+  return std::string(StripSpace(line));
+}
+
+TEST_F(LiveTest, QosTreeOfSystemdsSlices) {
+  RealEnv env(Paths::WithRoot(""));
+  auto units = NewSystemdUnits(env.clock(), manager_->layout().mode == Mode::kV2);
+  if (absl::IsFailedPrecondition(units.status())) GTEST_SKIP() << units.status();
+  ASSERT_TRUE(units.ok()) << units.status();
+  QosTree tree(*manager_, {StrCat(root_, "/tree"), false});
+  tree.UseSystemd(units->get());
+  Resources node;
+  node.memory_limit_bytes = int64_t{1} << 30;
+  absl::Status status = tree.Setup(node);
+  ASSERT_TRUE(status.ok()) << status;
+  PodRequirements pod;
+  pod.qos = QosClass::kBurstable;
+  pod.cpu_request_milli = 100;
+  pod.memory_limit_bytes = 32 << 20;
+  status = tree.EnsurePod("0000-1", pod);
+  ASSERT_TRUE(status.ok()) << status;
+  const std::string slice = tree.CgroupParent("0000-1", QosClass::kBurstable);
+  EXPECT_EQ(ShowUnit(slice, "ActiveState"), "active");
+  EXPECT_EQ(ShowUnit(slice, "MemoryMax"), StrCat(32 << 20));
+  EXPECT_EQ(ShowUnit(slice, "ControlGroup"), StrCat("/", tree.PodPath("0000-1", QosClass::kBurstable)));
+  pod.memory_limit_bytes = 64 << 20;
+  status = tree.EnsurePod("0000-1", pod);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(ShowUnit(slice, "MemoryMax"), StrCat(64 << 20));
+  auto stats = tree.PodStats("0000-1", QosClass::kBurstable);
+  ASSERT_TRUE(stats.ok()) << stats.status();
+  EXPECT_EQ(stats->memory->limit_bytes, uint64_t{64} << 20);
+  EXPECT_TRUE(tree.UpdateQosShares(100).ok());
+  EXPECT_EQ(tree.ListPods()->size(), 1u);
+  status = tree.RemovePod("0000-1", QosClass::kBurstable);
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(ShowUnit(slice, "ActiveState"), "inactive");
+  EXPECT_EQ(tree.ListPods()->size(), 0u);
+  EXPECT_TRUE(tree.RemovePod("0000-1", QosClass::kBurstable).ok()) << "again";
+  EXPECT_TRUE((*units)->StopSlice("keelson-test-no-such.slice").ok());
+  const std::string top = ToSystemdPath(root_);
+  EXPECT_TRUE((*units)->StopSlice(top).ok());
+  EXPECT_FALSE(manager_->Exists(top));
 }
 
 }  // namespace

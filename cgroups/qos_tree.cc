@@ -91,21 +91,44 @@ std::string QosTree::UidOf(std::string_view name) {
   return component.substr(kPodPrefix.size());
 }
 
-absl::Status QosTree::Setup(const Resources& node_allocatable) {
-  RETURN_IF_ERROR(manager_.Create(KubepodsPath()));
-  RETURN_IF_ERROR(manager_.Apply(KubepodsPath(), node_allocatable));
-  for (QosClass qos : {QosClass::kBurstable, QosClass::kBestEffort}) {
-    RETURN_IF_ERROR(manager_.Create(QosPath(qos)));
+void QosTree::UseCgroupfs() {
+  options_.systemd_names = false;
+  options_.units = nullptr;
+}
+
+void QosTree::UseSystemd(SystemdUnits* units) {
+  options_.systemd_names = true;
+  options_.units = units;
+}
+
+absl::Status QosTree::Make(const std::string& path, const Resources& resources) {
+  if (options_.units != nullptr) {
+    RETURN_IF_ERROR(options_.units->EnsureSlice(path.substr(path.rfind('/') + 1), resources));
   }
+  // On v2 systemd alone hands controllers down, and takes back what others enable; of v1's hierarchies it
+  // makes the cgroup in some only.
+  if (options_.units == nullptr || manager_.layout().mode != Mode::kV2)
+    RETURN_IF_ERROR(manager_.Create(path));
+  // Also what systemd did: its figures are rounded.
+  return manager_.Apply(path, resources);
+}
+
+absl::Status QosTree::Setup(const Resources& node_allocatable) {
+  RETURN_IF_ERROR(Make(KubepodsPath(), node_allocatable));
+  RETURN_IF_ERROR(Make(QosPath(QosClass::kBurstable), Resources()));
   Resources minimum;
   minimum.cpu_shares = kMinShares;
-  return manager_.Apply(QosPath(QosClass::kBestEffort), minimum);
+  return Make(QosPath(QosClass::kBestEffort), minimum);
 }
 
 absl::Status QosTree::UpdateQosShares(int64_t burstable_cpu_request_milli) {
   Resources resources;
   resources.cpu_shares = MilliCpuToShares(burstable_cpu_request_milli);
-  return manager_.Apply(QosPath(QosClass::kBurstable), resources);
+  if (options_.units == nullptr) return manager_.Apply(QosPath(QosClass::kBurstable), resources);
+  if (burstable_shares_ == resources.cpu_shares) return absl::OkStatus();
+  RETURN_IF_ERROR(Make(QosPath(QosClass::kBurstable), resources));
+  burstable_shares_ = resources.cpu_shares;
+  return absl::OkStatus();
 }
 
 absl::Status QosTree::EnsurePod(std::string_view uid, const PodRequirements& pod) {
@@ -113,13 +136,15 @@ absl::Status QosTree::EnsurePod(std::string_view uid, const PodRequirements& pod
     return absl::InvalidArgumentError(StrCat("pod UID \"", uid.substr(0, 100), "\" cannot name a cgroup"));
   }
   std::string path = PodPath(uid, pod.qos);
-  RETURN_IF_ERROR(manager_.Create(path));
-  return manager_.Apply(path, PodResources(pod));
+  return Make(path, PodResources(pod));
 }
 
 absl::Status QosTree::RemovePod(std::string_view uid, QosClass qos) {
   std::string path = PodPath(uid, qos);
   RETURN_IF_ERROR(manager_.KillAll(path));
+  if (options_.units != nullptr) {
+    RETURN_IF_ERROR(options_.units->StopSlice(path.substr(path.rfind('/') + 1)));
+  }
   return manager_.Destroy(path);
 }
 

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "cgroups/manager.h"
+#include "cgroups/systemd_units.h"
 
 namespace keelson::cgroups {
 
@@ -36,12 +37,21 @@ Resources PodResources(const PodRequirements& pod);
 struct QosTreeOptions {
   std::string root;            // Paths::cgroup_root or --cgroup-root; "" : the hierarchy's root
   bool systemd_names = false;  // cgroupDriver: systemd
+  // What slices are asked of; null: only their directories are made, as in tests.
+  SystemdUnits* units = nullptr;
 };
 
+// With `units` the methods that change something wait for systemd: a pool is the place for them, one at a
+// time for a pod.
 class QosTree {
  public:
   // `manager` must outlive it.
   QosTree(Manager& manager, QosTreeOptions options);
+
+  // The runtime's driver is only known when it answers (KEP-4033). Before Setup.
+  void UseCgroupfs();
+  void UseSystemd(SystemdUnits* units);
+  bool waits_for_systemd() const { return options_.units != nullptr; }
 
   // Creates kubepods and the two levels; limits of the whole from `node_allocatable` (may be empty).
   absl::Status Setup(const Resources& node_allocatable);
@@ -66,8 +76,12 @@ class QosTree {
   static std::string UidOf(std::string_view name);
 
  private:
+  // A cgroup, by systemd where it is the one to make them, with its limits.
+  absl::Status Make(const std::string& path, const Resources& resources);
+
   Manager& manager_;
   QosTreeOptions options_;
+  std::optional<uint64_t> burstable_shares_;  // as systemd was last told
 };
 
 }  // namespace keelson::cgroups

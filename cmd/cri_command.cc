@@ -21,6 +21,7 @@
 #include "cmd/signals.h"
 #include "cri/cni/cni.h"
 #include "cri/remote/grpc_server.h"
+#include "cri/server/cgroup_names.h"
 #include "cri/server/host_ports.h"
 #include "cri/server/image_files_server.h"
 #include "cri/server/image_server.h"
@@ -52,6 +53,7 @@ struct CriFlags {
   std::string auth_file;
   std::string default_handler;  // "" : crun if it is there, else runc
   std::string runc = "runc", crun = "crun", conmon = "conmon";
+  std::string cgroup_driver = "cgroupfs";
   std::string cgroup_parent;  // "" : keelson-cri, below the root's own
   std::string pause = "as-needed";
   std::string streaming_address = "127.0.0.1";
@@ -81,6 +83,20 @@ struct Parts {
 
 bool Exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
+bool SystemdCgroups(const CriFlags& flags) { return flags.cgroup_driver == "systemd"; }
+
+absl::Status CheckCgroupFlags(const CriFlags& flags) {
+  if (!SystemdCgroups(flags) && flags.cgroup_driver != "cgroupfs") {
+    return absl::InvalidArgumentError(
+        StrCat("--cgroup-driver \"", flags.cgroup_driver, "\": want cgroupfs or systemd"));
+  }
+  // As sd_booted(3) looks.
+  if (SystemdCgroups(flags) && !Exists("/run/systemd/system")) {
+    return absl::FailedPreconditionError("--cgroup-driver systemd: this host was not booted with systemd");
+  }
+  return Annotate(cri::CheckCgroupParent(flags.cgroup_parent, SystemdCgroups(flags)), "--cgroup-parent");
+}
+
 // Fills in what was left empty.
 void Complete(const Paths& paths, CriFlags* f) {
   auto fill = [](std::string* field, const std::string& value) {
@@ -94,7 +110,9 @@ void Complete(const Paths& paths, CriFlags* f) {
   fill(&f->cni_conf_dir, !paths.root.empty() || Exists(own_cni) ? own_cni : "/etc/cni/net.d");
   fill(&f->registries_dir, paths.etc_dir + "/certs.d");
   std::string name = paths.root.empty() ? "" : paths.root.substr(paths.root.rfind('/') + 1);
-  fill(&f->cgroup_parent, paths.cgroup_root.empty() ? "keelson-cri" : paths.cgroup_root + "/cri");
+  fill(&f->cgroup_parent,
+       cri::DefaultCgroupParent(paths.cgroup_root.empty() ? "keelson-cri" : paths.cgroup_root + "/cri",
+                                SystemdCgroups(*f)));
   fill(&f->nft_table, name.empty() ? "keelson_cri" : StrCat("keelson_cri_", name));
   std::replace_if(
       f->nft_table.begin(), f->nft_table.end(),
@@ -139,6 +157,7 @@ Task<absl::Status> OpenRuntimes(Env* env, const CriFlags* flags, Parts* parts) {
     options.state_dir = StrCat(flags->run_dir, "/", name);
     options.run_dir = StrCat(flags->run_dir, "/r");
     options.cache_dir = flags->state_dir + "/probes";
+    options.systemd_cgroup = SystemdCgroups(*flags);
     Task<absl::StatusOr<std::unique_ptr<oci::OciRuntime>>> open = oci::OpenRuntime(env, options);
     absl::StatusOr<std::unique_ptr<oci::OciRuntime>> runtime = co_await std::move(open);
     if (absl::IsNotFound(runtime.status())) continue;
@@ -199,6 +218,7 @@ absl::Status MakeParts(Env& env, const CriFlags& flags, Parts* parts) {
   deps.monitor = parts->monitor.get();
   for (const auto& runtime : parts->runtimes) deps.runtimes[runtime->name()] = runtime.get();
   ASSIGN_OR_RETURN(deps.host, oci::DiscoverHostFacts("/proc"));
+  deps.host.systemd_cgroup = SystemdCgroups(flags);
   cri::RuntimeServerOptions options;
   options.state_dir = flags.state_dir;
   options.run_dir = flags.run_dir;
@@ -305,6 +325,8 @@ int RunCri(CLI::App* command, CriFlags* flags) {
     return ComponentExitStatus(
         "cri", absl::InvalidArgumentError(StrCat("--cdi-spec-dir ", dir, ": must be an absolute path")));
   }
+  absl::Status cgroups = CheckCgroupFlags(*flags);
+  if (!cgroups.ok()) return ComponentExitStatus("cri", cgroups);
   absl::Status tls = net::CheckTlsServerFiles(flags->streaming_tls);
   if (!tls.ok()) return ComponentExitStatus("cri", Annotate(tls, "--streaming-tls-*"));
   // Before any thread: a mount namespace is a thread's own.
@@ -349,7 +371,14 @@ void AddCriCommand(CLI::App& app, int* exit_status) {
   command->add_option("--crun", f.crun, "The crun to use")->capture_default_str();
   command->add_option("--runc", f.runc, "The runc to use")->capture_default_str();
   command->add_option("--conmon", f.conmon, "The conmon to use")->capture_default_str();
-  command->add_option("--cgroup-parent", f.cgroup_parent, "For pods that name none; default: keelson-cri");
+  command
+      ->add_option(
+          "--cgroup-driver", f.cgroup_driver,
+          "Who makes cgroups: cgroupfs (the OCI runtime itself) or systemd; the kubelet's must be the "
+          "same")
+      ->capture_default_str();
+  command->add_option("--cgroup-parent", f.cgroup_parent,
+                      "For pods that name none; default: keelson-cri, or keelson_cri.slice");
   command->add_option("--pause", f.pause, "A pause process in a sandbox: as-needed or always")
       ->capture_default_str();
   command->add_option("--streaming-address", f.streaming_address, "Of exec, attach, port-forward")

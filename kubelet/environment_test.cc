@@ -120,6 +120,7 @@ TEST(ResourcesTest, QosAndCgroupParent) {
   EXPECT_EQ(ComputeQos(pod), QosClass::kBurstable);
   EXPECT_EQ(PodCgroupParent(pod, "keelson-x", false), "/keelson-x/kubepods/burstable/podu-1");
   EXPECT_EQ(PodCgroupParent(pod, "", true), "kubepods-burstable-podu_1.slice");
+  EXPECT_EQ(PodCgroupParent(pod, "/keelson-x/y", true), "keelson_x-y-kubepods-burstable-podu_1.slice");
   for (const char* r : {"cpu", "memory"}) {
     (*c->mutable_resources()->mutable_limits())[r].set_string("1");
     (*c->mutable_resources()->mutable_requests())[r].set_string("1");

@@ -23,9 +23,7 @@ constexpr absl::Duration kGcPeriod = absl::Minutes(1);
 constexpr absl::Duration kImageGcPeriod = absl::Minutes(5);
 constexpr absl::Duration kStartRetry = absl::Milliseconds(100);
 constexpr absl::Duration kStartRetryMax = absl::Seconds(2);
-constexpr absl::Duration kCgroupRetry = absl::Milliseconds(10);
 constexpr char kDeadlineMessage[] = "Pod was active on the node longer than the specified deadline";
-constexpr int kCgroupAttempts = 50;
 
 // Whether anything but what we write ourselves has changed.
 bool SameButStatus(const corev1::Pod& a, const corev1::Pod& b) {
@@ -51,30 +49,6 @@ class QuietGuard {
 };
 
 std::string Text(const absl::Status& status) { return std::string(Sv(status.message())); }
-
-cgroups::PodRequirements CgroupRequirements(const corev1::Pod& pod, const KubeletOptions& options) {
-  cgroups::PodRequirements out;
-  switch (ComputeQos(pod)) {
-    case QosClass::kGuaranteed:
-      out.qos = cgroups::QosClass::kGuaranteed;
-      break;
-    case QosClass::kBurstable:
-      out.qos = cgroups::QosClass::kBurstable;
-      break;
-    case QosClass::kBestEffort:
-      out.qos = cgroups::QosClass::kBestEffort;
-      break;
-  }
-  ResourceList requests = PodRequests(pod), limits = PodLimits(pod);
-  out.cpu_request_milli = requests["cpu"].MilliValue();
-  out.cpu_limit_milli = limits["cpu"].MilliValue();
-  out.memory_request_bytes = requests["memory"].Value();
-  out.memory_limit_bytes = limits["memory"].Value();
-  out.pids_limit = options.pod_pids_limit;
-  out.enforce_cpu_quota = options.cpu_cfs_quota;
-  out.cpu_period_us = absl::ToInt64Microseconds(options.cpu_cfs_quota_period);
-  return out;
-}
 
 // A pod made of what the runtime's labels say, to stop and clean up what nobody knows.
 PodPtr StubFrom(const RuntimePodStatus& status) {
@@ -113,7 +87,7 @@ Kubelet::Kubelet(Env& env, KubeletDeps deps, KubeletOptions options)
   pleg_ = std::make_unique<Pleg>(env_, *deps_.runtime, cache_, pleg,
                                  [this](const PlegEvent& e) { OnPlegEvent(e); });
   registrar_ = std::make_unique<NodeRegistrar>(env_, deps_.client, *deps_.runtime, *deps_.images, options_,
-                                               [this] { return pleg_->Healthy(); });
+                                               [this] { return Healthy(); });
   ImageManagerOptions pulls;
   pulls.serialize_pulls = options_.serialize_image_pulls;
   pulls.max_parallel_pulls = options_.max_parallel_image_pulls;
@@ -183,14 +157,6 @@ absl::Status Kubelet::Start() {
   if (options_.node_name.empty()) return absl::InvalidArgumentError("node name: Required value");
   RETURN_IF_ERROR(registrar_->Init());
   RETURN_IF_ERROR(MakeDirs(StrCat(env_.paths().kubelet_dir, "/pods"), 0750));
-  if (deps_.qos_tree != nullptr && options_.cgroups_per_qos) {
-    cgroups::Resources all;
-    auto memory = registrar_->allocatable().find("memory");
-    if (memory != registrar_->allocatable().end() && memory->second.Sign() > 0) {
-      all.memory_limit_bytes = memory->second.Value();
-    }
-    RETURN_IF_ERROR(Annotate(deps_.qos_tree->Setup(all), "set up the cgroup tree"));
-  }
   registrar_->set_pressure([this](NodeHealth* health) {
     health->memory_pressure = eviction_->pressure().memory();
     health->disk_pressure = eviction_->pressure().disk();
@@ -219,6 +185,8 @@ Task<void> Kubelet::Stop() {
   }
   Task<void> workers = workers_->Stop();
   co_await std::move(workers);
+  Task<void> cgroups = AwaitCgroupJobs();
+  co_await std::move(cgroups);
   Task<void> runtime = runtime_->Stop();
   co_await std::move(runtime);
   Task<void> images = image_manager_->Stop();
@@ -241,12 +209,15 @@ Task<void> Kubelet::Run() {
   while (true) {
     Task<absl::Status> relist = pleg_->Relist();
     absl::Status listed = co_await std::move(relist);
-    if (listed.ok() && !registrar_->runtime_name().empty()) break;
+    if (listed.ok() && registrar_->driver_known()) break;
     if (!listed.ok()) LogWarning("container runtime not reached yet", {{"error", listed}});
+    if (listed.ok() && !registrar_->runtime_name().empty()) registrar_->Poke();
     Task<void> sleep = env_.clock().Sleep(retry);
     co_await std::move(sleep);
     retry = std::min(retry * 2, kStartRetryMax);
   }
+  Task<void> cgroups = SetUpCgroups();
+  co_await std::move(cgroups);
   pleg_->Start();
   for (const auto& source : sources_) source->Start();
   sources_started_ = true;
@@ -433,26 +404,6 @@ corev1::PodStatus Kubelet::UpdateStatus(const PodPtr& pod, const RuntimePodStatu
   return out;
 }
 
-absl::Status Kubelet::EnsureCgroup(const corev1::Pod& pod) {
-  if (deps_.qos_tree == nullptr || !options_.cgroups_per_qos) return absl::OkStatus();
-  return Annotate(deps_.qos_tree->EnsurePod(PodUid(pod), CgroupRequirements(pod, options_)),
-                  "make the pod's cgroup");
-}
-
-Task<absl::Status> Kubelet::RemoveCgroup(const corev1::Pod& pod) {
-  absl::Status status;
-  if (deps_.qos_tree == nullptr || !options_.cgroups_per_qos) co_return status;
-  const std::string uid = PodUid(pod);
-  const cgroups::QosClass qos = CgroupRequirements(pod, options_).qos;
-  for (int i = 0; i < kCgroupAttempts; ++i) {
-    status = deps_.qos_tree->RemovePod(uid, qos);
-    if (!absl::IsFailedPrecondition(status)) break;
-    Task<void> sleep = env_.clock().Sleep(kCgroupRetry);  // killed processes are still leaving
-    co_await std::move(sleep);
-  }
-  co_return status;
-}
-
 Task<absl::Status> Kubelet::EnsureMirror(PodPtr pod) {
   if (deps_.client == nullptr || !IsStaticPod(*pod) || !SourcesReady()) co_return absl::OkStatus();
   auto it = mirrors_.find(PodFullName(*pod));
@@ -545,7 +496,7 @@ Task<absl::StatusOr<SyncResult>> Kubelet::SyncPod(PodPtr pod, bool refresh) {
     co_return absl::UnavailableError(
         "services have not yet been read at least once, cannot construct envvars");
   }
-  CO_RETURN_IF_ERROR_SYNC(EnsureCgroup(*pod));
+  CO_RETURN_IF_ERROR(EnsureCgroup(pod));
   deps_.objects->RegisterPod(pod);
   Task<absl::StatusOr<PodVolumes>> mount = deps_.volumes->Mount(pod);
   absl::StatusOr<PodVolumes> volumes = co_await std::move(mount);
@@ -599,7 +550,7 @@ Task<absl::Status> Kubelet::SyncTerminatedPod(PodPtr pod) {
   const std::string uid = PodUid(*pod);
   CO_RETURN_IF_ERROR(deps_.volumes->Unmount(uid));
   deps_.objects->UnregisterPod(uid);
-  CO_RETURN_IF_ERROR(RemoveCgroup(*pod));
+  CO_RETURN_IF_ERROR(RemoveCgroup(pod));
   runtime_->ForgetPod(uid);
   auto newest = pods_.find(uid);
   if (newest != pods_.end()) {
@@ -670,26 +621,8 @@ Task<void> Kubelet::HousekeepOnce() {
     if (!removed.ok()) LogWarning("pod folder not removed", {{"pod_uid", uid}, {"error", removed}});
   }
 
-  // Cgroups of pods that are gone.
-  if (deps_.qos_tree != nullptr && options_.cgroups_per_qos) {
-    absl::StatusOr<std::map<std::string, std::string>> cgroups = deps_.qos_tree->ListPods();
-    if (cgroups.ok()) {
-      for (const auto& [uid, path] : *cgroups) {
-        if (keep.count(uid) > 0) continue;
-        for (auto qos : {cgroups::QosClass::kGuaranteed, cgroups::QosClass::kBurstable,
-                         cgroups::QosClass::kBestEffort}) {
-          if (path == deps_.qos_tree->PodPath(uid, qos)) (void)deps_.qos_tree->RemovePod(uid, qos);
-        }
-      }
-    }
-    int64_t burstable_milli = 0;
-    for (const auto& [uid, pod] : pods_) {
-      if (ComputeQos(*pod) == QosClass::kBurstable && !IsTerminalPhase(pod->status().phase())) {
-        burstable_milli += PodRequests(*pod)["cpu"].MilliValue();
-      }
-    }
-    (void)deps_.qos_tree->UpdateQosShares(burstable_milli);
-  }
+  Task<void> cgroups = KeepCgroups(keep);
+  co_await std::move(cgroups);
 
   // Mirrors whose static pod is gone.
   std::set<std::string> static_names;
@@ -837,7 +770,7 @@ Task<absl::StatusOr<std::string>> Kubelet::LocateSandbox(std::string ns, std::st
 
 absl::Status Kubelet::Healthy() const {
   if (!started_) return absl::UnavailableError("not started");
-  return pleg_->Healthy();
+  return cgroups_status_.ok() ? pleg_->Healthy() : cgroups_status_;
 }
 
 }  // namespace keelson::kubelet

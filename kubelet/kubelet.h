@@ -52,6 +52,9 @@ struct KubeletDeps {
   ObjectCache* objects = nullptr;
   client::EventRecorder* events = nullptr;  // null: no events
   cgroups::QosTree* qos_tree = nullptr;     // null: no pod cgroups
+  // Asked for when the runtime says that systemd makes the cgroups (KEP-4033); what it gives outlives Stop(),
+  // too. Null: qos_tree makes directories alone, as tests want.
+  std::function<absl::StatusOr<cgroups::SystemdUnits*>()> systemd_units;
 };
 
 class Kubelet : public PodSyncer, public NodeApi {
@@ -121,8 +124,16 @@ class Kubelet : public PodSyncer, public NodeApi {
   void AddProbes(const PodPtr& pod);
   Task<absl::Status> EnsureMirror(PodPtr pod);
   Task<absl::StatusOr<RuntimePodStatusPtr>> RefreshQuietly(std::string uid);
-  absl::Status EnsureCgroup(const corev1::Pod& pod);
-  Task<absl::Status> RemoveCgroup(const corev1::Pod& pod);
+  // kubelet/pod_cgroups.cc. Until it succeeds nothing is started.
+  Task<void> SetUpCgroups();
+  Task<absl::Status> SetUpCgroupsOnce();
+  Task<absl::Status> EnsureCgroup(PodPtr pod);
+  Task<absl::Status> RemoveCgroup(PodPtr pod);
+  // Of pods not in `keep`; and the share of the burstable ones.
+  Task<void> KeepCgroups(std::set<std::string> keep);
+  // In the pool where systemd is waited for.
+  Task<absl::Status> ChangeCgroups(std::function<absl::Status(cgroups::QosTree&)> change);
+  Task<void> AwaitCgroupJobs();
   PodPtr FindPod(const std::string& ns, const std::string& name, const std::string& uid) const;
 
   Env& env_;
@@ -148,7 +159,10 @@ class Kubelet : public PodSyncer, public NodeApi {
   std::set<std::string> rejected_;         // UIDs not taken
   std::set<std::string> quiet_;            // UIDs whose PLEG events are our own doing
   std::map<std::string, std::map<std::string, std::string>>
-      termination_messages_;  // uid -> container ID -> text
+      termination_messages_;     // uid -> container ID -> text
+  absl::Status cgroups_status_;  // why there is no cgroup tree yet
+  int cgroup_jobs_ = 0;
+  WaitList cgroup_job_ended_;
   bool started_ = false;
   bool sources_started_ = false;
 };

@@ -6,9 +6,11 @@
 #include <stdlib.h>
 
 #include <filesystem>
+#include <set>
 
 #include "base/fake_env.h"
 #include "base/fd.h"
+#include "cgroups/testing/fake_tree.h"
 #include "client/testing/fake_api_client.h"
 #include "cri/testing/fake_runtime.h"
 #include "kubelet/generate_pod_status.h"
@@ -68,6 +70,8 @@ class KubeletTest : public ::testing::Test {
     deps.probes = probes_.get();
     deps.objects = &objects_;
     deps.events = events_.get();
+    deps.qos_tree = qos_tree_.get();
+    deps.systemd_units = systemd_units_;
     kubelet_ = std::make_unique<Kubelet>(env_, deps, options_);
     ASSERT_TRUE(kubelet_->Start().ok());
   }
@@ -116,6 +120,8 @@ class KubeletTest : public ::testing::Test {
   FakeVolumeManager volumes_;
   ApiObjectCache objects_;
   KubeletOptions options_;
+  std::unique_ptr<cgroups::QosTree> qos_tree_;  // null: none
+  std::function<absl::StatusOr<cgroups::SystemdUnits*>()> systemd_units_;
   std::unique_ptr<FakeProbeManager> probes_;
   std::unique_ptr<client::EventRecorder> events_;
   std::unique_ptr<Kubelet> kubelet_;
@@ -143,6 +149,53 @@ TEST_F(KubeletTest, PodRunsAndIsReported) {
   auto config = runtime_.SandboxConfig(runtime_.Sandboxes()[0].id());
   EXPECT_EQ(config->labels().at("io.kubernetes.pod.uid"), "uid-web");
   EXPECT_THAT(config->linux().cgroup_parent(), ::testing::EndsWith("/kubepods/besteffort/poduid-web"));
+}
+
+// The slices that were asked for, and are not stopped.
+class FakeUnits : public cgroups::SystemdUnits {
+ public:
+  absl::Status EnsureSlice(std::string name, cgroups::Resources) override {
+    slices.insert(name);
+    return absl::OkStatus();
+  }
+  absl::Status StopSlice(std::string name) override {
+    slices.erase(name);
+    return absl::OkStatus();
+  }
+  std::set<std::string> slices;
+};
+
+TEST_F(KubeletTest, TheRuntimesCgroupDriverIsTaken) {
+  cgroups::FakeTree host(cgroups::V1Host());
+  cgroups::ManagerOptions fake;
+  fake.fake_tree = true;
+  fake.kill = [](pid_t, int) { return 0; };
+  auto manager = cgroups::NewManager(*cgroups::Discover({host.root()}), fake);
+  ASSERT_TRUE(manager.ok()) << manager.status();
+  qos_tree_ = std::make_unique<cgroups::QosTree>(**manager, cgroups::QosTreeOptions{});
+  FakeUnits units;
+  bool booted = false;
+  systemd_units_ = [&]() -> absl::StatusOr<cgroups::SystemdUnits*> {
+    if (!booted) return absl::FailedPreconditionError("not booted with systemd");
+    return &units;
+  };
+  runtime_.set_cgroup_driver(criv1::SYSTEMD);
+  StartKubelet();
+  api_.Put(MakePod("web"));
+  ASSERT_TRUE(Until([&] { return !kubelet_->Healthy().ok(); }));
+  EXPECT_FALSE(Until([&] { return !runtime_.Sandboxes().empty(); }, absl::Seconds(30)))
+      << "no pod without its cgroup";
+  EXPECT_THAT(std::string(Sv(kubelet_->Healthy().message())), HasSubstr("not booted with systemd"));
+
+  booted = true;
+  ASSERT_TRUE(Until([&] { return Ready("web"); }));
+  EXPECT_TRUE(kubelet_->Healthy().ok()) << kubelet_->Healthy();
+  const std::string slice = runtime_.SandboxConfig(runtime_.Sandboxes()[0].id())->linux().cgroup_parent();
+  EXPECT_THAT(slice, ::testing::EndsWith("kubepods-besteffort-poduid_web.slice"));
+  EXPECT_TRUE(units.slices.contains("kubepods-besteffort-poduid_web.slice"));
+  EXPECT_TRUE(units.slices.contains("kubepods-burstable.slice"));
+  StopKubelet();
+  qos_tree_.reset();
 }
 
 TEST_F(KubeletTest, NodeIsRegisteredReadyAndLeased) {

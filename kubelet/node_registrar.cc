@@ -114,7 +114,12 @@ Task<absl::Status> NodeRegistrar::MeasureRuntime() {
     Task<absl::StatusOr<criv1::RuntimeConfigResponse>> task = runtime_.RuntimeConfig(std::move(request));
     absl::StatusOr<criv1::RuntimeConfigResponse> config = co_await std::move(task);
     if (config.ok()) {
-      systemd_cgroups_ = config->linux().cgroup_driver() == criv1::SYSTEMD;
+      const bool systemd = config->linux().cgroup_driver() == criv1::SYSTEMD;
+      if (systemd != systemd_cgroups_) {
+        LogInfo("the runtime's cgroup driver is taken instead of the configuration's",
+                {{"driver", systemd ? "systemd" : "cgroupfs"}});
+      }
+      systemd_cgroups_ = systemd;
       driver_known_ = true;
     } else if (absl::IsUnimplemented(config.status())) {
       driver_known_ = true;  // an older runtime: the configuration is believed

@@ -42,6 +42,8 @@ class NodeRegistrar {
   // "containerd"; "" until the runtime has answered.
   const std::string& runtime_name() const { return runtime_name_; }
   bool systemd_cgroups() const { return systemd_cgroups_; }
+  // Whether that is what the runtime said, or it is too old to say.
+  bool driver_known() const { return driver_known_; }
   bool registered() const { return registered_; }
   // The Node as last seen; null before registration.
   std::shared_ptr<const ::k8s::core::v1::Node> node() const { return node_; }

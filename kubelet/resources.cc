@@ -1,9 +1,9 @@
 #include "kubelet/resources.h"
 
-#include <absl/strings/str_replace.h>
-
 #include <algorithm>
 #include <set>
+
+#include "cgroups/conversions.h"
 
 namespace keelson::kubelet {
 namespace {
@@ -214,10 +214,9 @@ std::string PodCgroupParent(const corev1::Pod& pod, std::string_view root, bool 
       break;
   }
   if (systemd) {
-    std::string uid = absl::StrReplaceAll(PodUid(pod), {{"-", "_"}});
-    std::string prefix =
-        root.empty() ? "" : StrCat(absl::StrReplaceAll(Av(root), {{"-", "_"}, {"/", ""}}), "-");
-    return StrCat(prefix, "kubepods", qos.empty() ? "" : "-", qos, "-pod", uid, ".slice");
+    std::string path =
+        cgroups::ToSystemdPath(StrCat(root, "/kubepods", qos.empty() ? "" : "/", qos, "/pod", PodUid(pod)));
+    return path.substr(path.rfind('/') + 1);
   }
   while (!root.empty() && root.front() == '/') root.remove_prefix(1);
   return StrCat("/", root, root.empty() ? "" : "/", "kubepods", qos.empty() ? "" : "/", qos, "/pod",

@@ -121,9 +121,10 @@ Task<absl::StatusOr<RuntimeFeatures>> TryFeatures(Env* env, RuntimeOptions optio
 }  // namespace
 
 std::vector<std::string> RuntimeEnvironment() {
-  // crun runs from a copy of itself, so that a container cannot write to its program (CVE-2019-5736): a read-only bind
-  // mount on a file it makes in this directory, or, when it can make none, a sealed memfd. Killed at its start it would
-  // leave the file, and the mount goes to every peer of the host's. 0.2 ms more for each run.
+  // crun runs from a copy of itself, so that a container cannot write to its program (CVE-2019-5736): a
+  // read-only bind mount on a file it makes in this directory, or, when it can make none, a sealed memfd.
+  // Killed at its start it would leave the file, and the mount goes to every peer of the host's. 0.2 ms more
+  // for each run.
   return {StrCat("PATH=", SearchPath()), "_LIBCONTAINER_STATEDIR=/dev/null"};
 }
 

@@ -110,6 +110,10 @@ absl::StatusOr<SpecOutput> GenerateSpec(const SpecInput& input) {
       input.rootfs_readonly_layer || input.container->linux().security_context().readonly_rootfs();
   spec.hooks = input.cdi_hooks;
   spec.annotations = Annotations(input);
+  // crun would put the process one below its scope, where nobody looks for limits and figures.
+  if (input.host.systemd_cgroup && input.host.cgroup_v2 && input.runtime_handler == "crun") {
+    spec.annotations["run.oci.systemd.subgroup"] = "";
+  }
 
   out.config_json = RenderSpec(spec);
   out.stop_signal = StopSignal(input, &out.warnings);

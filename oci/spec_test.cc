@@ -152,6 +152,21 @@ TEST_F(SpecTest, PodAnnotationsDoNotSteerTheRuntime) {
   EXPECT_FALSE(annotations.contains("org.systemd.property.ExecStop"));
 }
 
+// Limits and figures are the scope's: crun by itself makes a cgroup below it.
+TEST_F(SpecTest, CrunPutsTheProcessIntoTheScopeItself) {
+  constexpr char kSubgroup[] = "run.oci.systemd.subgroup";
+  (*container_.mutable_annotations())[kSubgroup] = "deeper";
+  input_.host.cgroup_v2 = input_.host.systemd_cgroup = true;
+  input_.runtime_handler = "crun";
+  EXPECT_EQ(Config()["annotations"][kSubgroup], "");
+  container_.clear_annotations();
+  input_.runtime_handler = "runc";
+  EXPECT_FALSE(Config()["annotations"].contains(kSubgroup));
+  input_.runtime_handler = "crun";
+  input_.host.systemd_cgroup = false;
+  EXPECT_FALSE(Config()["annotations"].contains(kSubgroup));
+}
+
 TEST_F(SpecTest, ContainersNeverSetSysctls) {
   (*sandbox_.mutable_linux()->mutable_sysctls())["kernel.shmmax"] = "1";
   EXPECT_FALSE(Config()["linux"].contains("sysctl"));

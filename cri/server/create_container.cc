@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "cri/server/cgroup_names.h"
 #include "cri/server/namespaces.h"
 #include "cri/server/runtime_server.h"
 #include "images/overlay.h"
@@ -252,6 +253,9 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer
     return absl::FailedPreconditionError(StrCat("pod sandbox ", sandbox->record.id(), " is not running"));
   };
   if (sandbox->record.state() != records::SANDBOX_RUNNING) co_return not_running();
+  // The pod may be of a time when the server had the other driver.
+  CO_RETURN_IF_ERROR_SYNC(
+      CheckCgroupParent(sandbox->record.config().linux().cgroup_parent(), deps_.host.systemd_cgroup));
   attach_warmer_.Warm();  // it is started soon
   std::string key = ContainerNameKey(request.config().metadata(), sandbox->record.config().metadata());
   auto container = std::make_shared<Container>();
@@ -268,8 +272,8 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer
   record.set_runtime_handler(sandbox->record.runtime_handler());
   record.set_created_at_ns(NowNs());
   record.set_boot_id(boot_id_);
-  record.set_cgroup_path(
-      CgroupPath(sandbox->record.config().linux().cgroup_parent(), options_.default_cgroup_parent, id));
+  record.set_cgroup_path(ContainerCgroupPath(sandbox->record.config().linux().cgroup_parent(),
+                                             options_.default_cgroup_parent, id));
   *record.mutable_resources() = record.config().linux().resources();
   Task<AsyncMutex::Guard> lock = container->mutex.Lock();
   AsyncMutex::Guard guard = co_await std::move(lock);
@@ -411,7 +415,7 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
     default:
       record.set_own_pid_namespace(true);
   }
-  input.cgroups_path = StrCat("/", record.cgroup_path());
+  input.cgroups_path = OciCgroupsPath(pod.linux().cgroup_parent(), options_.default_cgroup_parent, id);
   input.hostname = pod.hostname();
   input.resolv_conf_path = sandbox_dir + "/resolv.conf";
   input.hostname_path = sandbox_dir + "/hostname";

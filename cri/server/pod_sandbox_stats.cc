@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 #include "base/strings.h"
+#include "cri/server/cgroup_names.h"
 #include "cri/server/runtime_server.h"
 #include "cri/server/stats_reader.h"
 #include "cri/server/usage.h"
@@ -66,9 +67,7 @@ std::map<std::string, std::vector<std::shared_ptr<Container>>> RuntimeServer::Ru
 }
 
 std::string RuntimeServer::OwnCgroup(const records::Sandbox& record) {
-  std::string path = CgroupPath(record.config().linux().cgroup_parent(), "", "");
-  if (path.ends_with('/')) path.pop_back();
-  return path;
+  return PodCgroupPath(record.config().linux().cgroup_parent());
 }
 
 Task<std::vector<v1::PodSandboxStats>> RuntimeServer::StatsOf(
@@ -88,8 +87,8 @@ Task<std::vector<v1::PodSandboxStats>> RuntimeServer::StatsOf(
       containers.push_back(container);
     }
     if (record.has_pause())
-      pod.cgroup_paths.push_back(
-          CgroupPath(record.config().linux().cgroup_parent(), options_.default_cgroup_parent, record.id()));
+      pod.cgroup_paths.push_back(ContainerCgroupPath(record.config().linux().cgroup_parent(),
+                                                     options_.default_cgroup_parent, record.id()));
     request.cgroup_paths.insert(request.cgroup_paths.end(), pod.cgroup_paths.begin(), pod.cgroup_paths.end());
     std::string own = OwnCgroup(record);
     if (!own.empty()) {

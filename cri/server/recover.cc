@@ -145,6 +145,7 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
   if (!alive) exit = deps_.monitor->ReadExit(id);
   // Alive, or its monitor is about to write how it ended: OnExit comes.
   if (alive || (!exit.has_value() && record.boot_id() == boot_id_ && IsAlive(record.monitor()))) {
+    OpenOomLedger(record);
     scope_.Spawn("watch monitor", WatchMonitor(container));
     co_return absl::OkStatus();
   }

@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "cri/cni/cni.h"
+#include "cri/server/cgroup_names.h"
 #include "cri/server/namespaces.h"
 #include "cri/server/runtime_server.h"
 #include "oci/pause_binary.h"
@@ -166,6 +167,8 @@ v1::ContainerConfig PauseConfig(const v1::PodSandboxConfig& config) {
 Task<absl::StatusOr<v1::RunPodSandboxResponse>> RuntimeServer::RunPodSandbox(
     v1::RunPodSandboxRequest request) {
   CO_RETURN_IF_ERROR_SYNC(CheckConfig(request.config()));
+  CO_RETURN_IF_ERROR_SYNC(
+      CheckCgroupParent(request.config().linux().cgroup_parent(), deps_.host.systemd_cgroup));
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(request.runtime_handler()));
   if (HasUserNamespace(request.config()) && !options_.user_namespaces) {
     co_return absl::FailedPreconditionError(
@@ -368,8 +371,7 @@ Task<absl::Status> RuntimeServer::StartPause(std::shared_ptr<Sandbox> sandbox) {
   }
   if (HasUserNamespace(config)) input.namespaces.user = ns + kUserNamespace;
   input.namespaces.pid_host = NamespacesOf(config).pid() == v1::NODE;
-  input.cgroups_path =
-      StrCat("/", CgroupPath(config.linux().cgroup_parent(), options_.default_cgroup_parent, id));
+  input.cgroups_path = OciCgroupsPath(config.linux().cgroup_parent(), options_.default_cgroup_parent, id);
   input.host = deps_.host;
   input.features = runtime->features();
   input.runtime_handler = runtime->name();

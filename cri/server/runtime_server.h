@@ -24,6 +24,7 @@
 #include "cri/runtime_service.h"
 #include "cri/server/events.h"
 #include "cri/server/host_ports.h"
+#include "cri/server/oom_ledger.h"
 #include "cri/server/record_store.h"
 #include "cri/server/server_state.h"
 #include "cri/streaming/streaming.h"
@@ -156,6 +157,14 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   // Forget. One that does not end is killed.
   Task<void> AwaitMonitorEnd(records::Process monitor);
   void MarkExited(Container* container, const oci::ContainerExit& exit);
+  // With systemd's cgroups: before a container starts, and for those found running.
+  void OpenOomLedger(const records::Container& record);
+  // Whether a kill for want of memory is in the counters of the ended container, or around it.
+  bool SettleOom(const records::Container& record);
+  // Kills that a cgroup counts, its descendants included; nullopt: it is gone.
+  std::optional<uint64_t> OomKills(const std::string& cgroup_path) const;
+  // Sum over the other containers of the same slice; nullopt: there are none.
+  std::optional<uint64_t> OomKillsOfOthers(const records::Container& record) const;
   // What an ended container left running in its cgroup.
   void KillRest(const Container& container);
   // That, and gives back what the OCI runtime holds of it (its cgroup); the record and the root file system
@@ -227,6 +236,7 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   Semaphore dials_{kMaxDials};
   bool measuring_layers_ = false;
   cgroups::AttachWarmer attach_warmer_;
+  OomLedger oom_ledger_;
   Scope scope_;
 };
 

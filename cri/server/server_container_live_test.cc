@@ -482,7 +482,7 @@ TEST_F(ServerContainerLiveTest, LimitsAreInTheCgroup) {
     size_t slash = file.find('/');
     std::string hierarchy = v2 ? "" : StrCat(file.substr(0, slash), "/");
     absl::StatusOr<std::string> text =
-        ReadFile(StrCat("/sys/fs/cgroup/", hierarchy, live_->paths().cgroup, "/", id, file.substr(slash)));
+        ReadFile(StrCat("/sys/fs/cgroup/", hierarchy, live_->CgroupOf("", id), file.substr(slash)));
     return text.ok() ? Trimmed(*text) : text.status().ToString();
   };
   if (v2) {
@@ -499,18 +499,20 @@ TEST_F(ServerContainerLiveTest, LimitsAreInTheCgroup) {
   EXPECT_EQ(read("pids/pids.max"), "77");
   // A parent of the pod's choosing.
   v1::PodSandboxConfig pod_config = PodConfig("parent");
-  pod_config.mutable_linux()->set_cgroup_parent(StrCat("/", live_->paths().cgroup, "/pods/burstable"));
+  const std::string parent = live_->CgroupParent("own");
+  pod_config.mutable_linux()->set_cgroup_parent(parent);
   std::string pod = RunPod(pod_config);
   std::string c = Start(pod, Script("c", kForever));
   absl::StatusOr<std::string> cgroup = ReadFile(StrCat("/proc/", Pid(c), "/cgroup"));
-  EXPECT_THAT(cgroup.value(), HasSubstr(StrCat(live_->paths().cgroup, "/pods/burstable/", c)));
+  EXPECT_THAT(cgroup.value(), HasSubstr(live_->CgroupOf("own", c)));
   RemovePod(pod);
+  if (live_->paths().systemd) return;  // the slice is systemd's
   for (const auto& top : fs::directory_iterator("/sys/fs/cgroup")) {
     std::error_code ignored;
-    fs::remove(StrCat(top.path().string(), "/", live_->paths().cgroup, "/pods/burstable"), ignored);
+    fs::remove(StrCat(top.path().string(), parent), ignored);
   }
   std::error_code ignored;
-  if (v2) fs::remove(StrCat("/sys/fs/cgroup/", live_->paths().cgroup, "/pods/burstable"), ignored);
+  if (v2) fs::remove(StrCat("/sys/fs/cgroup", parent), ignored);
 }
 
 }  // namespace

@@ -53,7 +53,7 @@ TEST_F(ServerLiveTest, VersionStatusAndConfiguration) {
 
   auto config = Call(runtime().RuntimeConfig(v1::RuntimeConfigRequest()));
   ASSERT_TRUE(config.ok());
-  EXPECT_EQ(config->linux().cgroup_driver(), v1::CGROUPFS);
+  EXPECT_EQ(config->linux().cgroup_driver(), live_->paths().systemd ? v1::SYSTEMD : v1::CGROUPFS);
   EXPECT_TRUE(Call(runtime().UpdateRuntimeConfig(v1::UpdateRuntimeConfigRequest())).ok());
 }
 
@@ -518,6 +518,18 @@ TEST_F(ServerLiveTest, ExecSyncOfNothing) {
   EXPECT_EQ(ended.code(), absl::StatusCode::kFailedPrecondition) << ended;
 }
 
+TEST_F(ServerLiveTest, AParentOfTheOtherCgroupDriverIsRefused) {
+  v1::RunPodSandboxRequest request;
+  *request.mutable_config() = PodConfig("driver");
+  const bool systemd = live_->paths().systemd;
+  request.mutable_config()->mutable_linux()->set_cgroup_parent(systemd ? "/kubepods/podu1"
+                                                                       : "kubepods-podu1.slice");
+  absl::Status refused = Call(runtime().RunPodSandbox(request)).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr(systemd ? "cgroup driver is systemd" : "cgroup driver is cgroupfs"));
+}
+
 // ---- updates and logs ----
 
 class CgroupFiles {
@@ -555,7 +567,7 @@ TEST_F(ServerLiveTest, UpdateContainerResources) {
   EXPECT_EQ(Status(id).resources().linux().cpu_shares(), 300);
   EXPECT_EQ(Status(id).resources().linux().memory_limit_in_bytes(), 64 << 20) << "what is not named stays";
   ASSERT_TRUE(TryStart(id).ok());
-  CgroupFiles files(StrCat(live_->paths().cgroup, "/", id));
+  CgroupFiles files(live_->CgroupOf("", id));
   EXPECT_EQ(files.Read("cpu", v2 ? "cpu.weight" : "cpu.shares"), v2 ? "12" : "300");
   EXPECT_EQ(files.Read("cpu", v2 ? "cpu.max" : "cpu.cfs_quota_us"), v2 ? "30000 100000" : "30000");
   EXPECT_EQ(files.Read("memory", memory_file), StrCat(64 << 20));

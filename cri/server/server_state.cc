@@ -111,14 +111,6 @@ bool Selects(const ProtoMap& selector, const ProtoMap& labels) {
   return true;
 }
 
-std::string CgroupPath(const std::string& cgroup_parent, const std::string& default_parent,
-                       const std::string& id) {
-  std::string_view parent = cgroup_parent.empty() ? default_parent : cgroup_parent;
-  while (parent.starts_with('/')) parent.remove_prefix(1);
-  while (parent.ends_with('/')) parent.remove_suffix(1);
-  return parent.empty() ? id : StrCat(parent, "/", id);
-}
-
 absl::Status CheckLogPath(std::string_view log_path) {
   auto bad = [&](std::string_view why) {
     return absl::InvalidArgumentError(StrCat("log_path \"", absl::CHexEscape(Av(log_path)), "\": ", why));

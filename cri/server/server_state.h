@@ -114,10 +114,6 @@ void MoveInto(std::vector<T> from, google::protobuf::RepeatedPtrField<T>* to) {
   to->Assign(std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
 }
 
-// The directory of a container's cgroup: parent of the pod and ID. No leading slash.
-std::string CgroupPath(const std::string& cgroup_parent, const std::string& default_parent,
-                       const std::string& id);
-
 // A path for a log: relative, no "..", not empty components. InvalidArgument.
 absl::Status CheckLogPath(std::string_view log_path);
 

@@ -88,13 +88,6 @@ TEST(SelectorTest, EveryLabelWithItsValue) {
   EXPECT_FALSE(FitsId("b", "abc"));
 }
 
-TEST(CgroupPathTest, ParentAndId) {
-  EXPECT_EQ(CgroupPath("/kubepods/podu1", "keelson-cri", "id"), "kubepods/podu1/id");
-  EXPECT_EQ(CgroupPath("", "keelson-cri", "id"), "keelson-cri/id");
-  EXPECT_EQ(CgroupPath("//a/b//", "x", "id"), "a/b/id");
-  EXPECT_EQ(CgroupPath("/", "x", "id"), "id");
-}
-
 TEST(LogPathTest, StaysBelowThePodsDirectory) {
   for (const char* good : {"main.log", "main/0.log", "a/b/c", "...", ".hidden", "a b"}) {
     EXPECT_TRUE(CheckLogPath(good).ok()) << good;

@@ -57,6 +57,7 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
     if (!saved.ok()) LogError("container record not written", {{"container", id}, {"error", saved}});
     co_return Annotate(status, StrCat("start container ", id));
   }
+  OpenOomLedger(record);
   Task<absl::StatusOr<oci::MonitoredProcess>> create =
       deps_.monitor->Create(runtime, MonitorOptionsOf(record, ContainerDir(id)));
   absl::StatusOr<oci::MonitoredProcess> process = co_await std::move(create);

@@ -13,6 +13,7 @@ extern "C" {  // glibc 2.36 forgot it
 #include "base/process.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "cri/server/cgroup_names.h"
 #include "cri/server/runtime_server.h"
 #include "oci/signals.h"
 
@@ -113,15 +114,50 @@ void RuntimeServer::MarkExited(Container* container, const oci::ContainerExit& e
   if (record.started_at_ns() > record.finished_at_ns()) record.set_finished_at_ns(record.started_at_ns());
   record.set_exit_code(exit.exit_code);
   bool oom_killed = exit.oom_killed;
-  if (!oom_killed && exit.exit_code != 0 && record.boot_id() == boot_id_) {
-    // The monitor's notice can come after the end; the cgroup is still there and knows.
-    absl::StatusOr<cgroups::Stats> stats =
-        deps_.cgroups->ReadStats(record.cgroup_path(), cgroups::StatsDetail::kFull);
-    oom_killed = stats.ok() && stats->memory.has_value() && stats->memory->oom_kills > 0;
-  }
+  // The monitor's notice can come after the end; the counters know. Those of slices want to be kept.
+  const bool asks = (!oom_killed && exit.exit_code != 0) || !ScopeParent(record.cgroup_path()).empty();
+  if (asks && record.boot_id() == boot_id_ && SettleOom(record) && exit.exit_code != 0) oom_killed = true;
   record.set_reason(oom_killed ? kOomKilled : exit.exit_code == 0 ? kCompleted : kError);
   absl::Status saved = Save(*container);
   if (!saved.ok()) LogError("container record not written", {{"container", record.id()}, {"error", saved}});
+}
+
+std::optional<uint64_t> RuntimeServer::OomKills(const std::string& cgroup_path) const {
+  absl::StatusOr<cgroups::Stats> stats = deps_.cgroups->ReadStats(cgroup_path, cgroups::StatsDetail::kFull);
+  if (!stats.ok() || !stats->memory.has_value()) return std::nullopt;
+  return stats->memory->oom_kills;
+}
+
+std::optional<uint64_t> RuntimeServer::OomKillsOfOthers(const records::Container& record) const {
+  std::optional<uint64_t> sum;
+  for (const auto& [id, other] : containers_) {
+    if (id == record.id() || (other->record.state() != records::CONTAINER_RUNNING &&
+                              other->record.state() != records::CONTAINER_STARTING)) {
+      continue;
+    }
+    if (ScopeParent(other->record.cgroup_path()) != ScopeParent(record.cgroup_path())) continue;
+    sum = sum.value_or(0) + OomKills(other->record.cgroup_path()).value_or(0);
+  }
+  return sum;
+}
+
+void RuntimeServer::OpenOomLedger(const records::Container& record) {
+  const std::string slice = ScopeParent(record.cgroup_path());
+  if (slice.empty()) return;
+  // The slice first: kills in between are the living's, and none that could be laid on another.
+  const uint64_t total = OomKills(slice).value_or(0);
+  oom_ledger_.Open(slice, total,
+                   OomKillsOfOthers(record).value_or(0) + OomKills(record.cgroup_path()).value_or(0));
+}
+
+bool RuntimeServer::SettleOom(const records::Container& record) {
+  const std::string slice = ScopeParent(record.cgroup_path());
+  if (slice.empty()) return OomKills(record.cgroup_path()).value_or(0) > 0;
+  const uint64_t total = OomKills(slice).value_or(0);
+  std::optional<uint64_t> others = OomKillsOfOthers(record);
+  bool killed = oom_ledger_.Settle(slice, total, others.value_or(0), OomKills(record.cgroup_path()));
+  if (!others.has_value()) oom_ledger_.Close(slice);
+  return killed;
 }
 
 Task<void> RuntimeServer::HandleExit(std::shared_ptr<Container> container, oci::ContainerExit exit) {

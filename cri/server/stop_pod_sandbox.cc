@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "cri/server/cgroup_names.h"
 #include "cri/server/namespaces.h"
 #include "cri/server/runtime_server.h"
 
@@ -81,8 +82,8 @@ Task<absl::Status> RuntimeServer::TearDownSandbox(std::shared_ptr<Sandbox> sandb
   if (sandbox->record.has_pause() || ::access((dir + "/pause").c_str(), F_OK) == 0) {
     // A server that was killed while it made the process left a monitor that would go on making it.
     if (!sandbox->record.has_pause()) CO_RETURN_IF_ERROR(deps_.monitor->KillInterrupted(id));
-    std::string cgroup =
-        CgroupPath(sandbox->record.config().linux().cgroup_parent(), options_.default_cgroup_parent, id);
+    std::string cgroup = ContainerCgroupPath(sandbox->record.config().linux().cgroup_parent(),
+                                             options_.default_cgroup_parent, id);
     Task<absl::Status> remove = DeleteInRuntime(id, sandbox->record.runtime_handler(), cgroup);
     absl::Status status = co_await std::move(remove);
     if (!status.ok()) co_return Annotate(status, what);

@@ -77,6 +77,8 @@ class FakeRuntime : public RuntimeService, public ImageService {
   // Of a verbose Status, from now on.
   void set_status_info(std::map<std::string, std::string> info) { options_.status_info = std::move(info); }
 
+  void set_cgroup_driver(v1::CgroupDriver driver) { options_.cgroup_driver = driver; }
+
   // ---- what the test programs ----
   // The nth call from now of `rpc` (1: the next) meets `fault`. Several may be set.
   void FailCall(std::string_view rpc, int nth, absl::Status status, bool after_effect = false);

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 
 #include "base/fd.h"
+#include "base/strings.h"
 
 namespace keelson::cri {
 
@@ -50,10 +51,22 @@ std::unique_ptr<LiveServer> LiveServer::FromEnvironment(Env& env) {
   live->paths_.cni_bin_dir = Variable("KEELSON_TEST_CRI_CNI_BIN_DIR");
   live->paths_.cdi_dirs = absl::StrSplit(Variable("KEELSON_TEST_CRI_CDI_DIRS"), ':', absl::SkipEmpty());
   live->paths_.log = Variable("KEELSON_TEST_CRI_LOG");
-  // Given as the parent of the tests' own pods, one below the server's.
-  std::string parent = Variable("KEELSON_TEST_CRI_CGROUP_PARENT");
-  live->paths_.cgroup = parent.substr(1, parent.rfind('/') - 1);
+  live->paths_.cgroup = Variable("KEELSON_TEST_CRI_CGROUP");
+  live->paths_.systemd = live->paths_.cgroup.ends_with(".slice");
   return live;
+}
+
+std::string LiveServer::CgroupParent(const std::string& name) const {
+  if (!paths_.systemd) return StrCat("/", paths_.cgroup, "/", name);
+  std::string slice = paths_.cgroup.substr(paths_.cgroup.rfind('/') + 1);
+  return StrCat(slice.substr(0, slice.rfind('.')), "-", name, ".slice");
+}
+
+std::string LiveServer::CgroupOf(const std::string& name, const std::string& container_id) const {
+  std::string parent = CgroupParent(name);
+  std::string path =
+      name.empty() ? paths_.cgroup : StrCat(paths_.cgroup, "/", parent.substr(parent.rfind('/') + 1));
+  return StrCat(path, "/", paths_.systemd ? StrCat("keelson-", container_id, ".scope") : container_id);
 }
 
 absl::Status LiveServer::Connect() {

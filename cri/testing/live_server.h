@@ -21,6 +21,7 @@ struct LivePaths {
   std::string run_dir;    // its parent, with the plugins' addresses
   std::string state_dir;  // records and images
   std::string cgroup;     // below every hierarchy: the parent of pods that name none
+  bool systemd = false;   // the cgroup driver: `cgroup` is a slice, containers have scopes
   std::string log;        // of the server
   std::string cni_conf_dir, cni_bin_dir;
   std::vector<std::string> cdi_dirs;  // --cdi-spec-dir; the tests make them
@@ -32,6 +33,10 @@ class LiveServer {
   static std::unique_ptr<LiveServer> FromEnvironment(Env& env);
 
   const LivePaths& paths() const { return paths_; }
+  // cgroup_parent of a pod, one below that of pods that name none.
+  std::string CgroupParent(const std::string& name) const;
+  // Of a container in a pod of CgroupParent(name), or with "" of one that names none; no leading slash.
+  std::string CgroupOf(const std::string& name, const std::string& container_id) const;
   const std::string& handler() const { return handler_; }
   const std::string& busybox() const { return busybox_; }  // image: sh and all applets; CMD sh
   const std::string& user_image() const {

@@ -1,0 +1,46 @@
+// SystemdUnits: what is asked of systemd where it is the one that makes cgroups (cgroup driver systemd):
+// slices, over the system bus. Scopes of containers are the OCI runtime's to ask for.
+#pragma once
+
+#include <absl/status/statusor.h>
+#include <absl/time/time.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/env.h"
+#include "cgroups/manager.h"
+
+namespace keelson::cgroups {
+
+// For one call and for the job it begins.
+inline constexpr absl::Duration kSystemdTimeout = absl::Seconds(10);
+
+// Methods are blocking, for a pool. Any thread.
+class SystemdUnits {
+ public:
+  virtual ~SystemdUnits() = default;
+  // "kubepods-podUID.slice" is there afterwards, and its parents, with what `resources` has a property for:
+  // what systemd does not know it would take back at its next reload. DeadlineExceeded; Unavailable: nobody
+  // answers on the bus.
+  virtual absl::Status EnsureSlice(std::string name, Resources resources) = 0;
+  // Ends what is in it, too. Unknown is success.
+  virtual absl::Status StopSlice(std::string name) = 0;
+};
+
+// Of a slice, as org.freedesktop.systemd1 takes them (systemd.resource-control(5)). Pure.
+struct UnitProperty {
+  std::string name;
+  std::variant<bool, uint64_t, std::string> value;
+  bool operator==(const UnitProperty&) const = default;
+};
+std::vector<UnitProperty> SliceProperties(const Resources& resources, bool v2);
+
+// FailedPrecondition: this host was not booted with systemd, or lacks its library. `clock` outlives it. `v2`:
+// the unified hierarchy is the one with the controllers.
+absl::StatusOr<std::unique_ptr<SystemdUnits>> NewSystemdUnits(Clock& clock, bool v2);
+
+}  // namespace keelson::cgroups

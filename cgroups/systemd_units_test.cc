@@ -1,0 +1,122 @@
+#include "cgroups/systemd_units.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <map>
+
+#include "base/strings.h"
+#include "cgroups/conversions.h"
+#include "cgroups/qos_tree.h"
+#include "cgroups/testing/fake_tree.h"
+
+namespace keelson::cgroups {
+namespace {
+
+using ::testing::ElementsAre;
+
+std::unique_ptr<Manager> ManagerOf(const FakeTree& tree) {
+  ManagerOptions options;
+  options.fake_tree = true;
+  options.kill = [](pid_t, int) { return 0; };
+  return *NewManager(*Discover({tree.root()}), options);
+}
+
+constexpr uint64_t kInfinity = std::numeric_limits<uint64_t>::max();
+
+TEST(SliceProperties, OfWhatIsSetAlone) {
+  EXPECT_TRUE(SliceProperties(Resources(), true).empty());
+  Resources all;
+  all.cpu_shares = 1024;
+  all.cpu_quota_us = 150000;
+  all.cpu_period_us = 100000;
+  all.memory_limit_bytes = 1 << 30;
+  all.memory_min_bytes = 1 << 20;
+  all.memory_high_bytes = 1 << 29;
+  all.pids_limit = 100;
+  all.hugepage_limit_bytes["2MB"] = 0;  // systemd knows no such thing
+  using P = UnitProperty;
+  EXPECT_THAT(SliceProperties(all, true),
+              ElementsAre(P{"CPUWeight", SharesToWeight(1024)}, P{"CPUQuotaPeriodUSec", uint64_t{100000}},
+                          P{"CPUQuotaPerSecUSec", uint64_t{1500000}}, P{"MemoryMax", uint64_t{1 << 30}},
+                          P{"MemoryMin", uint64_t{1 << 20}}, P{"MemoryHigh", uint64_t{1 << 29}},
+                          P{"TasksMax", uint64_t{100}}));
+  EXPECT_THAT(SliceProperties(all, false),
+              ElementsAre(P{"CPUShares", uint64_t{1024}}, P{"CPUQuotaPeriodUSec", uint64_t{100000}},
+                          P{"CPUQuotaPerSecUSec", uint64_t{1500000}}, P{"MemoryLimit", uint64_t{1 << 30}},
+                          P{"TasksMax", uint64_t{100}}));
+}
+
+TEST(SliceProperties, NoLimitIsInfinityAndQuotasAreRoundedUp) {
+  Resources none;
+  none.cpu_quota_us = none.memory_limit_bytes = none.pids_limit = -1;
+  for (const UnitProperty& property : SliceProperties(none, true)) {
+    if (property.name == "CPUQuotaPeriodUSec") continue;
+    EXPECT_EQ(std::get<uint64_t>(property.value), kInfinity) << property.name;
+  }
+  Resources odd;
+  odd.cpu_quota_us = 1234;
+  odd.cpu_period_us = 100000;
+  EXPECT_EQ(SliceProperties(odd, true)[1], (UnitProperty{"CPUQuotaPerSecUSec", uint64_t{20000}}));
+}
+
+// systemd on a fake tree: makes and removes the directories.
+class FakeUnits : public SystemdUnits {
+ public:
+  explicit FakeUnits(Manager& manager) : manager_(manager) {}
+  absl::Status EnsureSlice(std::string name, Resources resources) override {
+    ++calls;
+    slices[name] = SliceProperties(resources, true);
+    auto path = ExpandSlice(name);
+    return path.ok() ? manager_.Create(*path) : path.status();
+  }
+  absl::Status StopSlice(std::string name) override {
+    if (slices.erase(name) == 0) return absl::OkStatus();
+    return manager_.Destroy(*ExpandSlice(name));
+  }
+  std::map<std::string, std::vector<UnitProperty>> slices;
+  int calls = 0;
+
+ private:
+  Manager& manager_;
+};
+
+TEST(QosTreeOnSystemd, AsksForSlicesAndStopsThem) {
+  FakeTree host(V1Host());
+  auto manager = ManagerOf(host);
+  FakeUnits units(*manager);
+  QosTree tree(*manager, {});
+  EXPECT_FALSE(tree.waits_for_systemd());
+  tree.UseSystemd(&units);
+  EXPECT_TRUE(tree.waits_for_systemd());
+  Resources node;
+  node.memory_limit_bytes = 1 << 30;
+  ASSERT_TRUE(tree.Setup(node).ok());
+  EXPECT_EQ(units.slices["kubepods.slice"].front(), (UnitProperty{"MemoryMax", uint64_t{1 << 30}}));
+  EXPECT_TRUE(units.slices.contains("kubepods-besteffort.slice"));
+  PodRequirements pod;
+  pod.qos = QosClass::kBurstable;
+  pod.cpu_request_milli = 1000;
+  ASSERT_TRUE(tree.EnsurePod("u-1", pod).ok());
+  ASSERT_TRUE(tree.EnsurePod("u-1", pod).ok()) << "again";
+  EXPECT_TRUE(units.slices.contains("kubepods-burstable-podu_1.slice"));
+  EXPECT_TRUE(manager->Exists(tree.PodPath("u-1", QosClass::kBurstable)));
+  auto pods = tree.ListPods();
+  ASSERT_TRUE(pods.ok());
+  EXPECT_EQ(pods->count("u-1"), 1u);
+
+  ASSERT_TRUE(tree.UpdateQosShares(500).ok());
+  const int calls = units.calls;
+  ASSERT_TRUE(tree.UpdateQosShares(500).ok());
+  EXPECT_EQ(units.calls, calls) << "systemd knows already";
+  ASSERT_TRUE(tree.UpdateQosShares(600).ok());
+  EXPECT_EQ(units.calls, calls + 1);
+
+  ASSERT_TRUE(tree.RemovePod("u-1", QosClass::kBurstable).ok());
+  EXPECT_FALSE(units.slices.contains("kubepods-burstable-podu_1.slice"));
+  EXPECT_TRUE(tree.RemovePod("u-1", QosClass::kBurstable).ok()) << "again";
+}
+
+}  // namespace
+}  // namespace keelson::cgroups
