@@ -27,7 +27,7 @@ struct ControllerManagerOptions {
   std::string advertise_address;
   uint16_t secure_port = 6443;
   absl::Duration node_monitor_period = absl::Seconds(5);
-  absl::Duration node_monitor_grace_period = absl::Seconds(40);
+  absl::Duration node_monitor_grace_period = absl::Seconds(50);
 };
 
 class ControllerManager {

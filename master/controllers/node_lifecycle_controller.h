@@ -18,7 +18,7 @@ namespace keelson::master {
 
 struct NodeMonitorOptions {
   absl::Duration period = absl::Seconds(5);
-  absl::Duration grace_period = absl::Seconds(40);
+  absl::Duration grace_period = absl::Seconds(50);
   absl::Duration startup_grace_period = absl::Seconds(60);  // for a node that never had a Ready condition
 };
 

@@ -66,9 +66,9 @@ class NodeLifecycleControllerTest : public ControllerTest {
 TEST_F(NodeLifecycleControllerTest, ASilentNodeIsUnknownTaintedAndComesBack) {
   PutNode("live");
   PutNode("dead");
-  Pass(absl::Seconds(40), {"live"});
+  Pass(absl::Seconds(50), {"live"});
   EXPECT_EQ(ReadyStatus(*api_.FindAs<corev1::Node>("dead")), "True");
-  Pass(absl::Seconds(20), {"live"});
+  Pass(absl::Seconds(10), {"live"});
   auto dead = api_.FindAs<corev1::Node>("dead");
   const auto* ready = FindNodeCondition(*dead, "Ready");
   EXPECT_EQ(ready->status(), "Unknown");
@@ -133,6 +133,37 @@ TEST_F(NodeLifecycleControllerTest, NobodyIsEvictedWhileNoNodeIsReady) {
   Pass(absl::Minutes(10), {});
   EXPECT_EQ(Taints("a"), Set({"unreachable:NoSchedule"}));
   EXPECT_FALSE(api_.FindAs<corev1::Pod>("d/p")->metadata().has_deletion_timestamp());
+}
+
+// The master was away for an hour: what it finds is as old, whoever lives.
+class NodeLifecycleRestartTest : public NodeLifecycleControllerTest {
+ protected:
+  void SetUp() override {
+    for (const char* name : {"live", "dead"}) {
+      PutNode(name);
+      Renew(name);
+    }
+    PutNode("unready", "False");
+    Renew("unready");
+    PutNode("lost", "Unknown");
+    env_.Advance(absl::Hours(1));
+    NodeLifecycleControllerTest::SetUp();
+  }
+  std::string Ready(const std::string& name) { return ReadyStatus(*api_.FindAs<corev1::Node>(name)); }
+};
+
+TEST_F(NodeLifecycleRestartTest, EveryNodeHasTheWholeGracePeriodToSpeak) {
+  Pass(absl::Seconds(50), {"live"});
+  EXPECT_EQ(Ready("dead"), "True");
+  EXPECT_EQ(Ready("unready"), "False");
+  EXPECT_EQ(Ready("lost"), "Unknown");
+  EXPECT_EQ(Taints("dead"), Set({}));
+  Pass(absl::Seconds(10), {"live"});
+  EXPECT_EQ(Ready("live"), "True");
+  EXPECT_EQ(Ready("dead"), "Unknown");
+  EXPECT_EQ(Ready("unready"), "Unknown");
+  EXPECT_EQ(Taints("live"), Set({}));
+  EXPECT_EQ(Taints("dead"), Set({"unreachable:NoSchedule", "unreachable:NoExecute"}));
 }
 
 TEST(NodeHealthTest, EvictionTime) {

@@ -152,8 +152,8 @@ TEST_F(Simulation, PodsOfADeadNodeRunElsewhereAfterTheirToleration) {
   ASSERT_GT(before, 0);
   dead.gone_for_ever = true;
   dead.PowerOff();
-  // 40 s without a lease, 30 s of toleration.
-  cluster_->Run(absl::Seconds(35));
+  // 50 s without a lease, 30 s of toleration.
+  cluster_->Run(absl::Seconds(45));
   EXPECT_EQ(on_it(), before) << "pods left before the node was known to be dead";
   EXPECT_TRUE(cluster_->Converge(absl::Minutes(2)));
   EXPECT_EQ(on_it(), 0);
