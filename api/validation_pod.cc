@@ -400,6 +400,13 @@ void PodSpec(const corev1::PodSpec& spec, const std::string& path, Errors& error
     if (!toleration.operator_().empty())
       errors.OneOf(Child(here, "operator"), toleration.operator_(), {"Equal", "Exists"});
   }
+  // Other namespaces of the host and the pod's own users: permissions would be surprising.
+  if (spec.has_host_users() && !spec.host_users()) {
+    constexpr char kWhen[] = "when `hostUsers` is false";
+    if (spec.host_network()) errors.Forbidden(Child(path, "hostNetwork"), kWhen);
+    if (spec.host_pid()) errors.Forbidden(Child(path, "HostPID"), kWhen);
+    if (spec.host_ipc()) errors.Forbidden(Child(path, "HostIPC"), kWhen);
+  }
   if (spec.host_network()) {
     for (int i = 0; i < spec.containers_size(); ++i) {
       for (int k = 0; k < spec.containers(i).ports_size(); ++k) {

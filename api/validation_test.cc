@@ -50,6 +50,13 @@ TEST(ValidationTest, Pods) {
             "inclusive");
   EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i","volumeMounts":[{"name":"v","mountPath":"/x"}]})")),
             "spec.containers[0].volumeMounts[0].name: Not found: \"v\"");
+  EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i"})", R"(,"hostUsers":false)")), "");
+  EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i"})", R"(,"hostUsers":true,"hostPID":true)")), "");
+  EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i"})",
+                      R"(,"hostUsers":false,"hostNetwork":true,"hostPID":true,"hostIPC":true)")),
+            "spec.hostNetwork: Forbidden: when `hostUsers` is false\n"
+            "spec.HostPID: Forbidden: when `hostUsers` is false\n"
+            "spec.HostIPC: Forbidden: when `hostUsers` is false");
   EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i"})", R"(,"restartPolicy":"Sometimes")")),
             "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", "
             "\"OnFailure\"");

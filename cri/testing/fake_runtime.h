@@ -77,6 +77,9 @@ class FakeRuntime : public RuntimeService, public ImageService {
   // Of a verbose Status, from now on.
   void set_status_info(std::map<std::string, std::string> info) { options_.status_info = std::move(info); }
 
+  // Whether its handler has user namespaces, from now on.
+  void set_user_namespaces(bool has) { user_namespaces_ = has; }
+
   // ---- what the test programs ----
   // The nth call from now of `rpc` (1: the next) meets `fault`. Several may be set.
   void FailCall(std::string_view rpc, int nth, absl::Status status, bool after_effect = false);
@@ -202,6 +205,7 @@ class FakeRuntime : public RuntimeService, public ImageService {
   std::vector<std::unique_ptr<ImageRecord>> images_;
   std::map<std::string, RegistryImage, std::less<>> registry_;
   std::map<std::string, absl::Status, std::less<>> pull_errors_;
+  bool user_namespaces_ = false;
   std::map<std::string, v1::RuntimeCondition, std::less<>> conditions_;
   std::map<std::string, std::list<std::pair<int, Fault>>, std::less<>> faults_;  // rpc -> (nth call, fault)
   std::map<std::string, std::pair<int, absl::Duration>, std::less<>> slow_;      // rpc -> (calls left, delay)
