@@ -120,8 +120,8 @@ class Env {
   Task<R> Blocking(absl::AnyInvocable<R()> work);
 };
 
-// Blocking work that begins with the constructor, beside whatever its caller does until it waits. Wait once; a
-// job that nobody waits for goes on to its end.
+// Blocking work that begins with the constructor, beside whatever its caller does until it waits. Wait once;
+// a job that nobody waits for goes on to its end.
 template <class R>
 class BlockingJob {
  public:

@@ -4,6 +4,7 @@
 #include <absl/strings/str_split.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 
 #include "api/labels.h"
@@ -98,8 +99,13 @@ absl::StatusOr<ClusterLayout> MakeClusterLayout(ClusterOptions options) {
     if (::gethostname(name, HOST_NAME_MAX) != 0) return ErrnoStatus(errno, "gethostname");
     options.node_name = absl::AsciiStrToLower(name);
     if (!options.root.empty()) {
-      options.node_name =
-          StrCat(options.node_name, "-", layout.paths.cgroup_root.substr(std::string("keelson-").size()));
+      // What a folder may be called and a node may not becomes a dash.
+      std::string suffix =
+          absl::AsciiStrToLower(layout.paths.cgroup_root.substr(std::string("keelson-").size()));
+      std::replace_if(
+          suffix.begin(), suffix.end(), [](char c) { return !absl::ascii_isalnum(c); }, '-');
+      suffix.erase(suffix.find_last_not_of('-') + 1);
+      if (!suffix.empty()) StrAppend(&options.node_name, "-", suffix);
     }
   }
   for (const std::string& message : api::IsDns1123Subdomain(options.node_name)) {

@@ -56,6 +56,12 @@ TEST(ClusterLayoutTest, BadOptionsNameTheFlag) {
   options.root = "relative";
   expect(options, "--root relative");
   options = Options();
+  options.node_name.clear();
+  options.root = "/tmp/My_Edge.Node_";
+  absl::StatusOr<ClusterLayout> named = MakeClusterLayout(options);
+  ASSERT_TRUE(named.ok()) << named.status();
+  EXPECT_TRUE(named->options.node_name.ends_with("-my-edge-node")) << named->options.node_name;
+  options = Options();
   options.node_name = "Bad_Name";
   expect(options, "--hostname-override Bad_Name");
 }

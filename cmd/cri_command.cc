@@ -46,6 +46,7 @@ struct CriFlags {
   std::string cni_conf_dir;  // "" : <etc_dir>/cni/net.d, or /etc/cni/net.d when that does not exist
   std::vector<std::string> cni_bin_dirs = {"/opt/cni/bin", "/usr/lib/cni"};
   std::string cni_conf_template;
+  std::vector<std::string> cdi_spec_dirs = {"/etc/cdi", "/var/run/cdi"};
   std::string registries_dir;  // "" : <etc_dir>/certs.d
   std::string auth_file;
   std::string default_handler;  // "" : crun if it is there, else runc
@@ -203,6 +204,9 @@ absl::Status MakeParts(Env& env, const CriFlags& flags, Parts* parts) {
       flags.default_handler.empty() ? parts->runtimes.front()->name() : flags.default_handler;
   options.always_pause = flags.pause == "always";
   options.default_cgroup_parent = flags.cgroup_parent;
+  std::copy_if(flags.cdi_spec_dirs.begin(), flags.cdi_spec_dirs.end(),
+               std::back_inserter(options.cdi_spec_dirs),
+               [](const std::string& dir) { return !dir.empty(); });
   options.seccomp_default = flags.seccomp_default;
   absl::Status user_namespaces = cri::ProbeUserNamespaces(images.root_dir, flags.run_dir + "/probe");
   options.user_namespaces = user_namespaces.ok();
@@ -246,8 +250,8 @@ Task<absl::Status> Listen(Env* env, const CriFlags* flags, Scope* scope, Parts* 
   CO_RETURN_IF_ERROR_SYNC(StartStreaming(*env, *flags, scope, parts));
   parts->runtime->set_streaming(parts->streaming.get());
   // Last: whoever connects finds everything there.
-  CO_ASSIGN_OR_RETURN_SYNC(
-      parts->grpc, cri::GrpcServer::Serve(*env, *parts->runtime, *parts->image_server, flags->listen));
+  CO_ASSIGN_OR_RETURN_SYNC(parts->grpc, cri::GrpcServer::Serve(*env, *parts->runtime, *parts->image_server,
+                                                               flags->listen));
   co_return absl::OkStatus();
 }
 
@@ -325,6 +329,10 @@ void AddCriCommand(CLI::App& app, int* exit_status) {
   command->add_option("--cni-bin-dir", f.cni_bin_dirs, "Where network plugins are")->capture_default_str();
   command->add_option("--cni-conf-template", f.cni_conf_template,
                       "Filled in with the pod CIDR the kubelet gives");
+  command
+      ->add_option("--cdi-spec-dir", f.cdi_spec_dirs,
+                   "Vendors' device files (CDI), later ones win; \"\": no CDI")
+      ->capture_default_str();
   command->add_option("--registries-dir", f.registries_dir,
                       "Mirrors: HOST/hosts.toml; default: /etc/keelson/certs.d");
   command->add_option("--auth-file", f.auth_file, "Registry credentials: docker's config.json");

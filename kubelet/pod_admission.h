@@ -13,7 +13,8 @@
 namespace keelson::kubelet {
 
 struct Rejection {
-  std::string reason;  // NodeAffinity, NodePorts, OutOfcpu, OutOfpods, UnsupportedFields, SysctlForbidden, ...
+  std::string
+      reason;  // NodeAffinity, NodePorts, OutOfcpu, OutOfpods, UnsupportedFields, SysctlForbidden, ...
   std::string message;
 };
 

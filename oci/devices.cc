@@ -87,6 +87,10 @@ absl::Status BuildDevices(const SpecInput& input, RuntimeSpec* spec) {
     }
   }
   for (const HostDevice& device : input.cdi_devices) {
+    if (device.permissions == "none") {
+      AddNode(device, spec);
+      continue;
+    }
     RETURN_IF_ERROR(AddDevice(device, device.permissions, "CDI_devices", spec));
   }
   return absl::OkStatus();

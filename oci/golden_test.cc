@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "base/status.h"
+#include "oci/cdi.h"
 #include "oci/spec.h"
 #include "oci/testing/spec_validator.h"
 
@@ -88,7 +89,7 @@ struct Case {
   criv1::ContainerConfig container;
   criv1::PodSandboxConfig sandbox;
   SpecInput input;
-  absl::Status user_status;
+  absl::Status user_status, cdi_status;
 };
 
 absl::StatusOr<ProcessUser> ReadUser(const Json& json, const SpecInput& input) {
@@ -104,6 +105,22 @@ absl::StatusOr<ProcessUser> ReadUser(const Json& json, const SpecInput& input) {
     request.policy = SupplementalGroupsPolicy::kStrict;
   }
   return ResolveUser(request, json.value("passwd", std::string()), json.value("group", std::string()));
+}
+
+// "cdi_files": specifications by path, the directory is that of the path; "cdi_host": nodes of the host.
+absl::Status ReadCdi(const Json& json, SpecInput* input) {
+  const std::vector<std::string> dirs = {"/etc/cdi", "/var/run/cdi"};
+  std::vector<CdiFile> files;
+  const Json specs = json.value("cdi_files", Json::object());
+  for (auto it = specs.begin(); it != specs.end(); ++it) {
+    files.push_back({it.key(), it.key().starts_with(dirs[1]) ? 1u : 0u, ParseCdiSpec(it.value().dump())});
+  }
+  CdiHostNodes nodes;
+  for (HostDevice& device : Devices(json.value("cdi_host", Json::array())))
+    nodes.emplace(device.path, device);
+  ASSIGN_OR_RETURN(std::vector<std::string> names, CdiDevicesOf(*input->container));
+  ASSIGN_OR_RETURN(CdiEdits edits, ResolveCdiDevices(files, dirs, names));
+  return ApplyCdiEdits(edits, nodes, input);
 }
 
 void ReadCase(const Json& json, Case* out) {
@@ -144,11 +161,7 @@ void ReadCase(const Json& json, Case* out) {
   input.features.idmapped_mounts = features.value("idmapped_mounts", false);
   input.features.seccomp_notify = features.value("seccomp_notify", false);
   input.runtime_handler = "runc";
-  input.cdi_env = json.value("cdi_env", std::vector<std::string>());
-  input.cdi_devices = Devices(json.value("cdi_devices", Json::array()));
-  for (const Json& mount : json.value("cdi_mounts", Json::array())) {
-    input.cdi_mounts.push_back(ParseMessage<criv1::Mount>(mount));
-  }
+  out->cdi_status = ReadCdi(json, &input);
   input.image_volume_paths = json.value("image_volume_paths", std::map<std::string, std::string>());
   input.pod_annotation_patterns = json.value("pod_annotation_patterns", std::vector<std::string>());
 }
@@ -166,8 +179,9 @@ void ShortenSeccomp(Json* config) {
 
 Json OutputOf(const Case& item, bool whole_seccomp) {
   Json out = Json::object();
+  const absl::Status& before = item.user_status.ok() ? item.cdi_status : item.user_status;
   absl::StatusOr<SpecOutput> spec =
-      item.user_status.ok() ? GenerateSpec(item.input) : absl::StatusOr<SpecOutput>(item.user_status);
+      before.ok() ? GenerateSpec(item.input) : absl::StatusOr<SpecOutput>(before);
   if (!spec.ok()) {
     out["error"] = spec.status().ToString();
     return out;

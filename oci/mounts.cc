@@ -195,6 +195,16 @@ absl::StatusOr<SpecMount> OwnMount(const SpecInput& input, const criv1::Mount& m
   return out;
 }
 
+// The root must propagate what a vendor's mount is to propagate.
+void NotePropagation(const SpecMount& mount, MountPlan* plan) {
+  for (const std::string& option : mount.options) {
+    if (option == "shared" || option == "rshared") plan->rootfs_propagation = "rshared";
+    if ((option == "slave" || option == "rslave") && plan->rootfs_propagation.empty()) {
+      plan->rootfs_propagation = "rslave";
+    }
+  }
+}
+
 absl::StatusOr<std::vector<SpecMount>> OwnMounts(const SpecInput& input, MountPlan* plan) {
   std::vector<SpecMount> mounts;
   const int count = input.container->mounts_size();
@@ -206,10 +216,9 @@ absl::StatusOr<std::vector<SpecMount>> OwnMounts(const SpecInput& input, MountPl
                      OwnMount(input, input.container->mounts(i), StrCat("mounts[", i, "]"), plan));
     mounts.push_back(std::move(mount));
   }
-  for (size_t i = 0; i < input.cdi_mounts.size(); ++i) {
-    ASSIGN_OR_RETURN(SpecMount mount,
-                     OwnMount(input, input.cdi_mounts[i], StrCat("CDI mounts[", i, "]"), plan));
-    mounts.push_back(std::move(mount));
+  for (const SpecMount& mount : input.cdi_mounts) {
+    NotePropagation(mount, plan);
+    mounts.push_back(mount);
   }
   return mounts;
 }

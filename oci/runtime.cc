@@ -22,6 +22,7 @@
 #include "base/status.h"
 #include "oci/io.h"
 #include "oci/probe.h"
+#include "oci/process_tree.h"
 #include "oci/runtime_errors.h"
 
 namespace keelson::oci {
@@ -30,6 +31,9 @@ namespace {
 constexpr size_t kMaxCommandOutputBytes = 256 << 10;
 // An orphan that nobody waited for this long is nobody's.
 constexpr absl::Duration kOrphanGrace = absl::Seconds(10);
+// How often a killed process is asked for its parent.
+constexpr absl::Duration kDoomInterval = absl::Milliseconds(20);
+constexpr int kMaxDoomTries = 500;
 constexpr size_t kMaxProcBytes = 1 << 20;
 // A command that a caller who died left running gets so long before it is killed.
 constexpr absl::Duration kOrphanCommandLimit = absl::Seconds(20);
@@ -59,7 +63,10 @@ class ExecChildren {
   }
   // It has ended; `command`: the child that is its caller's, 0 when it failed. Children that no exec under
   // way can claim any more are adopted, which reaps them as soon as they end.
-  void End(Env* env, uint64_t sequence, int command) {
+  // `cut_at`: start of the runtime of an exec that was killed while it started, 0: it was not. Its command
+  // may have become our child before the runtime said so (crun's, whose session is not its own): killed, when
+  // no other can claim it.
+  void End(Env* env, uint64_t sequence, int command, uint64_t cut_at) {
     in_flight_.erase(sequence);
     if (command != 0) owned_.insert(command);
     std::map<int, std::set<uint64_t>> suspects;
@@ -67,8 +74,10 @@ class ExecChildren {
       auto known = suspects_.find(pid);
       std::set<uint64_t> claimants = known != suspects_.end() ? known->second : in_flight_;
       claimants.erase(sequence);
+      if (cut_at != 0) cut_at_.emplace(pid, cut_at);
       if (claimants.empty()) {
         owned_.insert(pid);
+        KillCut(pid);
         (void)env->subprocess().Adopt(pid);
       } else {
         suspects[pid] = std::move(claimants);
@@ -95,12 +104,46 @@ class ExecChildren {
       }
     }
   }
+  // Those of an exec that was killed while it started become our children when their parents are dead, too:
+  // reaped then, so that their container's init can end.
+  void Doom(Env* env, const std::vector<ProcessFacts>& killed) {
+    for (const ProcessFacts& process : killed) doomed_[process.pid] = process.start_ticks;
+    ReapDoomed(env, 0);
+  }
   void LookAndSweep(Env* env) {
     (void)Look();
     Sweep(env);
   }
 
  private:
+  void KillCut(int pid) {
+    auto cut = cut_at_.find(pid);
+    if (cut == cut_at_.end()) return;
+    auto facts = ProcessFactsOf(pid);
+    // A container's first process is older, and leads its session.
+    if (facts.ok() && facts->start_ticks >= cut->second && facts->session != pid) {
+      (void)KillProcessTree(pid, facts->session, nullptr);
+    }
+    cut_at_.erase(cut);
+  }
+
+  void ReapDoomed(Env* env, int tries) {
+    for (auto it = doomed_.begin(); it != doomed_.end();) {
+      auto facts = ProcessFactsOf(it->first);
+      bool gone = !facts.ok() || facts->start_ticks != it->second;
+      bool ours = !gone && facts->parent == ::getpid();
+      if (ours) {
+        owned_.insert(it->first);
+        foreign_.erase(it->first);
+        spawned_.erase(it->first);
+        (void)env->subprocess().Adopt(it->first);
+      }
+      it = gone || ours ? doomed_.erase(it) : std::next(it);
+    }
+    if (doomed_.empty() || tries >= kMaxDoomTries) return;
+    env->clock().Schedule(kDoomInterval, [this, env, tries] { ReapDoomed(env, tries + 1); });
+  }
+
   // The children in other PID namespaces that are neither owned nor foreign; keeps what is known of the
   // others.
   std::vector<int> Look() {
@@ -108,6 +151,7 @@ class ExecChildren {
     auto gone = [&children](int pid) { return children.count(pid) == 0; };
     std::erase_if(owned_, gone);
     std::erase_if(foreign_, gone);
+    std::erase_if(cut_at_, [&gone](const auto& entry) { return gone(entry.first); });
     std::erase_if(spawned_, [&gone](const auto& entry) { return gone(entry.first); });
     std::vector<int> out;
     for (int pid : children) {
@@ -153,6 +197,8 @@ class ExecChildren {
   std::set<int> owned_;                         // commands and adopted leftovers
   std::set<int> foreign_;                       // in another PID namespace, and there before any exec
   std::map<int, absl::Duration> spawned_;       // in ours -> since when it is known to be dead
+  std::map<int, uint64_t> cut_at_;              // suspects that may be an exec's that was killed
+  std::map<int, uint64_t> doomed_;              // killed, not yet our children -> start
   std::map<int, std::set<uint64_t>> suspects_;  // -> execs under way that may claim it
 };
 
@@ -160,10 +206,11 @@ class ExecChildren {
 struct ExecInFlight {
   explicit ExecInFlight(Env* e) : env(e), sequence(ExecChildren::Instance().Begin()) {}
   ExecInFlight(const ExecInFlight&) = delete;
-  ~ExecInFlight() { ExecChildren::Instance().End(env, sequence, command); }
+  ~ExecInFlight() { ExecChildren::Instance().End(env, sequence, command, cut_at); }
   Env* env;
   uint64_t sequence;
   int command = 0;
+  uint64_t cut_at = 0;
 };
 // Removes the scratch files of one command.
 struct ScratchFiles {
@@ -171,6 +218,9 @@ struct ScratchFiles {
   ScratchFiles(const ScratchFiles&) = delete;
   ~ScratchFiles() {
     for (const char* suffix : {".json", ".pid", ".log", ".sock"}) ::unlink((base + suffix).c_str());
+    // runc's own, when it is killed before it renames it.
+    size_t name = base.rfind('/') + 1;
+    ::unlink(StrCat(base.substr(0, name), ".", base.substr(name), ".pid").c_str());
   }
   std::string json() const { return base + ".json"; }
   std::string pid() const { return base + ".pid"; }
@@ -243,11 +293,19 @@ int ExitCode(int wait_status) {
 
 class CliExecProcess : public ExecProcess {
  public:
-  CliExecProcess(std::unique_ptr<ChildProcess> command, Fd tty)
-      : command_(std::move(command)), tty_(std::move(tty)) {}
+  // `session`: the one it was started in.
+  CliExecProcess(std::unique_ptr<ChildProcess> command, int session, Fd tty)
+      : command_(std::move(command)), session_(session), tty_(std::move(tty)) {}
 
   Task<absl::StatusOr<int>> Wait() override { return WaitFor(command_); }
   absl::Status Kill() override { return command_->Signal(SIGKILL); }
+  absl::Status KillTree() override {
+    // Its pid is its own as long as it can be signalled.
+    RETURN_IF_ERROR(command_->Signal(SIGSTOP));
+    absl::Status killed = KillProcessTree(command_->pid(), session_, nullptr);
+    if (absl::IsNotFound(killed)) killed = absl::OkStatus();  // dead in between
+    return killed;
+  }
   int tty_master_fd() const override { return tty_.get(); }
 
  private:
@@ -257,15 +315,34 @@ class CliExecProcess : public ExecProcess {
     co_return ExitCode(status);
   }
   std::shared_ptr<ChildProcess> command_;
+  int session_;
   Fd tty_;
 };
 
-// Kills the runtime of an exec whose caller has gone away.
+// Ends an exec that is being started: the runtime, what it has begun in the container, and the command that
+// it has already left to us. Blocking, milliseconds.
+void KillStarting(Env* env, ChildProcess* runtime, const ScratchFiles& files) {
+  std::vector<ProcessFacts> killed;
+  if (runtime->Signal(SIGSTOP).ok()) (void)KillProcessTree(runtime->pid(), 0, &killed);
+  std::erase_if(killed, [runtime](const ProcessFacts& process) { return process.pid == runtime->pid(); });
+  // The number is written when the command runs; a command that is ours has us as its parent.
+  auto pid = ReadPidFile(files.pid());
+  auto facts = pid.ok() ? ProcessFactsOf(*pid) : absl::StatusOr<ProcessFacts>(pid.status());
+  if (facts.ok() && facts->parent == ::getpid()) (void)KillProcessTree(*pid, facts->session, &killed);
+  ExecChildren::Instance().Doom(env, killed);
+}
+
+// Does so when the caller has gone away.
 struct KillUnlessDone {
-  ChildProcess* child;
+  ExecInFlight* in_flight;
+  ChildProcess* runtime;
+  const ScratchFiles* files;
+  uint64_t started = 0;
   bool done = false;
   ~KillUnlessDone() {
-    if (!done) (void)child->Signal(SIGKILL);
+    if (done) return;
+    in_flight->cut_at = started;
+    KillStarting(in_flight->env, runtime, *files);
   }
 };
 
@@ -403,20 +480,20 @@ class CliRuntime : public OciRuntime {
     spawn.env = RuntimeEnvironment();
     ExecInFlight in_flight(env_);
     CO_ASSIGN_OR_RETURN_SYNC(std::unique_ptr<ChildProcess> runtime, env_->subprocess().Spawn(spawn));
-    KillUnlessDone guard{runtime.get()};
+    KillUnlessDone guard{&in_flight, runtime.get(), &files, ProcessStartTicks(runtime->pid()).value_or(1)};
     bool timed_out = false;
-    uint64_t timer = env_->clock().Schedule(kRuntimeCommandTimeout, [&timed_out, &runtime] {
+    uint64_t timer = env_->clock().Schedule(kRuntimeCommandTimeout, [this, &timed_out, &runtime, &files] {
       timed_out = true;
-      (void)runtime->Signal(SIGKILL);
+      KillStarting(env_, runtime.get(), files);
     });
     TimerGuard timer_guard{env_, timer};
     Task<int> wait = runtime->Wait();
     int status = co_await std::move(wait);
-    guard.done = true;
     if (timed_out) {
       co_return absl::DeadlineExceededError(
           StrCat(name(), " exec ", id, ": not started after ", absl::FormatDuration(kRuntimeCommandTimeout)));
     }
+    guard.done = true;
     if (ExitCode(status) != 0) {
       auto log = ReadFile(files.log(), kMaxCommandOutputBytes);
       co_return RuntimeError(name(), "exec", id, log.ok() ? *log : "");
@@ -425,16 +502,18 @@ class CliRuntime : public OciRuntime {
     auto command = env_->subprocess().Adopt(pid);
     if (!command.ok()) co_return Annotate(command.status(), StrCat(name(), " exec ", id));
     in_flight.command = pid;
+    auto facts = ProcessFactsOf(pid);
+    int session = facts.ok() ? facts->session : 0;
     Fd tty;
     if (options.tty) {
       auto received = ReceiveConsole(listener.get());
       if (!received.ok()) {
-        (void)(*command)->Signal(SIGKILL);
+        (void)KillProcessTree(pid, session, nullptr);
         co_return Annotate(received.status(), StrCat(name(), " exec ", id));
       }
       tty = *std::move(received);
     }
-    co_return std::make_unique<CliExecProcess>(*std::move(command), std::move(tty));
+    co_return std::make_unique<CliExecProcess>(*std::move(command), session, std::move(tty));
   }
 
   struct TimerGuard {
@@ -511,7 +590,9 @@ Task<void> AwaitOrphans(Env* env, std::string state_dir) {
 void RemoveScratch(const std::string& dir) {
   std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(dir.c_str()), ::closedir);
   while (dirent* entry = open != nullptr ? ::readdir(open.get()) : nullptr) {
-    if (entry->d_name[0] == kScratchPrefix) ::unlinkat(::dirfd(open.get()), entry->d_name, 0);
+    bool ours =
+        entry->d_name[0] == kScratchPrefix || (entry->d_name[0] == '.' && entry->d_name[1] == kScratchPrefix);
+    if (ours) ::unlinkat(::dirfd(open.get()), entry->d_name, 0);
   }
 }
 

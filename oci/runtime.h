@@ -39,6 +39,9 @@ class ExecProcess {
   virtual Task<absl::StatusOr<int>> Wait() = 0;
   // SIGKILL to the command itself (by its pid in the container), not only to the runtime around it.
   virtual absl::Status Kill() = 0;
+  // SIGKILL to the command and all it started, as far as they are its descendants or in its session
+  // (process_tree.h). NotFound when it has ended.
+  virtual absl::Status KillTree() = 0;
   virtual int tty_master_fd() const = 0;  // -1 without tty; owned by the process
 };
 
@@ -66,7 +69,8 @@ class OciRuntime {
   virtual Task<absl::Status> Update(std::string id, std::string resources_json) = 0;
   virtual Task<absl::Status> Pause(std::string id) = 0;
   virtual Task<absl::Status> Resume(std::string id) = 0;
-  // Returns when the command runs, or failed to start (InvalidArgument as in Start).
+  // Returns when the command runs, or failed to start (InvalidArgument as in Start). Cancelled or without an
+  // answer in time, what has been started of it is killed.
   virtual Task<absl::StatusOr<std::unique_ptr<ExecProcess>>> Exec(std::string id, ExecOptions options) = 0;
 };
 

@@ -165,6 +165,21 @@ Json DevicesJson(const std::vector<SpecDevice>& devices) {
   return json;
 }
 
+Json HooksJson(const SpecHooks& hooks) {
+  Json json = Json::object();
+  for (const auto& [name, list] : hooks) {
+    for (const SpecHook& hook : list) {
+      Json item = Json::object();
+      item["path"] = hook.path;
+      if (!hook.args.empty()) item["args"] = hook.args;
+      if (!hook.env.empty()) item["env"] = hook.env;
+      if (hook.timeout_s.has_value()) item["timeout"] = *hook.timeout_s;
+      json[name].push_back(std::move(item));
+    }
+  }
+  return json;
+}
+
 Json LinuxJson(const RuntimeSpec& spec) {
   Json json = Json::object();
   if (!spec.uid_mappings.empty()) json["uidMappings"] = IdMapsJson(spec.uid_mappings);
@@ -193,6 +208,7 @@ std::string RenderSpec(const RuntimeSpec& spec) {
   Json mounts = Json::array();
   for (const SpecMount& mount : spec.mounts) mounts.push_back(MountJson(mount));
   json["mounts"] = std::move(mounts);
+  if (!spec.hooks.empty()) json["hooks"] = HooksJson(spec.hooks);
   if (!spec.annotations.empty()) json["annotations"] = spec.annotations;
   json["linux"] = LinuxJson(spec);
   return Dump(json);

@@ -100,11 +100,19 @@ struct SeccompProfile {
   std::vector<SeccompRule> rules;
 };
 
+struct SpecHook {
+  std::string path;
+  std::vector<std::string> args, env;  // args[0] is the name it runs under
+  std::optional<int> timeout_s;
+};
+using SpecHooks = std::map<std::string, std::vector<SpecHook>>;  // by the runtime-spec's name
+
 struct RuntimeSpec {
   SpecProcess process;
   std::string root_path;
   bool root_readonly = false;
   std::vector<SpecMount> mounts;
+  SpecHooks hooks;
   std::map<std::string, std::string> annotations;
   std::vector<IdMap> uid_mappings, gid_mappings;
   std::vector<SpecNamespace> namespaces;

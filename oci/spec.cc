@@ -108,6 +108,7 @@ absl::StatusOr<SpecOutput> GenerateSpec(const SpecInput& input) {
   spec.root_path = input.rootfs_path;
   spec.root_readonly =
       input.rootfs_readonly_layer || input.container->linux().security_context().readonly_rootfs();
+  spec.hooks = input.cdi_hooks;
   spec.annotations = Annotations(input);
 
   out.config_json = RenderSpec(spec);

@@ -13,6 +13,7 @@
 
 #include "cri/proto/runtime/v1/api.pb.h"
 #include "oci/image_config.h"
+#include "oci/runtime_spec.h"
 #include "oci/users.h"
 
 namespace keelson::oci {
@@ -95,10 +96,11 @@ struct SpecInput {
   HostFacts host;
   RuntimeFeatures features;
   std::string runtime_handler;  // for messages
-  // CDI edits already resolved to environment, mounts and devices (container-device-interface.org).
+  // Edits of CDI devices, as ApplyCdiEdits (cdi.h) gives them. They win over what the container says.
   std::vector<std::string> cdi_env;
-  std::vector<HostDevice> cdi_devices;
-  std::vector<criv1::Mount> cdi_mounts;
+  std::vector<HostDevice> cdi_devices;  // permissions "none": a node without a rule
+  std::vector<SpecMount> cdi_mounts;    // destinations clean
+  SpecHooks cdi_hooks;
   // ImageConfig.volumes the caller made a directory for -> that directory. Mounts of the container win.
   std::map<std::string, std::string> image_volume_paths;
   // Annotations of the pod that go to the OCI runtime besides all of the container's: exact keys, or prefixes

@@ -257,13 +257,17 @@ TEST_P(SpecLiveTest, Privileged) {
 }
 
 TEST_P(SpecLiveTest, Resources) {
-  if (input_.host.cgroup_v2) GTEST_SKIP() << "looks at files of cgroup v1";
   auto* resources = container_.mutable_linux()->mutable_resources();
   resources->set_memory_limit_in_bytes(64 << 20);
   resources->set_cpu_shares(512);
   resources->set_cpu_quota(50000);
   resources->set_cpu_period(100000);
   (*resources->mutable_unified())["pids.max"] = "33";
+  if (input_.host.cgroup_v2) {
+    const CommandResult result = Run("cd /sys/fs/cgroup; cat memory.max cpu.weight cpu.max pids.max");
+    EXPECT_EQ(result.output, "67108864\n20\n50000 100000\n33\n");
+    return;
+  }
   const CommandResult result =
       Run("cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes cpu/cpu.shares cpu/cpu.cfs_quota_us "
           "pids/pids.max");

@@ -1,94 +1,41 @@
 // The dataplane for real: two pods on ptp links, a node and a client outside, in network namespaces of this
 // process' own; the machine's rules, links and sysctls stay as they are. Needs root, nft and ip.
-#include <arpa/inet.h>
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <sched.h>
-#include <sys/eventfd.h>
-#include <sys/mount.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <atomic>
-#include <boost/asio/post.hpp>
 #include <cerrno>
 #include <chrono>
-#include <cstdlib>
-#include <cstring>
-#include <future>
 #include <map>
+#include <memory>
 #include <thread>
 
 #include "api/core/v1/service.pb.h"
 #include "api/discovery/v1/discovery.pb.h"
-#include "base/env.h"
 #include "base/fd.h"
-#include "base/log.h"
 #include "base/strings.h"
 #include "client/testing/fake_api_client.h"
+#include "net/testing/live_network.h"
 #include "proxy/proxy.h"
 
 namespace keelson::proxy {
 namespace {
 
+using net::testing::Address;
+using net::testing::Dial;
+using net::testing::Eventually;
+using net::testing::In;
+using net::testing::kHost;
+using net::testing::kLoopback;
+using net::testing::NewSocket;
+using net::testing::Reason;
+using net::testing::Receive;
+using net::testing::Server;
+using net::testing::Sh;
+
 constexpr char kNodeAddress[] = "192.168.77.1";
-constexpr char kLoopback[] = "127.0.0.1";
-constexpr char kHost[] = "";  // this process' namespace
-constexpr int kDialTimeoutMs = 700;
-
-int Sh(const std::string& command) { return std::system(("{ " + command + "; } >/dev/null 2>&1").c_str()); }
-
-// Runs `work` on a thread inside that network namespace.
-template <class R>
-R In(const std::string& netns, std::function<R()> work) {
-  std::promise<R> result;
-  std::thread thread([&] {
-    if (!netns.empty()) {
-      Fd fd(open(("/run/netns/" + netns).c_str(), O_RDONLY | O_CLOEXEC));
-      KEELSON_CHECK(setns(fd.get(), CLONE_NEWNET) == 0, "setns ", netns, ": ", strerror(errno));
-    }
-    result.set_value(work());
-  });
-  thread.join();
-  return result.get_future().get();
-}
-
-sockaddr_in SocketAddress(const std::string& ip, int port) {
-  sockaddr_in out{.sin_family = AF_INET, .sin_port = htons(static_cast<uint16_t>(port))};
-  inet_pton(AF_INET, ip.c_str(), &out.sin_addr);
-  return out;
-}
-
-Fd NewSocket(int type) {
-  Fd fd(socket(AF_INET, type | SOCK_CLOEXEC, 0));
-  timeval timeout{.tv_sec = 0, .tv_usec = kDialTimeoutMs * 1000};
-  setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-  setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-  return fd;
-}
-
-std::string Reason(int error) {
-  if (error == ECONNREFUSED) return "refused";
-  if (error == EAGAIN || error == EINPROGRESS || error == ETIMEDOUT) return "timeout";
-  return strerror(error);
-}
-
-std::string Receive(int fd) {
-  char buffer[2048];
-  ssize_t n = recv(fd, buffer, sizeof(buffer), 0);
-  return n < 0 ? Reason(errno) : std::string(buffer, static_cast<size_t>(n));
-}
-
-// "SERVER CLIENT-ADDRESS", or "refused", "timeout".
-std::string Dial(const std::string& netns, const std::string& ip, int port) {
-  return In<std::string>(netns, [=]() -> std::string {
-    Fd fd = NewSocket(SOCK_STREAM);
-    sockaddr_in to = SocketAddress(ip, port);
-    if (connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)) != 0) return Reason(errno);
-    return Receive(fd.get());
-  });
-}
+constexpr int kSyncLimitMs = 30000;  // an emulated machine takes its time
 
 // Who answered how often.
 std::map<std::string, int> Spread(const std::string& netns, const std::string& ip, int port, int times = 30) {
@@ -107,64 +54,6 @@ std::string Describe(const std::map<std::string, int>& spread) {
   for (const auto& [who, times] : spread) StrAppend(&out, who, "=", times, " ");
   return out;
 }
-
-// Answers TCP connections and UDP datagrams with its name and the client's address until destroyed.
-class Server {
- public:
-  Server(std::string netns, std::string name, std::string ip, int port)
-      : name_(std::move(name)), stop_(eventfd(0, EFD_CLOEXEC)) {
-    std::promise<void> ready;
-    thread_ = std::thread([this, netns, ip, port, &ready] {
-      if (!netns.empty()) {
-        Fd fd(open(("/run/netns/" + netns).c_str(), O_RDONLY | O_CLOEXEC));
-        KEELSON_CHECK(setns(fd.get(), CLONE_NEWNET) == 0, "setns");
-      }
-      Serve(ip, port, &ready);
-    });
-    ready.get_future().wait();
-  }
-  ~Server() {
-    eventfd_write(stop_.get(), 1);
-    thread_.join();
-  }
-
- private:
-  void Serve(const std::string& ip, int port, std::promise<void>* ready) {
-    Fd tcp(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)),
-        udp(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    int on = 1;
-    setsockopt(tcp.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    sockaddr_in at = SocketAddress(ip, port);
-    KEELSON_CHECK(bind(tcp.get(), reinterpret_cast<sockaddr*>(&at), sizeof(at)) == 0, "bind ", name_);
-    KEELSON_CHECK(bind(udp.get(), reinterpret_cast<sockaddr*>(&at), sizeof(at)) == 0, "bind ", name_);
-    listen(tcp.get(), 128);
-    ready->set_value();
-    pollfd fds[3] = {{tcp.get(), POLLIN, 0}, {udp.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
-    while (poll(fds, 3, -1) > 0 && (fds[2].revents & POLLIN) == 0) {
-      sockaddr_in peer{};
-      socklen_t size = sizeof(peer);
-      if ((fds[0].revents & POLLIN) != 0) {
-        Fd connection(accept4(tcp.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC));
-        if (connection.valid()) WriteAll(connection.get(), Answer(peer)).IgnoreError();
-      }
-      if ((fds[1].revents & POLLIN) != 0) {
-        char buffer[512];
-        if (recvfrom(udp.get(), buffer, sizeof(buffer), 0, reinterpret_cast<sockaddr*>(&peer), &size) >= 0) {
-          std::string answer = Answer(peer);
-          sendto(udp.get(), answer.data(), answer.size(), 0, reinterpret_cast<sockaddr*>(&peer), size);
-        }
-      }
-    }
-  }
-  std::string Answer(const sockaddr_in& peer) const {
-    char text[INET_ADDRSTRLEN];
-    inet_ntop(AF_INET, &peer.sin_addr, text, sizeof(text));
-    return StrCat(name_, " ", text);
-  }
-  std::string name_;
-  Fd stop_;
-  std::thread thread_;
-};
 
 ::k8s::core::v1::Service MakeService(const std::string& name, const std::string& ip, int port, int node_port,
                                      const std::string& protocol = "TCP") {
@@ -201,13 +90,15 @@ class Server {
 // A proxy on a loop of its own, as a process would run it.
 class Running {
  public:
-  Running() : api_(env_) {
-    loop_ = std::thread([this] { env_.Run(); });
+  Running() {
+    loop_.Do([this] { api_ = std::make_unique<client::FakeApiClient>(loop_.env()); });
   }
   ~Running() {
-    if (proxy_ != nullptr) Wait([this] { return StopTask(); });
-    env_.Stop();
-    loop_.join();
+    if (proxy_ != nullptr) loop_.Wait(StopTask()).IgnoreError();
+    loop_.Do([this] {
+      proxy_.reset();
+      api_.reset();
+    });
   }
   absl::Status Start() {
     ProxyOptions o;
@@ -217,115 +108,44 @@ class Running {
     o.service_cidrs = {*net::Cidr::Parse("10.96.0.0/12")};
     o.dns_address = *net::IpAddress::Parse("10.96.0.10");
     o.resolv_conf = "/nonexistent";
-    std::promise<absl::Status> started;
-    OnLoop([&] {
-      proxy_ = std::make_unique<Proxy>(env_, api_, o);
-      started.set_value(proxy_->Start());
+    absl::Status started;
+    loop_.Do([&] {
+      proxy_ = std::make_unique<Proxy>(loop_.env(), *api_, o);
+      started = proxy_->Start();
     });
-    return started.get_future().get();
+    return started;
   }
   void Put(const google::protobuf::Message& object) {
-    OnLoop([&] { api_.Put(object); });
+    loop_.Do([&] { api_->Put(object); });
   }
   bool synced() {
     bool out = false;
-    OnLoop([&] { out = proxy_->synced(); });
+    loop_.Do([&] { out = proxy_->synced(); });
     return out;
   }
-  absl::Status Cleanup() {
-    std::promise<absl::Status> done;
-    boost::asio::post(env_.executor(), [&] { scope_.Spawn("cleanup", CleanupTask(&done)); });
-    return done.get_future().get();
-  }
+  absl::Status Cleanup() { return loop_.Wait(proxy_->Cleanup()); }
 
  private:
-  void OnLoop(std::function<void()> work) {
-    std::promise<void> done;
-    boost::asio::post(env_.executor(), [&] {
-      work();
-      done.set_value();
-    });
-    done.get_future().wait();
-  }
-  Task<void> CleanupTask(std::promise<absl::Status>* done) {
-    Task<absl::Status> cleanup = proxy_->Cleanup();
-    absl::Status status = co_await std::move(cleanup);
-    done->set_value(status);
-  }
-  Task<void> StopTask() {
+  Task<absl::Status> StopTask() {
     Task<void> stop = proxy_->Stop();
     co_await std::move(stop);
-    stopped_.set_value();
-  }
-  void Wait(std::function<Task<void>()> task) {
-    boost::asio::post(env_.executor(), [this, task] { scope_.Spawn("stop", task()); });
-    stopped_.get_future().wait();
-    std::promise<void> closed;
-    boost::asio::post(env_.executor(), [&] { closing_.Spawn("close", Close(&closed)); });
-    closed.get_future().wait();
-    while (true) {
-      bool live = false;
-      OnLoop([&] { live = closing_.live() != 0; });
-      if (!live) break;
-    }
-    OnLoop([this] { proxy_.reset(); });
-  }
-  Task<void> Close(std::promise<void>* closed) {
-    Task<void> close = scope_.Close();
-    co_await std::move(close);
-    closed->set_value();
+    co_return absl::OkStatus();
   }
 
-  RealEnv env_{Paths{}};
-  client::FakeApiClient api_;
-  Scope scope_{env_.executor()}, closing_{env_.executor()};
+  net::testing::LoopThread loop_;
+  std::unique_ptr<client::FakeApiClient> api_;
   std::unique_ptr<Proxy> proxy_;
-  std::promise<void> stopped_;
-  std::thread loop_;
 };
-
-template <class Condition>
-bool Eventually(Condition condition, int limit_ms = 3000) {
-  auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(limit_ms);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return true;
-}
-
-void AddPod(int number) {
-  std::string n = std::to_string(number), ns = "pod" + n, ip = "10.244.0." + n;
-  ASSERT_EQ(Sh("ip netns add " + ns), 0);
-  ASSERT_EQ(Sh("ip link add veth" + n + " type veth peer name eth0 netns " + ns), 0);
-  // As the ptp plugin leaves it: host routes only, nothing on the same subnet.
-  ASSERT_EQ(Sh("ip addr add 10.244.0.1/32 dev veth" + n + " && ip link set veth" + n + " up"), 0);
-  ASSERT_EQ(Sh("ip -n " + ns + " link set lo up && ip -n " + ns + " addr add " + ip +
-               "/32 dev eth0 && ip -n " + ns + " link set eth0 up"),
-            0);
-  ASSERT_EQ(Sh("ip -n " + ns + " route add 10.244.0.1 dev eth0 && ip -n " + ns +
-               " route add default via 10.244.0.1"),
-            0);
-  ASSERT_EQ(Sh("ip route add " + ip + "/32 dev veth" + n), 0);
-}
 
 class ProxyLiveTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    if (geteuid() != 0) return;
-    // Threads made from here on share these; other processes see nothing of them.
-    if (unshare(CLONE_NEWNET | CLONE_NEWNS) != 0) return;
-    ASSERT_EQ(mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
-    ASSERT_EQ(mount("none", "/run", "tmpfs", 0, nullptr), 0);
-    if (Sh("nft list tables") != 0 || Sh("ip link set lo up") != 0) return;
-    Sh("echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables");
-    AddPod(2);
-    AddPod(3);
-    ASSERT_EQ(Sh("ip netns add out && ip link add up0 type veth peer name eth0 netns out"), 0);
-    ASSERT_EQ(Sh(StrCat("ip addr add ", kNodeAddress, "/24 dev up0 && ip link set up0 up")), 0);
-    ASSERT_EQ(Sh("ip -n out addr add 192.168.77.2/24 dev eth0 && ip -n out link set eth0 up && ip -n out "
-                 "link set lo up"),
-              0);
+    if (!net::testing::EnterOwnNetwork()) return;
+    net::testing::AddPtpPod(2);
+    net::testing::AddPtpPod(3);
+    net::testing::AddOutside("out", "up0", kNodeAddress, "192.168.77.2");
+    // What is outside knows no way to pods and services.
+    ASSERT_EQ(Sh("ip -n out route del default"), 0);
     ASSERT_EQ(Sh("ip route add default via 192.168.77.2"), 0);
     usable_ = true;
   }
@@ -335,10 +155,10 @@ class ProxyLiveTest : public ::testing::Test {
   }
   void SetUp() override {
     if (!usable_) GTEST_SKIP() << "needs root, nft and ip, and network namespaces";
-    pods_.push_back(std::make_unique<Server>("pod2", "pod2", "0.0.0.0", 8080));
-    pods_.push_back(std::make_unique<Server>("pod3", "pod3", "0.0.0.0", 8080));
+    pods_.push_back(std::make_unique<Server>("pod2", "pod2", 8080));
+    pods_.push_back(std::make_unique<Server>("pod3", "pod3", 8080));
     proxy_ = NewProxy();
-    ASSERT_TRUE(Eventually([&] { return proxy_->synced(); }));
+    ASSERT_TRUE(Eventually([&] { return proxy_->synced(); }, kSyncLimitMs));
   }
   void TearDown() override {
     if (proxy_ != nullptr) {
@@ -411,14 +231,14 @@ TEST_F(ProxyLiveTest, EndpointsComeAndGo) {
 }
 
 TEST_F(ProxyLiveTest, PodsReachTheOutsideWithTheNodesAddress) {
-  Server outside("out", "outside", "0.0.0.0", 9000);
+  Server outside("out", "outside", 9000);
   EXPECT_EQ(Dial("pod2", "192.168.77.2", 9000), StrCat("outside ", kNodeAddress));
   EXPECT_EQ(Dial("pod2", "10.244.0.3", 8080), "pod3 10.244.0.2");
 }
 
 // CVE-2020-8558: route_localnet would let a pod talk to what listens on the host's loopback.
 TEST_F(ProxyLiveTest, PodsAndOutsideCannotReachTheHostsLoopback) {
-  Server secret(kHost, "secret", kLoopback, 9001);
+  Server secret(kHost, "secret", 9001, {kLoopback});
   ASSERT_EQ(Dial(kHost, kLoopback, 9001), "secret 127.0.0.1");
   ASSERT_EQ(Sh("test $(cat /proc/sys/net/ipv4/conf/veth2/route_localnet) = 1"), 0);
   // A pod with root in its own namespace makes 127.0.0.1 a remote address.
@@ -456,8 +276,8 @@ TEST_F(ProxyLiveTest, FlushedRulesAreBackWithinASecondAndOthersAreLeftAlone) {
 }
 
 TEST_F(ProxyLiveTest, APodThatComesLaterServesLocalhostNodePorts) {
-  AddPod(4);
-  Server late("pod4", "pod4", "0.0.0.0", 8080);
+  net::testing::AddPtpPod(4);
+  Server late("pod4", "pod4", 8080);
   proxy_->Put(MakeSlice("web", {"10.244.0.4"}));
   EXPECT_TRUE(Eventually([] { return Dial(kHost, kLoopback, 30001) == "pod4 10.244.0.1"; }));
 }
@@ -480,7 +300,7 @@ TEST_F(ProxyLiveTest, ARestartLeavesNoGap) {
   for (int i = 0; i < 3; ++i) {
     proxy_.reset();
     proxy_ = NewProxy();
-    ASSERT_TRUE(Eventually([&] { return proxy_->synced(); }));
+    ASSERT_TRUE(Eventually([&] { return proxy_->synced(); }, kSyncLimitMs));
   }
   stop = true;
   client.join();
@@ -491,9 +311,10 @@ TEST_F(ProxyLiveTest, ARestartLeavesNoGap) {
 TEST_F(ProxyLiveTest, UdpFlowsFollowTheEndpoint) {
   proxy_->Put(MakeService("dns", "10.96.0.7", 53, 30053, "UDP"));
   proxy_->Put(MakeSlice("dns", {"10.244.0.3"}, "UDP"));
-  Fd fd = In<Fd>("pod2", [] { return NewSocket(SOCK_DGRAM); });
-  sockaddr_in to = SocketAddress("10.96.0.7", 53);
-  ASSERT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
+  Fd fd;
+  In("pod2", [&] { fd = NewSocket(AF_INET, SOCK_DGRAM); });
+  Address to("10.96.0.7", 53);
+  ASSERT_EQ(connect(fd.get(), to.get(), to.size), 0);
   auto ask = [&]() -> std::string {
     if (send(fd.get(), "x", 1, 0) != 1) return Reason(errno);
     return Receive(fd.get());
@@ -502,6 +323,21 @@ TEST_F(ProxyLiveTest, UdpFlowsFollowTheEndpoint) {
   // The same socket, so the same flow: without the old entry's removal it would stay with pod3.
   proxy_->Put(MakeSlice("dns", {"10.244.0.2"}, "UDP"));
   EXPECT_TRUE(Eventually([&] { return ask() == "pod2 10.244.0.1"; })) << ask();
+}
+
+TEST_F(ProxyLiveTest, Sctp) {
+  if (!net::testing::HasSctp())
+    GTEST_SKIP() << "no SCTP in this kernel (tests/guest/run_in_guest has one with it)";
+  auto dial = [](const std::string& from, const std::string& ip, int port) {
+    return Dial(from, ip, port, SOCK_STREAM, IPPROTO_SCTP);
+  };
+  proxy_->Put(MakeService("signalling", "10.96.0.11", 2905, 30905, "SCTP"));
+  proxy_->Put(MakeSlice("signalling", {"10.244.0.3"}, "SCTP"));
+  EXPECT_TRUE(Eventually([&] { return dial("pod2", "10.96.0.11", 2905) == "pod3 10.244.0.2"; }));
+  EXPECT_EQ(dial(kHost, "10.96.0.11", 2905).substr(0, 4), "pod3");
+  EXPECT_EQ(dial("pod3", "10.96.0.11", 2905), "pod3 10.244.0.1");  // hairpin
+  EXPECT_EQ(dial("out", kNodeAddress, 30905), "pod3 192.168.77.2");
+  EXPECT_EQ(Dial("pod2", "10.96.0.11", 2905), "refused");  // TCP
 }
 
 TEST_F(ProxyLiveTest, PoliciesAndAffinity) {
@@ -521,19 +357,20 @@ TEST_F(ProxyLiveTest, PoliciesAndAffinity) {
 
 TEST_F(ProxyLiveTest, DnsAnswersPodsAndHostOnly) {
   auto ask = [](const std::string& netns) {
-    return In<std::string>(netns, []() -> std::string {
+    std::string answer;
+    In(netns, [&] {
       std::string query(
           "\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03web\x07"
           "default\x03svc\x07"
           "cluster\x05local\0\0\x01\0\x01",
           47);
-      Fd fd = NewSocket(SOCK_DGRAM);
-      sockaddr_in to = SocketAddress("10.96.0.10", 53);
-      if (connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)) != 0) return Reason(errno);
-      if (send(fd.get(), query.data(), query.size(), 0) < 0) return Reason(errno);
-      std::string answer = Receive(fd.get());
-      return answer.size() < 16 ? answer : answer.substr(answer.size() - 4);
+      Fd fd = NewSocket(AF_INET, SOCK_DGRAM);
+      Address to("10.96.0.10", 53);
+      const bool sent =
+          connect(fd.get(), to.get(), to.size) == 0 && send(fd.get(), query.data(), query.size(), 0) >= 0;
+      answer = sent ? Receive(fd.get()) : Reason(errno);
     });
+    return answer.size() < 16 ? answer : answer.substr(answer.size() - 4);
   };
   const std::string address("\x0a\x60\x00\x05", 4);
   EXPECT_EQ(ask("pod2"), address);

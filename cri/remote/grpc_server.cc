@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <boost/asio/post.hpp>
+#include <utility>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/status.h"
@@ -50,6 +52,63 @@ absl::Status ClearSocket(const std::string& path) {
   return absl::OkStatus();
 }
 
+// Calls whose client may end them: what they do is undone or harmless when it stops in the middle. All others
+// are finished, as the records say; their client asks again.
+template <class Request>
+inline constexpr bool kEndsWithClient = false;
+template <>
+inline constexpr bool kEndsWithClient<v1::ExecSyncRequest> = true;  // the command is killed
+template <>
+inline constexpr bool kEndsWithClient<v1::PullImageRequest> = true;  // the store asks who else waits for it
+template <>
+inline constexpr bool kEndsWithClient<v1::CheckpointContainerRequest> = true;
+template <>
+inline constexpr bool kEndsWithClient<v1::CheckpointPodRequest> = true;
+
+// The calls in flight, each with a scope of its own: a client's cancellation reaches its call alone. On the
+// loop.
+class Calls {
+ public:
+  explicit Calls(Executor executor) : executor_(std::move(executor)) {}
+  const Executor& executor() const { return executor_; }
+
+  void Spawn(std::string_view name, const std::shared_ptr<Scope>& scope, Task<void> task) {
+    if (closing_) return;
+    std::erase_if(scopes_, [](const std::weak_ptr<Scope>& weak) { return weak.expired(); });
+    scopes_.push_back(scope);
+    scope->Spawn(name, std::move(task));
+  }
+  // Cancels and waits. A call that comes later is dropped.
+  Task<void> Close() {
+    closing_ = true;
+    for (const auto& weak : scopes_) {
+      if (auto scope = weak.lock()) scope->Cancel();
+    }
+    while (!scopes_.empty()) {
+      std::shared_ptr<Scope> scope = scopes_.back().lock();
+      scopes_.pop_back();
+      if (scope == nullptr) continue;
+      Task<void> close = scope->Close();
+      co_await std::move(close);
+    }
+  }
+
+ private:
+  Executor executor_;
+  bool closing_ = false;
+  std::vector<std::weak_ptr<Scope>> scopes_;
+};
+
+// Deletes a reactor on the loop, behind everything posted before and after the last step of its call: the
+// call's answer may reach gRPC's threads, and they come back here, before the scope has seen its task end.
+template <class Reactor>
+void DeleteOnLoop(Reactor* reactor) {
+  boost::asio::post(reactor->executor_, [reactor] {
+    if (reactor->scope_->live() != 0) return DeleteOnLoop(reactor);
+    delete reactor;
+  });
+}
+
 // Finishes a call once, at the latest when its task is dropped.
 template <class Reactor>
 class Finisher {
@@ -57,7 +116,7 @@ class Finisher {
   explicit Finisher(Reactor* reactor) : reactor_(reactor) {}
   Finisher(const Finisher&) = delete;
   Finisher& operator=(const Finisher&) = delete;
-  ~Finisher() { Finish(absl::CancelledError("the server is closing")); }
+  ~Finisher() { Finish(absl::CancelledError("the client has gone away, or the server is closing")); }
   void Finish(const absl::Status& status) {
     if (reactor_ != nullptr) std::exchange(reactor_, nullptr)->Finish(ToGrpc(status));
   }
@@ -65,7 +124,24 @@ class Finisher {
  private:
   Reactor* reactor_;
 };
-using UnaryFinisher = Finisher<grpc::ServerUnaryReactor>;
+
+// OnCancel comes when the client is gone, has cancelled, or its deadline is over.
+class UnaryCall : public grpc::ServerUnaryReactor {
+ public:
+  UnaryCall(Executor executor, bool ends_with_client)
+      : executor_(std::move(executor)), ends_with_client_(ends_with_client) {}
+  void OnCancel() override {
+    if (ends_with_client_) boost::asio::post(executor_, [scope = scope_] { scope->Cancel(); });
+  }
+  void OnDone() override { DeleteOnLoop(this); }
+
+  Executor executor_;
+  std::shared_ptr<Scope> scope_ = std::make_shared<Scope>(executor_);
+
+ private:
+  const bool ends_with_client_;
+};
+using UnaryFinisher = Finisher<UnaryCall>;
 
 template <class Response>
 Task<void> AnswerUnary(Task<absl::StatusOr<Response>> call, Response* response,
@@ -89,10 +165,7 @@ class PartWriter : public grpc::ServerWriteReactor<Response> {
   void OnCancel() override {
     boost::asio::post(executor_, [scope = scope_] { scope->Cancel(); });
   }
-  // Deleted on the loop, behind everything posted before.
-  void OnDone() override {
-    boost::asio::post(executor_, [this] { delete this; });
-  }
+  void OnDone() override { DeleteOnLoop(this); }
 
   Executor executor_;
   std::shared_ptr<AsyncEvent> written_ = std::make_shared<AsyncEvent>();
@@ -144,84 +217,75 @@ Task<void> AnswerEvents(RuntimeService* runtime, EventWriter* writer,
   }
 }
 
-#define KEELSON_SERVE_UNARY_(Rpc, Request, Response)                                                         \
-  grpc::ServerUnaryReactor* Rpc(grpc::CallbackServerContext* context, const v1::Request* request,            \
-                                v1::Response* response) override {                                           \
-    auto* reactor = context->DefaultReactor();                                                               \
-    auto finisher = std::make_shared<UnaryFinisher>(reactor);                                                \
-    boost::asio::post(scope_->executor(), [this, scope = scope_, request = *request, response,               \
-                                           finisher = std::move(finisher)]() mutable {                       \
-      scope->Spawn(                                                                                          \
-          #Rpc, AnswerUnary<v1::Response>(service_.Rpc(std::move(request)), response, std::move(finisher))); \
-    });                                                                                                      \
-    return reactor;                                                                                          \
-  }
-#define KEELSON_SERVE_STREAM_(Rpc, Request, Response)                                                      \
-  grpc::ServerWriteReactor<v1::Response>* Rpc(grpc::CallbackServerContext*, const v1::Request* request)    \
-      override {                                                                                           \
-    auto* writer = new PartWriter<v1::Response>(scope_->executor());                                       \
-    auto finisher = std::make_shared<Finisher<PartWriter<v1::Response>>>(writer);                          \
-    boost::asio::post(scope_->executor(), [this, scope = scope_, request = *request, writer,               \
-                                           finisher = std::move(finisher)]() mutable {                     \
-      scope->Spawn(                                                                                        \
-          #Rpc, AnswerParts<v1::Response>(service_.Rpc(std::move(request)), writer, std::move(finisher))); \
+#define KEELSON_SERVE_UNARY_(Rpc, Request, Response)                                                       \
+  grpc::ServerUnaryReactor* Rpc(grpc::CallbackServerContext*, const v1::Request* request,                  \
+                                v1::Response* response) override {                                         \
+    auto* call = new UnaryCall(calls_->executor(), kEndsWithClient<v1::Request>);                          \
+    auto finisher = std::make_shared<UnaryFinisher>(call);                                                 \
+    boost::asio::post(calls_->executor(), [this, calls = calls_, scope = call->scope_, request = *request, \
+                                           response, finisher = std::move(finisher)]() mutable {           \
+      calls->Spawn(                                                                                        \
+          #Rpc, scope,                                                                                     \
+          AnswerUnary<v1::Response>(service_.Rpc(std::move(request)), response, std::move(finisher)));     \
     });                                                                                                    \
-    return writer;                                                                                         \
+    return call;                                                                                           \
+  }
+#define KEELSON_SERVE_STREAM_(Rpc, Request, Response)                                                        \
+  grpc::ServerWriteReactor<v1::Response>* Rpc(grpc::CallbackServerContext*, const v1::Request* request)      \
+      override {                                                                                             \
+    auto* writer = new PartWriter<v1::Response>(calls_->executor());                                         \
+    auto finisher = std::make_shared<Finisher<PartWriter<v1::Response>>>(writer);                            \
+    boost::asio::post(calls_->executor(), [this, calls = calls_, scope = writer->scope_, request = *request, \
+                                           writer, finisher = std::move(finisher)]() mutable {               \
+      calls->Spawn(                                                                                          \
+          #Rpc, scope,                                                                                       \
+          AnswerParts<v1::Response>(service_.Rpc(std::move(request)), writer, std::move(finisher)));         \
+    });                                                                                                      \
+    return writer;                                                                                           \
   }
 
 class RuntimeHandlers : public v1::RuntimeService::CallbackService {
  public:
-  RuntimeHandlers(RuntimeService& service, std::shared_ptr<Scope> scope)
-      : service_(service), scope_(std::move(scope)) {}
+  RuntimeHandlers(RuntimeService& service, std::shared_ptr<Calls> calls)
+      : service_(service), calls_(std::move(calls)) {}
   KEELSON_CRI_RUNTIME_UNARY_RPCS(KEELSON_SERVE_UNARY_)
   KEELSON_CRI_RUNTIME_STREAM_RPCS(KEELSON_SERVE_STREAM_)
 
   grpc::ServerWriteReactor<v1::ContainerEventResponse>* GetContainerEvents(
       grpc::CallbackServerContext*, const v1::GetEventsRequest*) override {
-    auto* writer = new EventWriter(scope_->executor());
+    auto* writer = new EventWriter(calls_->executor());
     auto finisher = std::make_shared<Finisher<EventWriter>>(writer);
-    boost::asio::post(
-        scope_->executor(), [this, scope = scope_, writer, finisher = std::move(finisher)]() mutable {
-          if (scope->closing()) return;
-          // Its own scope, so that the client's cancellation reaches it.
-          writer->scope_->Spawn("GetContainerEvents", AnswerEvents(&service_, writer, std::move(finisher)));
-          std::erase_if(events_, [](const std::weak_ptr<Scope>& weak) { return weak.expired(); });
-          events_.push_back(writer->scope_);
-        });
+    boost::asio::post(calls_->executor(), [this, calls = calls_, scope = writer->scope_, writer,
+                                           finisher = std::move(finisher)]() mutable {
+      calls->Spawn("GetContainerEvents", scope, AnswerEvents(&service_, writer, std::move(finisher)));
+    });
     return writer;
-  }
-  // On the loop.
-  void CancelEvents() {
-    for (auto& weak : events_) {
-      if (auto scope = weak.lock()) scope->Cancel();
-    }
   }
 
  private:
   cri::RuntimeService& service_;
-  std::shared_ptr<Scope> scope_;
-  std::vector<std::weak_ptr<Scope>> events_;
+  std::shared_ptr<Calls> calls_;
 };
 
 class ImageHandlers : public v1::ImageService::CallbackService {
  public:
-  ImageHandlers(ImageService& service, std::shared_ptr<Scope> scope)
-      : service_(service), scope_(std::move(scope)) {}
+  ImageHandlers(ImageService& service, std::shared_ptr<Calls> calls)
+      : service_(service), calls_(std::move(calls)) {}
   KEELSON_CRI_IMAGE_UNARY_RPCS(KEELSON_SERVE_UNARY_)
   KEELSON_CRI_IMAGE_STREAM_RPCS(KEELSON_SERVE_STREAM_)
 
  private:
   cri::ImageService& service_;
-  std::shared_ptr<Scope> scope_;
+  std::shared_ptr<Calls> calls_;
 };
 
 class GrpcServerImpl : public GrpcServer {
  public:
   GrpcServerImpl(Env& env, RuntimeService& runtime, ImageService& images)
       : env_(env),
-        scope_(std::make_shared<Scope>(env.executor())),
-        runtime_(runtime, scope_),
-        images_(images, scope_) {}
+        calls_(std::make_shared<Calls>(env.executor())),
+        runtime_(runtime, calls_),
+        images_(images, calls_) {}
 
   absl::Status Start(const std::string& socket_path) {
     RETURN_IF_ERROR(ClearSocket(socket_path));
@@ -242,8 +306,7 @@ class GrpcServerImpl : public GrpcServer {
   }
 
   Task<void> Close() override {
-    runtime_.CancelEvents();
-    Task<void> close = scope_->Close();
+    Task<void> close = calls_->Close();
     co_await std::move(close);
     // The rest of the shutdown waits for reactors that finish on this loop: off it.
     Task<bool> stop = env_.Blocking<bool>(StopServer(server_.get()));
@@ -261,7 +324,7 @@ class GrpcServerImpl : public GrpcServer {
   }
 
   Env& env_;
-  std::shared_ptr<Scope> scope_;
+  std::shared_ptr<Calls> calls_;
   RuntimeHandlers runtime_;
   ImageHandlers images_;
   std::unique_ptr<grpc::Server> server_;

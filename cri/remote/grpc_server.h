@@ -1,8 +1,8 @@
 // GrpcServer: any RuntimeService and ImageService served as CRI gRPC on a unix socket: `keelson cri`, and the
 // fake in tests of the remote client.
 //
-// A client that goes away does not cancel its call: what was begun is finished, as the records say. Only a
-// stream of events ends with its reader.
+// A client that goes away (closed, cancelled, past its deadline) ends its ExecSync, PullImage, Checkpoint*
+// and streams. What changes pods and containers is finished, as the records say.
 #pragma once
 
 #include <absl/status/statusor.h>

@@ -9,6 +9,7 @@
 
 #include "base/env.h"
 #include "base/fd.h"
+#include "base/status.h"
 #include "base/strings.h"
 #include "cri/remote/remote_runtime.h"
 #include "cri/testing/fake_runtime.h"
@@ -110,6 +111,157 @@ TEST_F(GrpcServerTest, PathsEndWhereTheKernelsDo) {
 }
 
 TEST_F(GrpcServerTest, AFolderThatIsNotThereIsAnError) { EXPECT_FALSE(Serve(dir_ + "/none/cri.sock").ok()); }
+
+// How calls that never answer end.
+struct CallEnds {
+  int begun = 0, cancelled = 0;
+};
+struct EndWatch {
+  explicit EndWatch(CallEnds* e) : ends(e) { ++ends->begun; }
+  EndWatch(const EndWatch&) = delete;
+  ~EndWatch() { ++ends->cancelled; }
+  CallEnds* ends;
+};
+template <class Response>
+Task<absl::StatusOr<Response>> NeverAnswer(CallEnds* ends) {
+  EndWatch watch(ends);
+  AsyncEvent never;
+  Task<void> wait = never.Wait();
+  co_await std::move(wait);
+  co_return absl::InternalError("it has answered");
+}
+// Answers as soon as `go` is set.
+template <class Response>
+Task<absl::StatusOr<Response>> AnswerLater(CallEnds* ends, AsyncEvent* go, bool* finished) {
+  ++ends->begun;
+  Task<void> wait = go->Wait();
+  co_await std::move(wait);
+  *finished = true;
+  co_return Response();
+}
+
+class PatientRuntime : public FakeRuntime {
+ public:
+  using FakeRuntime::FakeRuntime;
+  Task<absl::StatusOr<v1::ExecSyncResponse>> ExecSync(v1::ExecSyncRequest) override {
+    return NeverAnswer<v1::ExecSyncResponse>(&exec);
+  }
+  Task<absl::StatusOr<v1::PullImageResponse>> PullImage(v1::PullImageRequest) override {
+    return NeverAnswer<v1::PullImageResponse>(&pull);
+  }
+  Task<absl::StatusOr<v1::StopContainerResponse>> StopContainer(v1::StopContainerRequest) override {
+    return AnswerLater<v1::StopContainerResponse>(&stop, &go, &stopped);
+  }
+  CallEnds exec, pull, stop;
+  AsyncEvent go;
+  bool stopped = false;
+};
+
+template <class Response>
+Task<void> Forget(Task<absl::StatusOr<Response>> call) {
+  [[maybe_unused]] absl::StatusOr<Response> answer = co_await std::move(call);
+}
+
+Task<absl::Status> Until(RealEnv* env, const int* counter, int want) {
+  absl::Duration limit = env->clock().Monotonic() + absl::Seconds(30);
+  while (*counter < want) {
+    if (env->clock().Monotonic() > limit) {
+      co_return absl::DeadlineExceededError(StrCat(*counter, " instead of ", want));
+    }
+    Task<void> nap = env->clock().Sleep(absl::Milliseconds(1));
+    co_await std::move(nap);
+  }
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> ClientsThatLeave(RealEnv* env, PatientRuntime* fake, RemoteRuntime* remote) {
+  Scope clients(env->executor());
+  clients.Spawn("exec", Forget(remote->runtime().ExecSync(v1::ExecSyncRequest())));
+  clients.Spawn("pull", Forget(remote->images().PullImage(v1::PullImageRequest())));
+  clients.Spawn("stop", Forget(remote->runtime().StopContainer(v1::StopContainerRequest())));
+  CO_RETURN_IF_ERROR(Until(env, &fake->exec.begun, 1));
+  CO_RETURN_IF_ERROR(Until(env, &fake->pull.begun, 1));
+  CO_RETURN_IF_ERROR(Until(env, &fake->stop.begun, 1));
+  Task<void> leave = clients.Close();
+  co_await std::move(leave);
+  CO_RETURN_IF_ERROR(Until(env, &fake->exec.cancelled, 1));
+  CO_RETURN_IF_ERROR(Until(env, &fake->pull.cancelled, 1));
+  // What changes a container is finished.
+  fake->go.Set();
+  absl::Duration limit = env->clock().Monotonic() + absl::Seconds(30);
+  while (!fake->stopped && env->clock().Monotonic() < limit) {
+    Task<void> nap = env->clock().Sleep(absl::Milliseconds(1));
+    co_await std::move(nap);
+  }
+  if (!fake->stopped) co_return absl::InternalError("StopContainer ended with its client");
+  co_return absl::OkStatus();
+}
+
+TEST_F(GrpcServerTest, AClientThatLeavesEndsItsExecAndItsPullOnly) {
+  PatientRuntime patient(env_, Options());
+  auto server = GrpcServer::Serve(env_, patient, patient, socket_);
+  ASSERT_TRUE(server.ok()) << server.status();
+  RemoteOptions options;
+  options.endpoint = socket_;
+  auto remote = RemoteRuntime::Create(env_, options);
+  ASSERT_TRUE(remote.ok()) << remote.status();
+  absl::Status status = env_.RunUntilDone(ClientsThatLeave(&env_, &patient, remote->get()));
+  EXPECT_TRUE(status.ok()) << status;
+  remote->reset();
+  Close(*std::move(server));
+}
+
+Task<absl::Status> DeadlinePasses(RealEnv* env, PatientRuntime* fake, RemoteRuntime* remote) {
+  Task<absl::StatusOr<v1::PullImageResponse>> pull = remote->images().PullImage(v1::PullImageRequest());
+  absl::StatusOr<v1::PullImageResponse> answer = co_await std::move(pull);
+  if (!absl::IsDeadlineExceeded(answer.status())) co_return absl::InternalError(answer.status().ToString());
+  CO_RETURN_IF_ERROR(Until(env, &fake->pull.cancelled, fake->pull.begun));
+  co_return absl::OkStatus();
+}
+
+TEST_F(GrpcServerTest, ADeadlineEndsTheCallOnThisSideToo) {
+  PatientRuntime patient(env_, Options());
+  auto server = GrpcServer::Serve(env_, patient, patient, socket_);
+  ASSERT_TRUE(server.ok()) << server.status();
+  RemoteOptions options;
+  options.endpoint = socket_;
+  options.pull_deadline = absl::Milliseconds(200);
+  auto remote = RemoteRuntime::Create(env_, options);
+  ASSERT_TRUE(remote.ok()) << remote.status();
+  absl::Status status = env_.RunUntilDone(DeadlinePasses(&env_, &patient, remote->get()));
+  EXPECT_TRUE(status.ok()) << status;
+  remote->reset();
+  Close(*std::move(server));
+}
+
+Task<absl::Status> CloseUnderCalls(RealEnv* env, PatientRuntime* fake, RemoteRuntime* remote,
+                                   GrpcServer* server) {
+  Scope clients(env->executor());
+  for (int i = 0; i < 50; ++i) {
+    clients.Spawn("exec", Forget(remote->runtime().ExecSync(v1::ExecSyncRequest())));
+    clients.Spawn("version", Forget(remote->runtime().Version(v1::VersionRequest())));
+  }
+  CO_RETURN_IF_ERROR(Until(env, &fake->exec.begun, 50));
+  Task<void> close = server->Close();
+  co_await std::move(close);
+  Task<void> leave = clients.Close();
+  co_await std::move(leave);
+  if (fake->exec.cancelled != 50) co_return absl::InternalError(StrCat(fake->exec.cancelled));
+  co_return absl::OkStatus();
+}
+
+TEST_F(GrpcServerTest, ClosingEndsAllCalls) {
+  PatientRuntime patient(env_, Options());
+  auto server = GrpcServer::Serve(env_, patient, patient, socket_);
+  ASSERT_TRUE(server.ok()) << server.status();
+  RemoteOptions options;
+  options.endpoint = socket_;
+  auto remote = RemoteRuntime::Create(env_, options);
+  ASSERT_TRUE(remote.ok()) << remote.status();
+  absl::Status status = env_.RunUntilDone(CloseUnderCalls(&env_, &patient, remote->get(), server->get()));
+  EXPECT_TRUE(status.ok()) << status;
+  remote->reset();
+}
 
 }  // namespace
 }  // namespace keelson::cri

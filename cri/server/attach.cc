@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "cri/server/exec_run.h"
 #include "cri/server/runtime_server.h"
 #include "oci/attach_client.h"
 
@@ -99,10 +100,8 @@ Task<absl::Status> RuntimeServer::Attach(v1::AttachRequest request, StreamSessio
     pumps.Spawn("attach resize", PumpResize(streams, deps_.monitor, dir));
   }
   pumps.Spawn("attach disconnect", EndOnDisconnect(streams));
-  Task<void> wait = streams->done.Wait();
-  co_await std::move(wait);
-  Task<void> close = pumps.Close();
-  co_await std::move(close);
+  Task<void> run = RunWithPumps(&pumps, streams->done.Wait());
+  co_await std::move(run);
   co_return absl::OkStatus();
 }
 

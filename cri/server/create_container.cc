@@ -16,6 +16,7 @@
 #include "cri/server/namespaces.h"
 #include "cri/server/runtime_server.h"
 #include "images/overlay.h"
+#include "oci/cdi.h"
 #include "oci/cgroup_view.h"
 #include "oci/signals.h"
 
@@ -35,9 +36,7 @@ absl::Status CheckConfig(const v1::ContainerConfig& config) {
   }
   if (config.image().image().empty()) return absl::InvalidArgumentError("config.image.image: required");
   if (config.has_windows()) return absl::InvalidArgumentError("config.windows: this is a Linux runtime");
-  if (config.cdi_devices_size() > 0) {
-    return absl::UnimplementedError("config.CDI_devices: CDI devices are not implemented");
-  }
+  RETURN_IF_ERROR(Annotate(oci::CdiDevicesOf(config).status(), "config"));
   if (!config.log_path().empty()) RETURN_IF_ERROR(CheckLogPath(config.log_path()));
   for (const v1::Mount& mount : config.mounts()) {
     if (!mount.has_image()) continue;
@@ -107,6 +106,8 @@ struct HostInputs {
   std::vector<oci::HostDevice> all_devices;
   std::string seccomp_profile;
   oci::ProcessUser user;
+  oci::CdiEdits cdi;
+  oci::CdiHostNodes cdi_nodes;
 };
 
 absl::StatusOr<std::string> ReadSeccompProfile(const v1::LinuxContainerSecurityContext& security) {
@@ -125,9 +126,20 @@ absl::StatusOr<std::string> ReadSeccompProfile(const v1::LinuxContainerSecurityC
   return text;
 }
 
+absl::Status LookUpCdiDevices(const v1::ContainerConfig& config, const std::vector<std::string>& dirs,
+                              HostInputs* inputs) {
+  ASSIGN_OR_RETURN(std::vector<std::string> names, oci::CdiDevicesOf(config));
+  if (names.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(std::vector<oci::CdiFile> files, oci::ReadCdiFiles(dirs));
+  ASSIGN_OR_RETURN(inputs->cdi, oci::ResolveCdiDevices(files, dirs, names));
+  ASSIGN_OR_RETURN(inputs->cdi_nodes, oci::LookUpCdiHost(inputs->cdi));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<HostInputs> LookUpHost(const v1::ContainerConfig& config, const std::string& image_user,
-                                      const std::string& rootfs) {
+                                      const std::string& rootfs, const std::vector<std::string>& cdi_dirs) {
   HostInputs inputs;
+  RETURN_IF_ERROR(LookUpCdiDevices(config, cdi_dirs, &inputs));
   const auto& security = config.linux().security_context();
   for (const v1::Device& device : config.devices()) {
     ASSIGN_OR_RETURN(inputs.devices[device.host_path()],
@@ -339,23 +351,17 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   }
   auto inputs = std::make_shared<HostInputs>();
   auto look_up = [config, inputs, rootfs, user = image_config.user, log_directory = pod.log_directory(),
-                  log = record.log_path().empty() ? "" : record.config().log_path(), dir,
-                  userns_path]() -> absl::Status {
+                  log = record.log_path().empty() ? "" : record.config().log_path(), dir, userns_path,
+                  cdi_dirs = options_.cdi_spec_dirs]() -> absl::Status {
     RETURN_IF_ERROR(PrepareMountSources(config.get()));
     RETURN_IF_ERROR(MapMountSources(dir, userns_path, config.get()));
     if (!log.empty()) RETURN_IF_ERROR(PrepareLog(log_directory, log));
-    ASSIGN_OR_RETURN(*inputs, LookUpHost(*config, user, rootfs.mount_path));
+    ASSIGN_OR_RETURN(*inputs, LookUpHost(*config, user, rootfs.mount_path, cdi_dirs));
     return absl::OkStatus();
   };
   Task<absl::Status> looked_up = env_.Blocking<absl::Status>(look_up);
   status = co_await std::move(looked_up);
   if (!status.ok()) co_return status;
-
-  auto* user = record.mutable_user()->mutable_linux();
-  user->set_uid(inputs->user.uid);
-  user->set_gid(inputs->user.gid);
-  user->mutable_supplemental_groups()->Assign(inputs->user.additional_gids.begin(),
-                                              inputs->user.additional_gids.end());
 
   std::string sandbox_dir = SandboxDir(sandbox->record.id());
   std::string ns = sandbox_dir + "/ns/";
@@ -366,6 +372,12 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   input.sandbox_id = sandbox->record.id();
   input.image = std::move(image_config);
   input.user = inputs->user;
+  CO_RETURN_IF_ERROR_SYNC(oci::ApplyCdiEdits(inputs->cdi, inputs->cdi_nodes, &input));
+  auto* user = record.mutable_user()->mutable_linux();
+  user->set_uid(input.user.uid);
+  user->set_gid(input.user.gid);
+  user->mutable_supplemental_groups()->Assign(input.user.additional_gids.begin(),
+                                              input.user.additional_gids.end());
   input.rootfs_path = rootfs.mount_path;
   v1::NamespaceOption namespaces = NamespacesOf(*config);
   if (!HostNetwork(pod)) {

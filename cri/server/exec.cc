@@ -92,6 +92,21 @@ Task<void> Drain(Env* env, std::shared_ptr<ExecStreams> streams, ExitSignal* sig
   }
 }
 
+// To the end of the command and its output.
+Task<void> AwaitExec(Env* env, std::shared_ptr<ExecStreams> streams) {
+  std::shared_ptr<AsyncEvent> ended = streams->run->ended.Watch();
+  Task<void> wait = ended->Wait();
+  co_await std::move(wait);
+  if (streams->out != nullptr) {
+    Task<void> drain = Drain(env, streams, &streams->out_done);
+    co_await std::move(drain);
+  }
+  if (streams->err != nullptr) {
+    Task<void> drain = Drain(env, streams, &streams->err_done);
+    co_await std::move(drain);
+  }
+}
+
 absl::Status CheckStreams(bool tty, bool in, bool out, bool err) {
   if (tty && err) return absl::InvalidArgumentError("exec: tty and stderr exclude each other");
   if (!in && !out && !err)
@@ -139,41 +154,31 @@ Task<absl::StatusOr<int>> RuntimeServer::Exec(v1::ExecRequest request, StreamSes
     options.stdout_fd = out.write.get();
     options.stderr_fd = err.write.get();
   }
-  CO_ASSIGN_OR_RETURN(std::unique_ptr<oci::ExecProcess> process, runtime->Exec(id, std::move(options)));
+  std::vector<Fd> given;
+  given.push_back(std::move(in.read));
+  given.push_back(std::move(out.write));
+  given.push_back(std::move(err.write));
+  CO_ASSIGN_OR_RETURN(streams->run, StartExec(&scope_, runtime, id, std::move(options), std::move(given)));
+  // As for a client that is gone, when the streaming server closes.
+  KillOnLeave kill(streams->run, /*tree=*/false);
   if (request.tty()) {
     // The process keeps its descriptor; ours is closed apart from it.
-    Fd master(::fcntl(process->tty_master_fd(), F_DUPFD_CLOEXEC, 0));
+    Fd master(::fcntl(streams->run->process->tty_master_fd(), F_DUPFD_CLOEXEC, 0));
     if (!master.valid()) co_return ErrnoStatus(errno, "duplicate the terminal");
     streams->out = std::make_unique<LoopFd>(env_.executor(), std::move(master));
   } else {
-    in.read.reset();
-    out.write.reset();
-    err.write.reset();
     if (in.write.valid()) streams->in = std::make_unique<LoopFd>(env_.executor(), std::move(in.write));
     if (out.read.valid()) streams->out = std::make_unique<LoopFd>(env_.executor(), std::move(out.read));
     if (err.read.valid()) streams->err = std::make_unique<LoopFd>(env_.executor(), std::move(err.read));
   }
-  streams->run = std::make_shared<ExecRun>(std::move(process));
-  scope_.Spawn("exec", WaitForExec(streams->run));
   Scope pumps(env_.executor());
   if (streams->out != nullptr) pumps.Spawn("exec stdout", PumpOutput(streams, false));
   if (streams->err != nullptr) pumps.Spawn("exec stderr", PumpOutput(streams, true));
   if (session->has_stdin()) pumps.Spawn("exec stdin", PumpInput(streams));
   if (request.tty()) pumps.Spawn("exec resize", PumpResize(streams));
   pumps.Spawn("exec disconnect", KillOnDisconnect(streams));
-  std::shared_ptr<AsyncEvent> ended = streams->run->ended.Watch();
-  Task<void> wait = ended->Wait();
-  co_await std::move(wait);
-  if (streams->out != nullptr) {
-    Task<void> drain = Drain(&env_, streams, &streams->out_done);
-    co_await std::move(drain);
-  }
-  if (streams->err != nullptr) {
-    Task<void> drain = Drain(&env_, streams, &streams->err_done);
-    co_await std::move(drain);
-  }
-  Task<void> close = pumps.Close();
-  co_await std::move(close);
+  Task<void> run = RunWithPumps(&pumps, AwaitExec(&env_, streams));
+  co_await std::move(run);
   co_return streams->run->exit_code;
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/fd.h"
 #include "cri/server/server_state.h"
 #include "oci/runtime.h"
 
@@ -20,8 +21,29 @@ struct ExecRun {
   ExitSignal ended;
 };
 
-// Spawned; outlives the caller that stopped waiting.
-Task<void> WaitForExec(std::shared_ptr<ExecRun> run);
+// Ends the command when its caller goes away before it: `tree` with all that it started.
+class KillOnLeave {
+ public:
+  KillOnLeave(std::shared_ptr<ExecRun> run, bool tree) : run_(std::move(run)), tree_(tree) {}
+  ~KillOnLeave();
+  KillOnLeave(const KillOnLeave&) = delete;
+  KillOnLeave& operator=(const KillOnLeave&) = delete;
+
+ private:
+  std::shared_ptr<ExecRun> run_;
+  bool tree_;
+};
+
+// Starts a command in `scope`, which outlives the caller: one that is cancelled meanwhile does not cut the
+// runtime's work in two; the command is killed as soon as it runs. `given`: descriptors named in the options,
+// closed when the runtime has them. The run's end is waited for in `scope`, too.
+Task<absl::StatusOr<std::shared_ptr<ExecRun>>> StartExec(Scope* scope, oci::OciRuntime* runtime,
+                                                         std::string id, oci::ExecOptions options,
+                                                         std::vector<Fd> given);
+
+// `body`, then the end of `pumps`, however the body ended: a cancellation goes on only after it. So what the
+// pumps use may belong to the caller's caller.
+Task<void> RunWithPumps(Scope* pumps, Task<void> body);
 
 // process.json for a command, from the container's own config.json in `bundle_dir`.
 absl::StatusOr<std::string> ExecProcessJson(const std::string& bundle_dir,

@@ -47,12 +47,13 @@ Task<absl::StatusOr<v1::ExecSyncResponse>> RuntimeServer::ExecSync(v1::ExecSyncR
   options.process_json = std::move(process_json);
   options.stdout_fd = out.write.get();
   options.stderr_fd = err.write.get();
-  CO_ASSIGN_OR_RETURN(std::unique_ptr<oci::ExecProcess> process, runtime->Exec(id, std::move(options)));
-  out.write.reset();
-  err.write.reset();
-
-  auto run = std::make_shared<ExecRun>(std::move(process));
-  scope_.Spawn("exec", WaitForExec(run));
+  std::vector<Fd> given;
+  given.push_back(std::move(out.write));
+  given.push_back(std::move(err.write));
+  CO_ASSIGN_OR_RETURN(std::shared_ptr<ExecRun> run,
+                      StartExec(&scope_, runtime, id, std::move(options), std::move(given)));
+  // A caller who goes away takes the command along.
+  KillOnLeave kill(run, /*tree=*/true);
   std::shared_ptr<AsyncEvent> either = run->ended.Watch();
   std::optional<LoopTimer> timer;
   if (request.timeout() > 0)
@@ -61,8 +62,8 @@ Task<absl::StatusOr<v1::ExecSyncResponse>> RuntimeServer::ExecSync(v1::ExecSyncR
   co_await std::move(wait);
   timer.reset();
   if (!run->ended.is_set()) {
-    // Killed and gone before the caller hears of it.
-    absl::Status killed = run->process->Kill();
+    // Killed and gone before the caller hears of it, with what it started.
+    absl::Status killed = run->process->KillTree();
     std::shared_ptr<AsyncEvent> gone = run->ended.Watch();
     Task<void> end = WaitDone(&env_, gone, kKillLimit);
     co_await std::move(end);

@@ -1,227 +1,58 @@
 // Host ports for real: pods on ptp links and on a bridge, a node, and two hosts outside, in network
 // namespaces of this process' own; the machine's rules, links and sysctls stay as they are. Needs root, nft
 // and ip.
-#include <arpa/inet.h>
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <sched.h>
-#include <sys/eventfd.h>
-#include <sys/mount.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <boost/asio/post.hpp>
 #include <cerrno>
 #include <chrono>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
-#include <future>
-#include <thread>
+#include <cstdio>
+#include <memory>
 
-#include "base/env.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "cri/server/host_ports.h"
+#include "net/testing/live_network.h"
 
 namespace keelson::cri {
 namespace {
 
+using net::testing::Dial;
+using net::testing::Eventually;
+using net::testing::kHost;
+using net::testing::kLoopback;
+using net::testing::Server;
+using net::testing::Sh;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr char kHost[] = "";  // this process' namespace
 constexpr char kNode[] = "192.168.77.1", kNodeSecond[] = "192.168.77.9", kNode6[] = "fd77::1";
 constexpr char kOut[] = "192.168.77.2", kFar[] = "192.168.78.2", kOut6[] = "fd77::2";
-constexpr char kLoopback[] = "127.0.0.1";
 constexpr char kTable[] = "keelson_cri_test";
-constexpr int kDialTimeoutMs = 700;
-
-int Sh(const std::string& command) { return std::system(("{ " + command + "; } >/dev/null 2>&1").c_str()); }
-
-void Enter(const std::string& netns) {
-  if (netns.empty()) return;
-  Fd fd(open(("/run/netns/" + netns).c_str(), O_RDONLY | O_CLOEXEC));
-  KEELSON_CHECK(setns(fd.get(), CLONE_NEWNET) == 0, "setns ", netns, ": ", strerror(errno));
-}
-
-struct Address {
-  Address(const std::string& ip, int port) {
-    auto* v6 = reinterpret_cast<sockaddr_in6*>(&storage);
-    auto* v4 = reinterpret_cast<sockaddr_in*>(&storage);
-    bool is_v6 = ip.find(':') != std::string::npos;
-    storage.ss_family = is_v6 ? AF_INET6 : AF_INET;
-    size = is_v6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
-    if (is_v6) {
-      v6->sin6_port = htons(static_cast<uint16_t>(port));
-      KEELSON_CHECK(inet_pton(AF_INET6, ip.c_str(), &v6->sin6_addr) == 1, ip);
-    } else {
-      v4->sin_port = htons(static_cast<uint16_t>(port));
-      KEELSON_CHECK(inet_pton(AF_INET, ip.c_str(), &v4->sin_addr) == 1, ip);
-    }
-  }
-  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
-  sockaddr_storage storage{};
-  socklen_t size = 0;
-};
-
-Fd NewSocket(int family, int type) {
-  Fd fd(socket(family, type | SOCK_CLOEXEC, 0));
-  timeval timeout{.tv_sec = 0, .tv_usec = kDialTimeoutMs * 1000};
-  setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-  setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-  return fd;
-}
-
-std::string Reason(int error) {
-  if (error == ECONNREFUSED) return "refused";
-  if (error == EAGAIN || error == EINPROGRESS || error == ETIMEDOUT) return "timeout";
-  return strerror(error);
-}
-
-std::string Receive(int fd) {
-  char buffer[2048];
-  ssize_t n = recv(fd, buffer, sizeof(buffer), 0);
-  return n < 0 ? Reason(errno) : std::string(buffer, static_cast<size_t>(n));
-}
-
-// "SERVER CLIENT-ADDRESS", or "refused", "timeout".
-std::string Dial(const std::string& netns, const std::string& ip, int port, int type = SOCK_STREAM) {
-  std::string out;
-  std::thread([&] {
-    Enter(netns);
-    Address to(ip, port);
-    Fd fd = NewSocket(to.storage.ss_family, type);
-    if (connect(fd.get(), to.get(), to.size) != 0) {
-      out = Reason(errno);
-      return;
-    }
-    if (type == SOCK_DGRAM && send(fd.get(), "?", 1, 0) != 1) {
-      out = Reason(errno);
-      return;
-    }
-    out = Receive(fd.get());
-  }).join();
-  return out;
-}
-
-// Answers TCP connections and UDP datagrams, IPv4 and IPv6, with its name and the client's address.
-class Server {
- public:
-  Server(const std::string& netns, std::string name, int port,
-         std::vector<std::string> ips = {"0.0.0.0", "::"})
-      : name_(std::move(name)), stop_(eventfd(0, EFD_CLOEXEC)) {
-    std::promise<void> ready;
-    thread_ = std::thread([this, netns, ips, port, &ready] {
-      Enter(netns);
-      Serve(ips, port, &ready);
-    });
-    ready.get_future().wait();
-  }
-  ~Server() {
-    eventfd_write(stop_.get(), 1);
-    thread_.join();
-  }
-
- private:
-  void Serve(const std::vector<std::string>& ips, int port, std::promise<void>* ready) {
-    std::vector<Fd> sockets;
-    std::vector<pollfd> polls = {{stop_.get(), POLLIN, 0}};
-    for (const std::string& ip : ips) {
-      for (int type : {SOCK_STREAM, SOCK_DGRAM}) {
-        Address at(ip, port);
-        Fd fd(socket(at.storage.ss_family, type | SOCK_CLOEXEC, 0));
-        int on = 1;
-        setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-        if (at.storage.ss_family == AF_INET6)
-          setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-        KEELSON_CHECK(bind(fd.get(), at.get(), at.size) == 0, "bind ", name_, ": ", strerror(errno));
-        if (type == SOCK_STREAM) listen(fd.get(), 128);
-        polls.push_back({fd.get(), POLLIN, 0});
-        sockets.push_back(std::move(fd));
-      }
-    }
-    ready->set_value();
-    while (poll(polls.data(), polls.size(), -1) > 0 && (polls[0].revents & POLLIN) == 0) {
-      for (size_t i = 1; i < polls.size(); ++i) {
-        if ((polls[i].revents & POLLIN) == 0) continue;
-        sockaddr_storage peer{};
-        socklen_t size = sizeof(peer);
-        auto* address = reinterpret_cast<sockaddr*>(&peer);
-        if (i % 2 == 1) {
-          Fd connection(accept4(polls[i].fd, address, &size, SOCK_CLOEXEC));
-          if (connection.valid()) WriteAll(connection.get(), Answer(peer)).IgnoreError();
-        } else {
-          char buffer[512];
-          if (recvfrom(polls[i].fd, buffer, sizeof(buffer), 0, address, &size) < 0) continue;
-          std::string answer = Answer(peer);
-          sendto(polls[i].fd, answer.data(), answer.size(), 0, address, size);
-        }
-      }
-    }
-  }
-  std::string Answer(const sockaddr_storage& peer) const {
-    char text[INET6_ADDRSTRLEN] = "";
-    if (peer.ss_family == AF_INET6) {
-      inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr, text, sizeof(text));
-    } else {
-      inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in&>(peer).sin_addr, text, sizeof(text));
-    }
-    return StrCat(name_, " ", text);
-  }
-  std::string name_;
-  Fd stop_;
-  std::thread thread_;
-};
 
 // HostPorts on a loop of its own, as the server would run it.
 class Running {
  public:
   explicit Running(HostPortsOptions options) {
     options.table = kTable;
-    loop_ = std::thread([this] { env_.Run(); });
-    OnLoop([&] { ports_ = NewHostPorts(env_, options); });
+    loop_.Do([&] { ports_ = NewHostPorts(loop_.env(), options); });
   }
   ~Running() {
-    Wait(StopTask()).IgnoreError();
-    OnLoop([this] { ports_.reset(); });
-    std::promise<void> closed;
-    boost::asio::post(env_.executor(), [&] { closing_.Spawn("close", Close(&closed)); });
-    closed.get_future().wait();
-    for (bool live = true; live;) OnLoop([&] { live = closing_.live() != 0; });
-    env_.Stop();
-    loop_.join();
+    loop_.Wait(StopTask()).IgnoreError();
+    loop_.Do([this] { ports_.reset(); });
   }
-  absl::Status Sync(HostPortState state) { return Wait(ports_->Sync(std::move(state))); }
+  absl::Status Sync(HostPortState state) { return loop_.Wait(ports_->Sync(std::move(state))); }
   absl::Status Add(const std::string& id, HostPortSandbox sandbox) {
-    return Wait(ports_->Add(id, std::move(sandbox)));
+    return loop_.Wait(ports_->Add(id, std::move(sandbox)));
   }
-  absl::Status AddAll(HostPortState all) { return Wait(AddEach(std::move(all))); }
-  absl::Status Remove(const std::string& id) { return Wait(ports_->Remove(id)); }
+  absl::Status AddAll(HostPortState all) { return loop_.Wait(AddEach(std::move(all))); }
+  absl::Status Remove(const std::string& id) { return loop_.Wait(ports_->Remove(id)); }
 
  private:
-  void OnLoop(std::function<void()> work) {
-    std::promise<void> done;
-    boost::asio::post(env_.executor(), [&] {
-      work();
-      done.set_value();
-    });
-    done.get_future().wait();
-  }
-  Task<void> Finish(Task<absl::Status> task, std::promise<absl::Status>* done) {
-    absl::Status status = co_await std::move(task);
-    done->set_value(status);
-  }
-  absl::Status Wait(Task<absl::Status> task) {
-    std::promise<absl::Status> done;
-    auto shared = std::make_shared<Task<absl::Status>>(std::move(task));
-    boost::asio::post(env_.executor(),
-                      [&, shared] { scope_.Spawn("call", Finish(std::move(*shared), &done)); });
-    return done.get_future().get();
-  }
   Task<void> AddOne(std::string id, HostPortSandbox sandbox, std::shared_ptr<absl::Status> first) {
     Task<absl::Status> add = ports_->Add(std::move(id), std::move(sandbox));
     absl::Status status = co_await std::move(add);
@@ -229,10 +60,10 @@ class Running {
   }
   Task<absl::Status> AddEach(HostPortState all) {
     auto first = std::make_shared<absl::Status>();
-    Scope scope(env_.executor());
+    Scope scope(loop_.env().executor());
     for (const auto& [id, sandbox] : all) scope.Spawn("add", AddOne(id, sandbox, first));
     while (scope.live() != 0) {
-      Task<void> sleep = env_.clock().Sleep(absl::Milliseconds(1));
+      Task<void> sleep = loop_.env().clock().Sleep(absl::Milliseconds(1));
       co_await std::move(sleep);
     }
     Task<void> close = scope.Close();
@@ -244,103 +75,22 @@ class Running {
     co_await std::move(stop);
     co_return absl::OkStatus();
   }
-  Task<void> Close(std::promise<void>* closed) {
-    Task<void> close = scope_.Close();
-    co_await std::move(close);
-    closed->set_value();
-  }
 
-  RealEnv env_{Paths{}};
-  Scope scope_{env_.executor()}, closing_{env_.executor()};
+  net::testing::LoopThread loop_;
   std::unique_ptr<HostPorts> ports_;
-  std::thread loop_;
 };
-
-template <class Condition>
-bool Eventually(Condition condition, int limit_ms = 3000) {
-  auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(limit_ms);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return true;
-}
-
-// A namespace whose IPv6 addresses are usable at once.
-int AddNamespace(const std::string& ns) {
-  return Sh(StrCat("ip netns add ", ns, " && ip netns exec ", ns,
-                   " sh -c 'echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad'"));
-}
-
-// As the ptp plugin leaves it: host routes only.
-void AddPtpPod(int number) {
-  std::string n = std::to_string(number), ns = "pod" + n, ip = "10.244.0." + n, ip6 = "fd24::" + n;
-  ASSERT_EQ(AddNamespace(ns), 0);
-  ASSERT_EQ(Sh(StrCat("ip link add veth", n, " type veth peer name eth0 netns ", ns)), 0);
-  ASSERT_EQ(Sh(StrCat("ip addr add 10.244.0.1/32 dev veth", n, " && ip addr add fd24::1/128 dev veth", n,
-                      " nodad && ip link set veth", n, " up")),
-            0);
-  ASSERT_EQ(
-      Sh(StrCat("ip -n ", ns, " link set lo up && ip -n ", ns, " addr add ", ip, "/32 dev eth0 && ip -n ", ns,
-                " addr add ", ip6, "/128 dev eth0 nodad && ip -n ", ns, " link set eth0 up")),
-      0);
-  ASSERT_EQ(
-      Sh(StrCat("ip -n ", ns, " route add 10.244.0.1 dev eth0 && ip -n ", ns,
-                " route add default via 10.244.0.1 && ip -n ", ns, " route add fd24::1 dev eth0 && ip -n ",
-                ns, " route add default via fd24::1 dev eth0")),
-      0);
-  ASSERT_EQ(Sh(StrCat("ip route add ", ip, "/32 dev veth", n, " && ip route add ", ip6, "/128 dev veth", n)),
-            0);
-}
-
-// As the bridge plugin leaves it.
-void AddBridgePod(int number) {
-  std::string n = std::to_string(number), ns = "pod" + n;
-  ASSERT_EQ(AddNamespace(ns), 0);
-  ASSERT_EQ(Sh(StrCat("ip link add veth", n, " type veth peer name eth0 netns ", ns, " && ip link set veth",
-                      n, " master br0 && ip link set veth", n, " up")),
-            0);
-  ASSERT_EQ(Sh(StrCat("ip -n ", ns, " link set lo up && ip -n ", ns, " addr add 10.245.0.", n,
-                      "/24 dev eth0 && ip -n ", ns, " link set eth0 up && ip -n ", ns,
-                      " route add default via 10.245.0.1")),
-            0);
-}
-
-void AddOutside(const std::string& ns, const std::string& link, const std::string& node,
-                const std::string& ip, const std::string& node6, const std::string& ip6) {
-  ASSERT_EQ(AddNamespace(ns), 0);
-  ASSERT_EQ(Sh(StrCat("ip link add ", link, " type veth peer name eth0 netns ", ns)), 0);
-  ASSERT_EQ(Sh(StrCat("ip addr add ", node, "/24 dev ", link, " && ip addr add ", node6, "/64 dev ", link,
-                      " nodad && ip link set ", link, " up")),
-            0);
-  ASSERT_EQ(Sh(StrCat("ip -n ", ns, " addr add ", ip, "/24 dev eth0 && ip -n ", ns, " addr add ", ip6,
-                      "/64 dev eth0 nodad && ip -n ", ns, " link set eth0 up && ip -n ", ns,
-                      " link set lo up && ip -n ", ns, " route add default via ", node, " && ip -n ", ns,
-                      " route add default via ", node6)),
-            0);
-}
 
 class HostPortsLiveTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    if (geteuid() != 0) return;
-    // Threads made from here on share these; other processes see nothing of them.
-    if (unshare(CLONE_NEWNET | CLONE_NEWNS) != 0) return;
-    ASSERT_EQ(mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
-    ASSERT_EQ(mount("none", "/run", "tmpfs", 0, nullptr), 0);
-    if (Sh("nft list tables") != 0 || Sh("ip link set lo up") != 0) return;
-    Sh("echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables");
-    ASSERT_EQ(Sh("echo 1 > /proc/sys/net/ipv4/ip_forward && echo 1 > /proc/sys/net/ipv6/conf/all/forwarding"),
-              0);
-    ASSERT_EQ(Sh("echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad"), 0);
-    AddPtpPod(2);
-    AddPtpPod(3);
-    ASSERT_EQ(Sh("ip link add br0 type bridge && ip addr add 10.245.0.1/24 dev br0 && ip link set br0 up"),
-              0);
-    AddBridgePod(4);
-    AddBridgePod(5);
-    AddOutside("out", "up0", kNode, kOut, kNode6, kOut6);
-    AddOutside("far", "up1", "192.168.78.1", kFar, "fd78::1", "fd78::2");
+    if (!net::testing::EnterOwnNetwork()) return;
+    net::testing::AddPtpPod(2);
+    net::testing::AddPtpPod(3);
+    net::testing::AddBridge();
+    net::testing::AddBridgePod(4);
+    net::testing::AddBridgePod(5);
+    net::testing::AddOutside("out", "up0", kNode, kOut, kNode6, kOut6);
+    net::testing::AddOutside("far", "up1", "192.168.78.1", kFar, "fd78::1", "fd78::2");
     ASSERT_EQ(Sh(StrCat("ip addr add ", kNodeSecond, "/24 dev up0")), 0);
     usable_ = true;
   }
@@ -408,6 +158,30 @@ TEST_F(HostPortsLiveTest, EveryAddressOfTheNodeFromEverywhere) {
   ASSERT_TRUE(running_->Remove("a").ok());
   EXPECT_EQ(Dial("out", kNode, 8080), "refused");
   EXPECT_EQ(Dial(kHost, kLoopback, 8080), "refused");
+}
+
+TEST_F(HostPortsLiveTest, Sctp) {
+  // With rules for it in place whether or not this kernel speaks it.
+  absl::Status added = running_->Add("a", Pod(2, {{"sctp", "", 8080, 80}, {"tcp", "", 8081, 80}}));
+  ASSERT_TRUE(added.ok()) << added;
+  ASSERT_TRUE(running_->Add("b", Pod(3, {{"tcp", "", 8080, 80}})).ok());  // another protocol's
+  EXPECT_EQ(running_->Add("c", Pod(4, {{"sctp", "", 8080, 80}})).code(), absl::StatusCode::kAlreadyExists);
+  if (!net::testing::HasSctp()) {
+    GTEST_SKIP() << "no SCTP in this kernel (tests/guest/run_in_guest has one with it): no packet was sent";
+  }
+  auto dial = [](const std::string& from, const std::string& ip, int port) {
+    return Dial(from, ip, port, SOCK_STREAM, IPPROTO_SCTP);
+  };
+  EXPECT_EQ(dial("out", "10.244.0.2", 80), StrCat("pod2 ", kOut));  // straight to the pod
+  EXPECT_EQ(dial("out", kNode, 8080), StrCat("pod2 ", kOut));
+  EXPECT_EQ(dial(kHost, kNode, 8080), StrCat("pod2 ", kNode));
+  EXPECT_EQ(dial("pod3", kNode, 8080), "pod2 10.244.0.3");
+  EXPECT_EQ(dial("pod2", kNode, 8080), "pod2 10.244.0.1");  // hairpin
+  EXPECT_EQ(dial("out", kNode6, 8080), StrCat("pod2 ", kOut6));
+  EXPECT_EQ(dial("out", kNode, 8081), "refused");
+  EXPECT_EQ(Dial("out", kNode, 8080), StrCat("pod3 ", kOut));
+  ASSERT_TRUE(running_->Remove("a").ok());
+  EXPECT_EQ(dial("out", kNode, 8080), "refused");
 }
 
 TEST_F(HostPortsLiveTest, PodsOfOneBridge) {
@@ -544,7 +318,7 @@ TEST_F(HostPortsLiveTest, FlushedRulesAreBackWithinASecond) {
 }
 
 TEST_F(HostPortsLiveTest, ThePodsLinkGoesAndWithItTheTable) {
-  AddPtpPod(6);
+  net::testing::AddPtpPod(6);
   {
     Server late("pod6", "pod6", 80);
     ASSERT_TRUE(running_->Add("a", Pod(6, {{"tcp", "", 8080, 80}})).ok());
@@ -572,13 +346,14 @@ TEST_F(HostPortsLiveTest, PodsLeaveWithTheNodesAddress) {
 // A UDP client that keeps its socket finds the pod that came, and after it the next one.
 TEST_F(HostPortsLiveTest, UdpFlowsFollow) {
   Fd fd;
-  std::thread([&] {
-    Enter("out");
-    Address to(kNode, 8053);
-    fd = NewSocket(AF_INET, SOCK_DGRAM);
+  net::testing::In("out", [&] {
+    net::testing::Address to(kNode, 8053);
+    fd = net::testing::NewSocket(AF_INET, SOCK_DGRAM);
     KEELSON_CHECK(connect(fd.get(), to.get(), to.size) == 0, "connect");
-  }).join();
-  auto ask = [&] { return send(fd.get(), "?", 1, 0) == 1 ? Receive(fd.get()) : Reason(errno); };
+  });
+  auto ask = [&] {
+    return send(fd.get(), "?", 1, 0) == 1 ? net::testing::Receive(fd.get()) : net::testing::Reason(errno);
+  };
   EXPECT_EQ(ask(), "refused");
   // Conntrack works only from here on: the flow is in it as one to the host.
   ASSERT_TRUE(running_->Add("x", Pod(4, {{"tcp", "", 1, 80}})).ok());

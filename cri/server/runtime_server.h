@@ -45,8 +45,9 @@ struct RuntimeServerOptions {
   bool always_pause = false;  // a pause process in every sandbox, also where nothing shares its PID namespace
   std::string default_cgroup_parent;  // for pods that name none: "keelson-cri"
   std::string host_resolv_conf = "/etc/resolv.conf", host_hosts = "/etc/hosts";
-  bool user_namespaces = false;  // whether this host can: see ProbeUserNamespaces
-  bool seccomp_default = false;  // RuntimeDefault for containers whose profile is unset
+  std::vector<std::string> cdi_spec_dirs;  // later ones win; empty: containers with CDI devices are refused
+  bool user_namespaces = false;            // whether this host can: see ProbeUserNamespaces
+  bool seccomp_default = false;            // RuntimeDefault for containers whose profile is unset
 };
 
 // What the server stands on; all must outlive it.
@@ -149,8 +150,8 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   Task<void> HandlePauseExit(std::shared_ptr<Sandbox> sandbox);
   // Until the monitor has ended. One that was killed wrote no exit: then the container is waited for here.
   Task<void> WatchMonitor(std::shared_ptr<Container> container);
-  // Until a monitor whose container is gone has written how it ended, so that nothing is written after Forget.
-  // One that does not end is killed.
+  // Until a monitor whose container is gone has written how it ended, so that nothing is written after
+  // Forget. One that does not end is killed.
   Task<void> AwaitMonitorEnd(records::Process monitor);
   void MarkExited(Container* container, const oci::ContainerExit& exit);
   // What an ended container left running in its cgroup.

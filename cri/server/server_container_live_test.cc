@@ -368,8 +368,107 @@ TEST_F(ServerContainerLiveTest, DevicesAndPrivileged) {
             "rw");
 }
 
+// ---- devices by vendors' files ----
+
+class ServerCdiLiveTest : public ServerContainerLiveTest {
+ protected:
+  void TearDown() override {
+    ServerContainerLiveTest::TearDown();
+    if (live_ != nullptr) return;
+    for (const std::string& dir : cdi_dirs_) EXPECT_TRUE(RemoveTree(dir).ok());
+  }
+  void SetUp() override {
+    ServerContainerLiveTest::SetUp();
+    if (live_ == nullptr || HasFailure()) return;
+    cdi_dirs_ = live_->paths().cdi_dirs;
+    if (cdi_dirs_.size() != 2) GTEST_SKIP() << "the server was not given directories";
+    for (const std::string& dir : cdi_dirs_) ASSERT_TRUE(MakeDirs(dir).ok());
+  }
+  void WriteSpec(size_t dir, const std::string& name, const std::string& text) {
+    ASSERT_TRUE(WriteFileAtomic(StrCat(cdi_dirs_[dir], "/", name), text, 0644, false).ok());
+  }
+  v1::ContainerConfig With(const std::string& name, const std::string& device) {
+    v1::ContainerConfig config = Script(name, kForever);
+    config.add_cdi_devices()->set_name(device);
+    return config;
+  }
+  std::vector<std::string> cdi_dirs_;
+};
+
+TEST_F(ServerCdiLiveTest, ANodeAVariableAMountGroupsAndHooks) {
+  const std::string hook =
+      File("hook", StrCat("#!/bin/sh\ncat >", dir(), "/state-$1\necho \"$WHO\" >", dir(), "/who-$1\n"));
+  ASSERT_EQ(::chmod(hook.c_str(), 0755), 0);
+  File("lib/driver", "of the vendor\n");
+  ASSERT_EQ(::mknod((dir() + "/node").c_str(), S_IFCHR | 0600, makedev(10, 229)), 0);
+  std::string hooks;
+  for (const char* name : {"createRuntime", "createContainer", "poststop"}) {
+    StrAppend(&hooks, hooks.empty() ? "" : ", ", R"({"hookName": ")", name, R"(", "path": ")", hook,
+              R"(", "args": ["hook", ")", name,
+              R"("], "env": ["PATH=/usr/bin:/bin", "WHO=vendor"], "timeout": 20})");
+  }
+  WriteSpec(
+      0, "vendor.json",
+      StrCat(R"({"cdiVersion": "0.7.0", "kind": "vendor.com/dev",
+      "containerEdits": {"env": ["DRIVER=1"], "mounts": [{"hostPath": ")",
+             dir(),
+             R"(/lib", "containerPath": "/usr/lib/vendor", "options": ["ro", "nosuid", "nodev", "rbind"]}]},
+      "devices": [{"name": "0", "containerEdits": {"env": ["DEVICE=zero"], "additionalGids": [4242],
+        "deviceNodes": [{"path": "/dev/vendor0", "hostPath": ")",
+             dir(), R"(/node", "permissions": "r", "fileMode": 416}],
+        "hooks": [)",
+             hooks, "]}}]}"));
+  std::string id = Start(pod_, With("cdi", "vendor.com/dev=0"));
+  EXPECT_EQ(Trimmed(Exec(id,
+                         "echo $DRIVER $DEVICE; cat /usr/lib/vendor/driver; stat -c '%a %t:%T' /dev/vendor0; "
+                         "id -G")),
+            "1 zero\nof the vendor\n640 a:e5\n0 4242");
+  EXPECT_NE(RunIn(id, {"sh", "-c", "echo x >/usr/lib/vendor/driver"}).code, 0);
+  // Whether a driver is there is the host's affair; who is let through to it is not.
+  EXPECT_THAT(RunIn(id, {"sh", "-c", ": >/dev/vendor0"}).err, HasSubstr("not permitted"));
+  EXPECT_THAT(RunIn(id, {"sh", "-c", ": </dev/vendor0"}).err, testing::Not(HasSubstr("not permitted")));
+  EXPECT_THAT(Status(id).user().linux().supplemental_groups(), testing::Contains(4242));
+  for (const char* name : {"createRuntime", "createContainer"}) {
+    EXPECT_EQ(Trimmed(*ReadFile(StrCat(dir(), "/who-", name))), "vendor") << name;
+    EXPECT_THAT(*ReadFile(StrCat(dir(), "/state-", name)), HasSubstr(id)) << name;
+  }
+  EXPECT_FALSE(fs::exists(dir() + "/state-poststop"));
+  ASSERT_TRUE(Stop(id, 0).ok());
+  ASSERT_TRUE(Remove(id).ok());
+  EXPECT_TRUE(fs::exists(dir() + "/state-poststop"));
+}
+
+TEST_F(ServerCdiLiveTest, FilesCountAsTheyAreAtTheTime) {
+  auto yaml = [](const std::string& value) {
+    return StrCat(
+        "cdiVersion: 0.6.0\nkind: vendor.com/dev\ndevices:\n- name: a\n  containerEdits:\n"
+        "    env: [FROM=",
+        value, "]\n");
+  };
+  WriteSpec(0, "a.yaml", yaml("etc"));
+  v1::ContainerConfig by_annotation = Script("one", kForever);
+  (*by_annotation.mutable_annotations())["cdi.k8s.io/plugin_0"] = "vendor.com/dev=a";
+  EXPECT_EQ(Trimmed(Exec(Start(pod_, by_annotation), "echo $FROM")), "etc");
+  WriteSpec(0, "a.yaml", yaml("new"));
+  EXPECT_EQ(Trimmed(Exec(Start(pod_, With("two", "vendor.com/dev=a")), "echo $FROM")), "new");
+  WriteSpec(1, "a.yaml", yaml("run"));
+  EXPECT_EQ(Trimmed(Exec(Start(pod_, With("three", "vendor.com/dev=a")), "echo $FROM")), "run");
+  WriteSpec(1, "b.yaml", yaml("other"));
+  absl::Status conflict = TryCreate(pod_, With("four", "vendor.com/dev=a")).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(conflict)) << conflict;
+  EXPECT_THAT(std::string(conflict.message()), HasSubstr(cdi_dirs_[1] + "/b.yaml"));
+  WriteSpec(1, "b.yaml", "broken: [");
+  EXPECT_TRUE(TryCreate(pod_, With("five", "vendor.com/dev=a")).ok());
+  absl::Status missing = TryCreate(pod_, With("six", "vendor.com/dev=z")).status();
+  EXPECT_TRUE(absl::IsNotFound(missing)) << missing;
+  for (const std::string& want :
+       {std::string("vendor.com/dev=z"), cdi_dirs_[0], cdi_dirs_[1], std::string("b.yaml")}) {
+    EXPECT_THAT(std::string(missing.message()), HasSubstr(want));
+  }
+}
+
 TEST_F(ServerContainerLiveTest, LimitsAreInTheCgroup) {
-  if (!fs::exists("/sys/fs/cgroup/memory")) GTEST_SKIP() << "looks at files of cgroup v1";
+  const bool v2 = fs::exists("/sys/fs/cgroup/cgroup.controllers");
   v1::ContainerConfig config = Script("limits", kForever);
   auto* resources = config.mutable_linux()->mutable_resources();
   resources->set_cpu_shares(123);
@@ -381,14 +480,21 @@ TEST_F(ServerContainerLiveTest, LimitsAreInTheCgroup) {
   std::string id = Start(pod_, config);
   auto read = [&](const std::string& file) {
     size_t slash = file.find('/');
-    absl::StatusOr<std::string> text = ReadFile(StrCat("/sys/fs/cgroup/", file.substr(0, slash), "/",
-                                                       live_->paths().cgroup, "/", id, file.substr(slash)));
+    std::string hierarchy = v2 ? "" : StrCat(file.substr(0, slash), "/");
+    absl::StatusOr<std::string> text =
+        ReadFile(StrCat("/sys/fs/cgroup/", hierarchy, live_->paths().cgroup, "/", id, file.substr(slash)));
     return text.ok() ? Trimmed(*text) : text.status().ToString();
   };
-  EXPECT_EQ(read("cpu/cpu.shares"), "123");
-  EXPECT_EQ(read("cpu/cpu.cfs_period_us"), "50000");
-  EXPECT_EQ(read("cpu/cpu.cfs_quota_us"), "25000");
-  EXPECT_EQ(read("memory/memory.limit_in_bytes"), StrCat(32 << 20));
+  if (v2) {
+    EXPECT_EQ(read("cpu/cpu.weight"), "5");
+    EXPECT_EQ(read("cpu/cpu.max"), "25000 50000");
+    EXPECT_EQ(read("memory/memory.max"), StrCat(32 << 20));
+  } else {
+    EXPECT_EQ(read("cpu/cpu.shares"), "123");
+    EXPECT_EQ(read("cpu/cpu.cfs_period_us"), "50000");
+    EXPECT_EQ(read("cpu/cpu.cfs_quota_us"), "25000");
+    EXPECT_EQ(read("memory/memory.limit_in_bytes"), StrCat(32 << 20));
+  }
   EXPECT_EQ(read("cpuset/cpuset.cpus"), "0");
   EXPECT_EQ(read("pids/pids.max"), "77");
   // A parent of the pod's choosing.
@@ -403,6 +509,8 @@ TEST_F(ServerContainerLiveTest, LimitsAreInTheCgroup) {
     std::error_code ignored;
     fs::remove(StrCat(top.path().string(), "/", live_->paths().cgroup, "/pods/burstable"), ignored);
   }
+  std::error_code ignored;
+  if (v2) fs::remove(StrCat("/sys/fs/cgroup/", live_->paths().cgroup, "/pods/burstable"), ignored);
 }
 
 }  // namespace

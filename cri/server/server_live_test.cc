@@ -437,6 +437,54 @@ TEST_F(ServerLiveTest, ExecSyncPastItsTimeoutIsKilledAndGone) {
   EXPECT_EQ(Status(id).state(), v1::CONTAINER_RUNNING);
 }
 
+// SIGTERM ignored, children in sessions of their own and orphaned.
+constexpr char kStubborn[] =
+    "trap '' TERM; sleep 4322 & setsid sleep 4322 & (sleep 4322 &); sh -c 'trap \"\" TERM; sleep 4322; true' "
+    "& wait";
+
+TEST_F(ServerLiveTest, ExecSyncPastItsTimeoutTakesItsChildrenAlong) {
+  std::string pod = RunPod(PodConfig("exec-stubborn"));
+  std::string id = Start(pod, Script("main", kForever));
+  auto result = TryExec(id, {"sh", "-c", kStubborn}, 1);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(result.status())) << result.status();
+  EXPECT_EQ(RunIn(id, {"sh", "-c", "ps | grep -c '[s]leep 4322'"}).out, "0\n");
+  EXPECT_EQ(Status(id).state(), v1::CONTAINER_RUNNING);
+}
+
+Task<void> ExecUntilCancelled(RuntimeService* runtime, v1::ExecSyncRequest request, bool* answered) {
+  Task<absl::StatusOr<v1::ExecSyncResponse>> exec = runtime->ExecSync(std::move(request));
+  [[maybe_unused]] absl::StatusOr<v1::ExecSyncResponse> response = co_await std::move(exec);
+  *answered = true;
+}
+
+Task<absl::StatusOr<bool>> CloseScope(Scope* scope) {
+  Task<void> close = scope->Close();
+  co_await std::move(close);
+  co_return true;
+}
+
+TEST_F(ServerLiveTest, AClientThatLeavesEndsItsExecSync) {
+  std::string pod = RunPod(PodConfig("exec-left"));
+  std::string id = Start(pod, Script("main", kForever));
+  v1::ExecSyncRequest request;
+  request.set_container_id(id);
+  for (const char* word : {"sh", "-c", kStubborn}) request.add_cmd(word);
+  auto count = [&] { return RunIn(id, {"sh", "-c", "ps | grep -c '[s]leep 4322'"}).out; };
+  absl::Duration limit = env_.clock().Monotonic() + absl::Seconds(30);
+  bool answered = false;
+  Scope scope(env_.executor());
+  scope.Spawn("exec", ExecUntilCancelled(&runtime(), request, &answered));
+  // The script's line itself has the words four times.
+  while (count() == "0\n" && env_.clock().Monotonic() < limit) Sleep(absl::Milliseconds(20));
+  ASSERT_NE(count(), "0\n");
+  ASSERT_TRUE(Call(CloseScope(&scope)).ok());
+  EXPECT_FALSE(answered);
+  limit = env_.clock().Monotonic() + absl::Seconds(30);
+  while (count() != "0\n" && env_.clock().Monotonic() < limit) Sleep(absl::Milliseconds(20));
+  EXPECT_EQ(count(), "0\n");
+  EXPECT_EQ(Status(id).state(), v1::CONTAINER_RUNNING);
+}
+
 TEST_F(ServerLiveTest, ExecSyncOutputIsBounded) {
   std::string pod = RunPod(PodConfig("exec-output"));
   std::string id = Start(pod, Script("main", kForever));
@@ -474,8 +522,12 @@ TEST_F(ServerLiveTest, ExecSyncOfNothing) {
 class CgroupFiles {
  public:
   explicit CgroupFiles(std::string path) : path_(std::move(path)) {}
+  // v2 has no folders of controllers.
   std::string Read(const std::string& controller, const std::string& file) const {
-    absl::StatusOr<std::string> text = ReadFile(StrCat("/sys/fs/cgroup/", controller, "/", path_, "/", file));
+    std::string top = std::filesystem::exists("/sys/fs/cgroup/cgroup.controllers")
+                          ? "/sys/fs/cgroup/"
+                          : StrCat("/sys/fs/cgroup/", controller, "/");
+    absl::StatusOr<std::string> text = ReadFile(StrCat(top, path_, "/", file));
     if (!text.ok()) return text.status().ToString();
     return std::string(absl::StripAsciiWhitespace(*text));
   }
@@ -485,7 +537,8 @@ class CgroupFiles {
 };
 
 TEST_F(ServerLiveTest, UpdateContainerResources) {
-  if (!std::filesystem::exists("/sys/fs/cgroup/memory")) GTEST_SKIP() << "looks at files of cgroup v1";
+  const bool v2 = std::filesystem::exists("/sys/fs/cgroup/cgroup.controllers");
+  const char* memory_file = v2 ? "memory.max" : "memory.limit_in_bytes";
   std::string pod = RunPod(PodConfig("update"));
   v1::ContainerConfig config = Script("main", kForever);
   auto* resources = config.mutable_linux()->mutable_resources();
@@ -502,17 +555,17 @@ TEST_F(ServerLiveTest, UpdateContainerResources) {
   EXPECT_EQ(Status(id).resources().linux().memory_limit_in_bytes(), 64 << 20) << "what is not named stays";
   ASSERT_TRUE(TryStart(id).ok());
   CgroupFiles files(StrCat(live_->paths().cgroup, "/", id));
-  EXPECT_EQ(files.Read("cpu", "cpu.shares"), "300");
-  EXPECT_EQ(files.Read("cpu", "cpu.cfs_quota_us"), "30000");
-  EXPECT_EQ(files.Read("memory", "memory.limit_in_bytes"), StrCat(64 << 20));
+  EXPECT_EQ(files.Read("cpu", v2 ? "cpu.weight" : "cpu.shares"), v2 ? "12" : "300");
+  EXPECT_EQ(files.Read("cpu", v2 ? "cpu.max" : "cpu.cfs_quota_us"), v2 ? "30000 100000" : "30000");
+  EXPECT_EQ(files.Read("memory", memory_file), StrCat(64 << 20));
   request.mutable_linux()->Clear();
   request.mutable_linux()->set_cpu_shares(2000);
   request.mutable_linux()->set_memory_limit_in_bytes(80 << 20);
   request.mutable_linux()->set_cpuset_cpus("0");
   ASSERT_TRUE(Call(runtime().UpdateContainerResources(request)).ok()) << "a running container";
-  EXPECT_EQ(files.Read("cpu", "cpu.shares"), "2000");
-  EXPECT_EQ(files.Read("cpu", "cpu.cfs_quota_us"), "30000");
-  EXPECT_EQ(files.Read("memory", "memory.limit_in_bytes"), StrCat(80 << 20));
+  EXPECT_EQ(files.Read("cpu", v2 ? "cpu.weight" : "cpu.shares"), v2 ? "77" : "2000");
+  EXPECT_EQ(files.Read("cpu", v2 ? "cpu.max" : "cpu.cfs_quota_us"), v2 ? "30000 100000" : "30000");
+  EXPECT_EQ(files.Read("memory", memory_file), StrCat(80 << 20));
   EXPECT_EQ(files.Read("cpuset", "cpuset.cpus"), "0");
   EXPECT_EQ(Status(id).resources().linux().cpu_quota(), 30000);
   EXPECT_EQ(Status(id).resources().linux().cpuset_cpus(), "0");
@@ -684,6 +737,7 @@ TEST_F(ServerLiveTest, EventsComeAtOnce) {
            v1::ContainerEventType_Name(type).c_str(), absl::ToDoubleMilliseconds(delays.front()),
            absl::ToDoubleMilliseconds(delays[delays.size() / 2]), absl::ToDoubleMilliseconds(delays.back()));
     // On a machine that does other things the worst is the scheduler's; the best shows what we do.
+    if (std::getenv("KEELSON_IN_GUEST") != nullptr) continue;  // an emulated processor is slow
     EXPECT_LE(delays.front(), kBound) << v1::ContainerEventType_Name(type);
   }
   StopPod(pod);
@@ -940,8 +994,13 @@ const BadContainer kBadContainers[] = {
      absl::StatusCode::kNotFound, "/dev/no-such-device"},
     {"a variable without a name", [](auto* c) { c->add_envs()->set_value("x"); }, kInvalid, "envs[0]"},
     {"an argument with a NUL", [](auto* c) { c->add_args(std::string("a\0b", 3)); }, kInvalid, "NUL"},
-    {"a CDI device", [](auto* c) { c->add_cdi_devices()->set_name("vendor.com/gpu=0"); },
-     absl::StatusCode::kUnimplemented, "CDI"},
+    {"a CDI device nobody defines", [](auto* c) { c->add_cdi_devices()->set_name("vendor.com/gpu=0"); },
+     absl::StatusCode::kNotFound, "vendor.com/gpu=0: defined by no file in "},
+    {"a CDI device without a vendor", [](auto* c) { c->add_cdi_devices()->set_name("gpu0"); }, kInvalid,
+     "config: CDI_devices[0].name"},
+    {"a CDI annotation that names none",
+     [](auto* c) { (*c->mutable_annotations())["cdi.k8s.io/p_0"] = "gpu"; }, kInvalid,
+     "annotations[cdi.k8s.io/p_0]"},
     {"a score out of range",
      [](auto* c) { c->mutable_linux()->mutable_resources()->set_oom_score_adj(2000); }, kInvalid,
      "oom_score_adj"},

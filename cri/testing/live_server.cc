@@ -48,6 +48,7 @@ std::unique_ptr<LiveServer> LiveServer::FromEnvironment(Env& env) {
   live->paths_.state_dir = Variable("KEELSON_TEST_CRI_STATE_DIR");
   live->paths_.cni_conf_dir = Variable("KEELSON_TEST_CRI_CNI_CONF_DIR");
   live->paths_.cni_bin_dir = Variable("KEELSON_TEST_CRI_CNI_BIN_DIR");
+  live->paths_.cdi_dirs = absl::StrSplit(Variable("KEELSON_TEST_CRI_CDI_DIRS"), ':', absl::SkipEmpty());
   live->paths_.log = Variable("KEELSON_TEST_CRI_LOG");
   // Given as the parent of the tests' own pods, one below the server's.
   std::string parent = Variable("KEELSON_TEST_CRI_CGROUP_PARENT");

@@ -16,12 +16,13 @@ class Validator {
   std::vector<std::string> Run(std::string_view text) {
     const Json json = Json::parse(text.begin(), text.end(), nullptr, false);
     if (!json.is_object()) return {"not a JSON object"};
-    Members(json, "", {"ociVersion", "process", "root", "mounts", "annotations", "linux", "hostname"});
+    Members(json, "", {"ociVersion", "process", "root", "mounts", "hooks", "annotations", "linux", "hostname"});
     Require(std::regex_match(json.value("ociVersion", ""), std::regex("1\\.[0-9]+\\.[0-9]+")), "ociVersion");
     Require(json.contains("root") && !json["root"].value("path", "").empty(), "root.path is required");
     if (json.contains("root")) Members(json["root"], "root", {"path", "readonly"});
     Process(json.value("process", Json::object()));
     Mounts(json.value("mounts", Json::array()));
+    Hooks(json.value("hooks", Json::object()));
     Annotations(json.value("annotations", Json::object()));
     Linux(json.value("linux", Json::object()));
     return problems_;
@@ -124,6 +125,18 @@ class Validator {
       MountOptions(destination, mount.value("options", std::vector<std::string>()));
       const std::string type = mount.value("type", "");
       if (type == "bind") Require(mount.value("source", "").substr(0, 1) == "/", "bind source");
+    }
+  }
+
+  void Hooks(const Json& hooks) {
+    Members(hooks, "hooks",
+            {"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"});
+    for (const Json& list : hooks) {
+      for (const Json& hook : list) {
+        Members(hook, "hook", {"path", "args", "env", "timeout"});
+        Require(hook.value("path", "").substr(0, 1) == "/", "hook path");
+        Require(hook.value("timeout", 1) > 0, "hook timeout");
+      }
     }
   }
 
