@@ -22,6 +22,7 @@
 #include "cri/cni/cni.h"
 #include "cri/remote/grpc_server.h"
 #include "cri/server/host_ports.h"
+#include "cri/server/image_files_server.h"
 #include "cri/server/image_server.h"
 #include "cri/server/runtime_server.h"
 #include "cri/streaming/streaming.h"
@@ -73,6 +74,7 @@ struct Parts {
   std::vector<std::unique_ptr<oci::OciRuntime>> runtimes;
   std::unique_ptr<cri::RuntimeServer> runtime;
   std::unique_ptr<cri::ImageServer> image_server;
+  std::unique_ptr<cri::ImageFilesServer> image_files;
   std::unique_ptr<cri::StreamingServer> streaming;
   std::unique_ptr<cri::GrpcServer> grpc;
 };
@@ -213,6 +215,7 @@ absl::Status MakeParts(Env& env, const CriFlags& flags, Parts* parts) {
   if (!user_namespaces.ok()) LogInfo("no user namespaces for pods here", {{"reason", user_namespaces}});
   ASSIGN_OR_RETURN(parts->runtime, cri::RuntimeServer::Create(std::move(deps), std::move(options)));
   parts->image_server = std::make_unique<cri::ImageServer>(env, *parts->images);
+  parts->image_files = std::make_unique<cri::ImageFilesServer>(*parts->images);
   return absl::OkStatus();
 }
 
@@ -251,7 +254,7 @@ Task<absl::Status> Listen(Env* env, const CriFlags* flags, Scope* scope, Parts* 
   parts->runtime->set_streaming(parts->streaming.get());
   // Last: whoever connects finds everything there.
   CO_ASSIGN_OR_RETURN_SYNC(parts->grpc, cri::GrpcServer::Serve(*env, *parts->runtime, *parts->image_server,
-                                                               flags->listen));
+                                                               flags->listen, parts->image_files.get()));
   co_return absl::OkStatus();
 }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <optional>
 
@@ -17,6 +18,7 @@
 #include "base/paths.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "cri/remote/remote_image_files.h"
 #include "cri/remote/remote_runtime.h"
 
 namespace keelson {
@@ -35,11 +37,13 @@ struct ImageFlags {
   std::string name, path;
   std::string format = "oci";
   bool quiet = false, full_ids = false, pin = false;
+  bool store_only = false;  // a store is named and no server: that store is meant, whoever answers elsewhere
 };
 
-// What a subcommand works with, one of the two.
+// What a subcommand works with: a server that answers, or else the store itself.
 struct Access {
   std::unique_ptr<cri::RemoteRuntime> remote;
+  std::unique_ptr<cri::ImageFilesService> files;  // with `remote`
   std::unique_ptr<images::ImageStore> store;
 };
 
@@ -64,25 +68,27 @@ absl::StatusOr<std::unique_ptr<images::ImageStore>> OpenStore(Env& env, const Im
   if (::access(flags.registries_dir.c_str(), F_OK) == 0) options.registries_dir = flags.registries_dir;
   auto store = images::ImageStore::Open(env, options);
   if (absl::IsFailedPrecondition(store.status())) {
-    return Annotate(store.status(), "stop `keelson cri` first, or give its --endpoint");
+    return Annotate(store.status(), "a `keelson cri` holds it: give its --endpoint, or stop it first");
   }
   return store;
 }
 
 void Complete(const Env& env, ImageFlags* flags) {
   const Paths& paths = const_cast<Env&>(env).paths();
+  flags->store_only = !flags->images_dir.empty() && flags->endpoint.empty();
   if (flags->endpoint.empty()) flags->endpoint = StrCat("unix://", paths.run_dir, "/cri/cri.sock");
   if (flags->images_dir.empty()) flags->images_dir = paths.state_dir + "/cri/images";
   if (flags->registries_dir.empty()) flags->registries_dir = paths.etc_dir + "/certs.d";
 }
 
-absl::StatusOr<Access> OpenAccess(Env& env, const ImageFlags& flags, bool store_only) {
+absl::StatusOr<Access> OpenAccess(Env& env, const ImageFlags& flags) {
   Access out;
   ASSIGN_OR_RETURN(std::string socket_path, cri::SocketPathOf(flags.endpoint));
-  if (!store_only && Answers(socket_path)) {
+  if (!flags.store_only && Answers(socket_path)) {
     cri::RemoteOptions options;
     options.endpoint = flags.endpoint;
     ASSIGN_OR_RETURN(out.remote, cri::RemoteRuntime::Create(env, options));
+    ASSIGN_OR_RETURN(out.files, cri::ConnectImageFiles(env, flags.endpoint));
     return out;
   }
   ASSIGN_OR_RETURN(out.store, OpenStore(env, flags));
@@ -241,21 +247,49 @@ Task<absl::Status> Inspect(Env*, Access* access, const ImageFlags* flags) {
   co_return absl::OkStatus();
 }
 
+// The server has a working directory of its own.
+std::string AbsolutePath(const std::string& path) {
+  std::error_code error;
+  std::filesystem::path absolute = std::filesystem::absolute(path, error);
+  return error ? path : absolute.lexically_normal().string();
+}
+
+template <class Tags>
+void PrintImported(const std::string& id, const Tags& tags) {
+  std::printf("%s\n", id.c_str());
+  for (const std::string& tag : tags) std::printf("  %s\n", tag.c_str());
+}
+
 Task<absl::Status> Import(Env*, Access* access, const ImageFlags* flags) {
+  if (access->files != nullptr) {
+    cri::files::ImportRequest request;
+    request.set_path(AbsolutePath(flags->path));
+    CO_ASSIGN_OR_RETURN(cri::files::ImportResponse response, access->files->Import(std::move(request)));
+    for (const auto& image : response.images()) PrintImported(image.id(), image.repo_tags());
+    co_return absl::OkStatus();
+  }
   Task<absl::StatusOr<std::vector<std::string>>> import = access->store->Import(flags->path);
   absl::StatusOr<std::vector<std::string>> ids = co_await std::move(import);
   if (!ids.ok()) co_return ids.status();
   for (const std::string& id : *ids) {
-    std::printf("%s\n", id.c_str());
     const images::ImageRecord* image = access->store->Find(id);
-    if (image == nullptr) continue;
-    for (const std::string& tag : image->repo_tags) std::printf("  %s\n", tag.c_str());
+    PrintImported(id, image == nullptr ? std::vector<std::string>() : image->repo_tags);
   }
   co_return absl::OkStatus();
 }
 
 Task<absl::Status> Export(Env*, Access* access, const ImageFlags* flags) {
-  Task<absl::Status> run = access->store->Export(flags->name, flags->path, flags->format == "docker-archive");
+  const bool docker_archive = flags->format == "docker-archive";
+  if (access->files != nullptr) {
+    cri::files::ExportRequest request;
+    request.set_image(flags->name);
+    request.set_path(AbsolutePath(flags->path));
+    request.set_docker_archive(docker_archive);
+    Task<absl::StatusOr<cri::files::ExportResponse>> call = access->files->Export(std::move(request));
+    absl::StatusOr<cri::files::ExportResponse> response = co_await std::move(call);
+    co_return response.status();
+  }
+  Task<absl::Status> run = access->store->Export(flags->name, flags->path, docker_archive);
   absl::Status status = co_await std::move(run);
   co_return status;
 }
@@ -272,11 +306,11 @@ Task<absl::Status> RunAndClose(Env* env, Access* access, const ImageFlags* flags
   co_return status;
 }
 
-int RunSubcommand(ImageFlags flags, Subcommand subcommand, bool store_only) {
+int RunSubcommand(ImageFlags flags, Subcommand subcommand) {
   InitLog(LogOptions{"image", LogLevel::kWarning});
   RealEnv env(Paths::WithRoot(flags.root));
   Complete(env, &flags);
-  auto access = OpenAccess(env, flags, store_only);
+  auto access = OpenAccess(env, flags);
   absl::Status status = access.status();
   if (status.ok()) status = env.RunUntilDone(RunAndClose(&env, &*access, &flags, subcommand));
   if (status.ok()) return 0;
@@ -360,38 +394,32 @@ void AddImageCommand(CLI::App& app, int* exit_status) {
   image->add_option("--endpoint", flags->endpoint,
                     "Socket of the CRI server; default: /run/keelson/cri/cri.sock");
   image->add_option("--images-dir", flags->images_dir,
-                    "The image store; default: /var/lib/keelson/cri/images");
+                    "The image store, without a server; default: /var/lib/keelson/cri/images");
   image->add_option("--registries-dir", flags->registries_dir,
                     "HOST/hosts.toml; default: /etc/keelson/certs.d");
   image->add_option("--auth-file", flags->auth_file, "Credentials, as docker's config.json");
-  auto add = [&](const char* name, const char* help, Subcommand subcommand, bool store_only) {
+  auto add = [&](const char* name, const char* help, Subcommand subcommand) {
     CLI::App* command = image->add_subcommand(name, help);
     command->fallthrough();
-    command->callback([flags, exit_status, subcommand, store_only] {
-      *exit_status = RunSubcommand(*flags, subcommand, store_only);
-    });
+    command->callback([flags, exit_status, subcommand] { *exit_status = RunSubcommand(*flags, subcommand); });
     return command;
   };
-  CLI::App* pull = add("pull", "Fetch images from their registries", Pull, false);
+  CLI::App* pull = add("pull", "Fetch images from their registries", Pull);
   pull->add_option("IMAGE", flags->names, "busybox:1.36, registry/name@sha256:...")->required();
   CLI::Option* username = pull->add_option("--username", flags->username, "For the registry");
   pull->add_option("--password-file", flags->password_file, "File that holds the password")->needs(username);
   username->needs("--password-file");
   pull->add_flag("--pin", flags->pin, "Never remove it when space is needed");
-  CLI::App* list = add("ls", "List the images", List, false);
+  CLI::App* list = add("ls", "List the images", List);
   list->add_flag("--quiet,-q", flags->quiet, "IDs only");
   list->add_flag("--no-trunc", flags->full_ids, "Whole IDs");
-  CLI::App* remove = add("rm", "Remove tags, or images by ID", Remove, false);
+  CLI::App* remove = add("rm", "Remove tags, or images by ID", Remove);
   remove->add_option("IMAGE", flags->names, "Tag, digest or ID")->required();
-  CLI::App* inspect = add("inspect", "Show one image with its configuration", Inspect, false);
+  CLI::App* inspect = add("inspect", "Show one image with its configuration", Inspect);
   inspect->add_option("IMAGE", flags->names, "Tag, digest or ID")->required();
-  CLI::App* import = add("import",
-                         "Take in an OCI layout (directory or tar) or a docker archive; no CRI server "
-                         "may run",
-                         Import, true);
+  CLI::App* import = add("import", "Take in an OCI layout (directory or tar) or a docker archive", Import);
   import->add_option("PATH", flags->path, "Directory or file")->required();
-  CLI::App* export_command =
-      add("export", "Write an image to a directory or file; no CRI server may run", Export, true);
+  CLI::App* export_command = add("export", "Write an image to a directory or file", Export);
   export_command->add_option("IMAGE", flags->name, "Tag, digest or ID")->required();
   export_command->add_option("PATH", flags->path, "Where to")->required();
   export_command->add_option("--format", flags->format, "oci: a layout directory; docker-archive: a tar")

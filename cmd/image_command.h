@@ -1,6 +1,5 @@
 // `keelson image pull|ls|rm|inspect|import|export`: the images of this node. Through the CRI server when one
-// answers at its socket, else on the image store itself, which then is locked meanwhile. import and export
-// always work on the store.
+// answers at its socket, else on the image store itself, which then is locked meanwhile.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -13,7 +13,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/fd.h"
+#include "base/status.h"
 #include "base/strings.h"
+#include "oci/cdi.h"
 #include "oci/spec.h"
 #include "oci/testing/spec_validator.h"
 
@@ -226,6 +228,53 @@ TEST_P(SpecLiveTest, Mounts) {
   const CommandResult result = Run("echo x >/data/file; mkdir /data/ro/d; cat /etc/hosts /data/ro/file");
   EXPECT_THAT(result.output, HasSubstr("'/data/ro/d': Read-only file system"));
   EXPECT_THAT(result.output, HasSubstr("from the pod\nx\n"));
+}
+
+absl::Status AddCdiDevices(const std::vector<std::string>& dirs, const std::vector<std::string>& names,
+                           SpecInput* input) {
+  ASSIGN_OR_RETURN(std::vector<CdiFile> files, ReadCdiFiles(dirs));
+  ASSIGN_OR_RETURN(CdiEdits edits, ResolveCdiDevices(files, dirs, names));
+  ASSIGN_OR_RETURN(CdiHostNodes nodes, LookUpCdiHost(edits));
+  return ApplyCdiEdits(edits, nodes, input);
+}
+
+TEST_P(SpecLiveTest, CdiDevice) {
+  const std::string hook = top_ + "/hook";
+  ASSERT_TRUE(WriteFileAtomic(hook,
+                              StrCat("#!/bin/sh\ncat >", top_, "/state-$1\necho $WHO >", top_, "/who-$1\n"),
+                              0755, false)
+                  .ok());
+  ASSERT_TRUE(MakeDirs(top_ + "/lib", 0755).ok());
+  ASSERT_TRUE(WriteFileAtomic(top_ + "/lib/driver", "of the vendor\n", 0644, false).ok());
+  ASSERT_TRUE(MakeDirs(top_ + "/cdi", 0755).ok());
+  ASSERT_EQ(mknod((top_ + "/node").c_str(), S_IFCHR | 0600, makedev(10, 229)), 0);
+  std::string yaml =
+      StrCat("cdiVersion: 0.7.0\nkind: vendor.com/dev\ncontainerEdits:\n  mounts:\n  - {hostPath: ", top_,
+             "/lib, containerPath: /lib/vendor, options: [ro, nosuid, nodev, rbind]}\n",
+             "devices:\n- name: zero\n  containerEdits:\n    env: [DEVICE=zero]\n",
+             "    additionalGids: [4242]\n    deviceNodes:\n    - {path: /dev/vendor0, hostPath: ", top_,
+             "/node, permissions: r, fileMode: 0640}\n    hooks:\n");
+  for (const char* name : {"createRuntime", "createContainer", "poststop"}) {
+    StrAppend(&yaml, "    - {hookName: ", name, ", path: ", hook, ", args: [hook, ", name,
+              "], env: [\"PATH=/usr/bin:/bin\", WHO=vendor], timeout: 20}\n");
+  }
+  ASSERT_TRUE(WriteFileAtomic(top_ + "/cdi/vendor.yaml", yaml, 0644, false).ok());
+  const absl::Status added = AddCdiDevices({top_ + "/cdi"}, {"vendor.com/dev=zero"}, &input_);
+  ASSERT_TRUE(added.ok()) << added;
+  const CommandResult result = Run(
+      "exec 2>&1; echo $DEVICE; cat /lib/vendor/driver; id; ls -l /dev/vendor0; echo x >/lib/vendor/driver; "
+      "(: >/dev/vendor0); echo read; (: </dev/vendor0)");
+  EXPECT_THAT(result.output, HasSubstr("zero\nof the vendor\n"));
+  EXPECT_THAT(result.output, HasSubstr("4242"));
+  EXPECT_THAT(result.output, testing::ContainsRegex("crw-r----- .* 10, 229"));
+  EXPECT_THAT(result.output, HasSubstr("/lib/vendor/driver: Read-only file system"));
+  // Whether the host has a driver behind it is another matter.
+  EXPECT_THAT(result.output, HasSubstr("/dev/vendor0: Operation not permitted"));
+  EXPECT_THAT(result.output.substr(result.output.find("\nread\n")), Not(HasSubstr("not permitted")));
+  for (const char* name : {"createRuntime", "createContainer", "poststop"}) {
+    EXPECT_EQ(*ReadFile(StrCat(top_, "/who-", name)), "vendor\n") << name;
+    EXPECT_THAT(*ReadFile(StrCat(top_, "/state-", name)), HasSubstr(Id())) << name;
+  }
 }
 
 TEST_P(SpecLiveTest, DevicesByRule) {

@@ -8,12 +8,14 @@
 #include <unistd.h>
 
 #include <boost/asio/post.hpp>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "base/fd.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "cri/proto/keelson/image_files.grpc.pb.h"
 #include "cri/proto/runtime/v1/service.grpc.pb.h"
 #include "cri/remote/remote_runtime.h"
 #include "cri/rpcs.h"
@@ -217,19 +219,19 @@ Task<void> AnswerEvents(RuntimeService* runtime, EventWriter* writer,
   }
 }
 
-#define KEELSON_SERVE_UNARY_(Rpc, Request, Response)                                                       \
-  grpc::ServerUnaryReactor* Rpc(grpc::CallbackServerContext*, const v1::Request* request,                  \
-                                v1::Response* response) override {                                         \
-    auto* call = new UnaryCall(calls_->executor(), kEndsWithClient<v1::Request>);                          \
-    auto finisher = std::make_shared<UnaryFinisher>(call);                                                 \
-    boost::asio::post(calls_->executor(), [this, calls = calls_, scope = call->scope_, request = *request, \
-                                           response, finisher = std::move(finisher)]() mutable {           \
-      calls->Spawn(                                                                                        \
-          #Rpc, scope,                                                                                     \
-          AnswerUnary<v1::Response>(service_.Rpc(std::move(request)), response, std::move(finisher)));     \
-    });                                                                                                    \
-    return call;                                                                                           \
+#define KEELSON_SERVE_UNARY_OF_(Rpc, Request, Response)                                                     \
+  grpc::ServerUnaryReactor* Rpc(grpc::CallbackServerContext*, const Request* request, Response* response)   \
+      override {                                                                                            \
+    auto* call = new UnaryCall(calls_->executor(), kEndsWithClient<Request>);                               \
+    auto finisher = std::make_shared<UnaryFinisher>(call);                                                  \
+    boost::asio::post(calls_->executor(), [this, calls = calls_, scope = call->scope_, request = *request,  \
+                                           response, finisher = std::move(finisher)]() mutable {            \
+      calls->Spawn(#Rpc, scope,                                                                             \
+                   AnswerUnary<Response>(service_.Rpc(std::move(request)), response, std::move(finisher))); \
+    });                                                                                                     \
+    return call;                                                                                            \
   }
+#define KEELSON_SERVE_UNARY_(Rpc, Request, Response) KEELSON_SERVE_UNARY_OF_(Rpc, v1::Request, v1::Response)
 #define KEELSON_SERVE_STREAM_(Rpc, Request, Response)                                                        \
   grpc::ServerWriteReactor<v1::Response>* Rpc(grpc::CallbackServerContext*, const v1::Request* request)      \
       override {                                                                                             \
@@ -279,13 +281,27 @@ class ImageHandlers : public v1::ImageService::CallbackService {
   std::shared_ptr<Calls> calls_;
 };
 
+class FilesHandlers : public files::ImageFiles::CallbackService {
+ public:
+  FilesHandlers(ImageFilesService& service, std::shared_ptr<Calls> calls)
+      : service_(service), calls_(std::move(calls)) {}
+  KEELSON_SERVE_UNARY_OF_(Import, files::ImportRequest, files::ImportResponse)
+  KEELSON_SERVE_UNARY_OF_(Export, files::ExportRequest, files::ExportResponse)
+
+ private:
+  ImageFilesService& service_;
+  std::shared_ptr<Calls> calls_;
+};
+
 class GrpcServerImpl : public GrpcServer {
  public:
-  GrpcServerImpl(Env& env, RuntimeService& runtime, ImageService& images)
+  GrpcServerImpl(Env& env, RuntimeService& runtime, ImageService& images, ImageFilesService* files)
       : env_(env),
         calls_(std::make_shared<Calls>(env.executor())),
         runtime_(runtime, calls_),
-        images_(images, calls_) {}
+        images_(images, calls_) {
+    if (files != nullptr) files_.emplace(*files, calls_);
+  }
 
   absl::Status Start(const std::string& socket_path) {
     RETURN_IF_ERROR(ClearSocket(socket_path));
@@ -297,6 +313,7 @@ class GrpcServerImpl : public GrpcServer {
     builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);
     builder.RegisterService(&runtime_);
     builder.RegisterService(&images_);
+    if (files_.has_value()) builder.RegisterService(&*files_);
     // gRPC binds on its own: the mode can only come from the mask.
     mode_t before = ::umask(kSocketMask);
     server_ = builder.BuildAndStart();
@@ -327,6 +344,7 @@ class GrpcServerImpl : public GrpcServer {
   std::shared_ptr<Calls> calls_;
   RuntimeHandlers runtime_;
   ImageHandlers images_;
+  std::optional<FilesHandlers> files_;
   std::unique_ptr<grpc::Server> server_;
 };
 
@@ -334,8 +352,9 @@ class GrpcServerImpl : public GrpcServer {
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Serve(Env& env, RuntimeService& runtime,
                                                               ImageService& images,
-                                                              const std::string& socket_path) {
-  auto front = std::make_unique<GrpcServerImpl>(env, runtime, images);
+                                                              const std::string& socket_path,
+                                                              ImageFilesService* files) {
+  auto front = std::make_unique<GrpcServerImpl>(env, runtime, images, files);
   RETURN_IF_ERROR(front->Start(socket_path));
   return front;
 }

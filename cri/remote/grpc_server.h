@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/env.h"
+#include "cri/image_files.h"
 #include "cri/image_service.h"
 #include "cri/runtime_service.h"
 
@@ -21,9 +22,11 @@ class GrpcServer {
   // Serves until destroyed; calls run on `env`'s loop. The socket is 0660 from its first moment on. A socket
   // file that nobody serves is replaced; AlreadyExists: somebody does. InvalidArgument: the path is longer
   // than kMaxSocketPathBytes. The umask is changed meanwhile: call it before other threads make files.
+  // `files` may be null: then nobody serves that.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Serve(Env& env, RuntimeService& runtime,
                                                            ImageService& images,
-                                                           const std::string& socket_path);
+                                                           const std::string& socket_path,
+                                                           ImageFilesService* files = nullptr);
   virtual ~GrpcServer() = default;
   // Cancels what is in flight, waits, stops listening. Before destruction.
   virtual Task<void> Close() = 0;

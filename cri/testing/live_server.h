@@ -17,11 +17,11 @@
 namespace keelson::cri {
 
 struct LivePaths {
-  std::string pods_dir;               // run directory of the server: bundles, mounts, namespaces
-  std::string run_dir;                // its parent, with the plugins' addresses
-  std::string state_dir;              // records and images
-  std::string cgroup;                 // below every hierarchy: the parent of pods that name none
-  std::string log;                    // of the server
+  std::string pods_dir;   // run directory of the server: bundles, mounts, namespaces
+  std::string run_dir;    // its parent, with the plugins' addresses
+  std::string state_dir;  // records and images
+  std::string cgroup;     // below every hierarchy: the parent of pods that name none
+  std::string log;        // of the server
   std::string cni_conf_dir, cni_bin_dir;
   std::vector<std::string> cdi_dirs;  // --cdi-spec-dir; the tests make them
 };

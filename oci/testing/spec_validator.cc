@@ -16,7 +16,8 @@ class Validator {
   std::vector<std::string> Run(std::string_view text) {
     const Json json = Json::parse(text.begin(), text.end(), nullptr, false);
     if (!json.is_object()) return {"not a JSON object"};
-    Members(json, "", {"ociVersion", "process", "root", "mounts", "hooks", "annotations", "linux", "hostname"});
+    Members(json, "",
+            {"ociVersion", "process", "root", "mounts", "hooks", "annotations", "linux", "hostname"});
     Require(std::regex_match(json.value("ociVersion", ""), std::regex("1\\.[0-9]+\\.[0-9]+")), "ociVersion");
     Require(json.contains("root") && !json["root"].value("path", "").empty(), "root.path is required");
     if (json.contains("root")) Members(json["root"], "root", {"path", "readonly"});

@@ -30,7 +30,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   criv1::ContainerConfig container;
   criv1::PodSandboxConfig sandbox;
   container.add_command("x");
-  container.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_pid(criv1::CONTAINER);
+  container.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_pid(
+      criv1::CONTAINER);
   input.container = &container;
   input.sandbox = &sandbox;
   CdiHostNodes nodes;
