@@ -16,6 +16,7 @@ extern "C" {  // glibc 2.36 forgot it
 #include <cerrno>
 
 #include "base/log.h"
+#include "base/process.h"
 #include "base/status.h"
 
 extern char** environ;
@@ -231,9 +232,9 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> RealSubprocess::Spawn(const SpawnO
 }
 
 absl::StatusOr<std::unique_ptr<ChildProcess>> RealSubprocess::Adopt(int pid) {
-  int pidfd = ::pidfd_open(pid, 0);
-  if (pidfd < 0) return ErrnoStatus(errno, StrCat("adopt process ", pid));
-  auto reaper = std::make_shared<Reaper>(io_, pid, pidfd);
+  auto process = OpenProcess(pid);
+  if (!process.ok()) return Annotate(process.status(), "adopt");
+  auto reaper = std::make_shared<Reaper>(io_, pid, process->release());
   reaper->Start();
   return std::make_unique<RealChild>(std::move(reaper));
 }

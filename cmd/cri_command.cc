@@ -300,6 +300,11 @@ int RunCri(CLI::App* command, CriFlags* flags) {
   if (flags->pause != "as-needed" && flags->pause != "always") {
     return ComponentExitStatus("cri", absl::InvalidArgumentError("--pause: want as-needed or always"));
   }
+  for (const std::string& dir : flags->cdi_spec_dirs) {
+    if (dir.empty() || dir.starts_with('/')) continue;
+    return ComponentExitStatus(
+        "cri", absl::InvalidArgumentError(StrCat("--cdi-spec-dir ", dir, ": must be an absolute path")));
+  }
   absl::Status tls = net::CheckTlsServerFiles(flags->streaming_tls);
   if (!tls.ok()) return ComponentExitStatus("cri", Annotate(tls, "--streaming-tls-*"));
   // Before any thread: a mount namespace is a thread's own.

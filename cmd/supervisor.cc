@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/status.h"
 #include "base/strings.h"
 
@@ -34,19 +35,9 @@ std::string Describe(int wait_status) {
 }  // namespace
 
 absl::StatusOr<ProcessIdentity> IdentifyProcess(int pid, const std::string& proc_root) {
-  ASSIGN_OR_RETURN(std::string stat, ReadFile(StrCat(proc_root, "/", pid, "/stat"), kMaxStatBytes));
-  // The command name may hold spaces and parentheses; fields are counted from the last ')'.
-  size_t close = stat.rfind(')');
-  if (close == std::string::npos) return absl::InternalError(StrCat("/proc/", pid, "/stat: no command"));
-  std::vector<std::string> fields = absl::StrSplit(stat.substr(close + 2), ' ');
-  constexpr size_t kState = 0, kStartTime = 19;  // fields 3 and 22 of proc(5)
-  ProcessIdentity identity{pid, 0};
-  if (fields.size() <= kStartTime || !absl::SimpleAtoi(fields[kStartTime], &identity.start_time_ticks)) {
-    return absl::InternalError(StrCat("/proc/", pid, "/stat: no start time"));
-  }
-  if (fields[kState] == "Z" || fields[kState] == "X")
-    return absl::NotFoundError(StrCat("process ", pid, " has ended"));
-  return identity;
+  ASSIGN_OR_RETURN(ProcessFacts facts, ProcessFactsOf(pid, proc_root));
+  if (facts.dead) return absl::NotFoundError(StrCat("process ", pid, " has ended"));
+  return ProcessIdentity{pid, facts.start_ticks};
 }
 
 absl::StatusOr<ProcessIdentity> ReadPidFile(const std::string& path) {

@@ -260,21 +260,8 @@ Task<absl::Status> SpdyConnection::Send(StatePtr state, std::string_view data, b
 
 // ---- what comes from the peer ----
 
-namespace {
-
-class EndOfReader {
- public:
-  explicit EndOfReader(SpdyConnection* connection) : connection_(connection) {}
-  ~EndOfReader() { connection_->Close(); }
-
- private:
-  SpdyConnection* connection_;
-};
-
-}  // namespace
-
 Task<void> SpdyConnection::ReadLoop(std::shared_ptr<SpdyConnection> self) {
-  EndOfReader end(self.get());
+  CloseSpdyAtEnd end(self);
   auto buffer = std::make_unique<char[]>(kReadBytes);
   while (self->status_.ok()) {
     Task<absl::StatusOr<size_t>> read = self->stream_->Read(buffer.get(), kReadBytes);

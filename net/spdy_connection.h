@@ -126,4 +126,16 @@ class SpdyConnection : public std::enable_shared_from_this<SpdyConnection> {
   AsyncEvent closed_;
 };
 
+// Closes a connection when the coroutine that serves it ends, also by cancellation.
+class CloseSpdyAtEnd {
+ public:
+  explicit CloseSpdyAtEnd(std::shared_ptr<SpdyConnection> connection) : connection_(std::move(connection)) {}
+  CloseSpdyAtEnd(const CloseSpdyAtEnd&) = delete;
+  CloseSpdyAtEnd& operator=(const CloseSpdyAtEnd&) = delete;
+  ~CloseSpdyAtEnd() { connection_->Close(); }
+
+ private:
+  std::shared_ptr<SpdyConnection> connection_;
+};
+
 }  // namespace keelson::net

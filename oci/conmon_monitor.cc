@@ -9,7 +9,6 @@
 //   <bundle>/            attach, ctl, winsz, pidfile, log-path
 #include <absl/strings/ascii.h>
 #include <absl/strings/numbers.h>
-#include <absl/strings/str_split.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/inotify.h>
@@ -22,6 +21,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/process.h"
 #include "base/status.h"
 #include "cgroups/manager.h"
 #include "oci/io.h"
@@ -186,11 +186,8 @@ class ConmonMonitor : public ContainerMonitor {
   // Whether process `pid` is a monitor of ours for container `id`, or the runtime that makes it, by its
   // arguments.
   bool IsCreatorOf(int pid, const std::string& id) const {
-    constexpr size_t kMaxCommandLineBytes = 256 << 10;
-    auto line = ReadFile(StrCat("/proc/", pid, "/cmdline"), kMaxCommandLineBytes);
-    if (!line.ok()) return false;
     std::string exits = options_.run_dir + "/exits";
-    std::vector<std::string> argv = absl::StrSplit(*line, '\0', absl::SkipEmpty());
+    std::vector<std::string> argv = CommandLineOf(pid);
     bool ours = false, its = false, creates = false;
     for (size_t i = 0; i + 1 < argv.size(); ++i) {
       ours = ours || (argv[i] == "--exit-dir" && argv[i + 1] == exits);
@@ -202,10 +199,8 @@ class ConmonMonitor : public ContainerMonitor {
 
   std::vector<int> CreatorsOf(const std::string& id) const {
     std::vector<int> out;
-    std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir("/proc"), ::closedir);
-    while (dirent* entry = open != nullptr ? ::readdir(open.get()) : nullptr) {
-      int pid = 0;
-      if (absl::SimpleAtoi(entry->d_name, &pid) && IsCreatorOf(pid, id)) out.push_back(pid);
+    for (int pid : ProcessIds()) {
+      if (IsCreatorOf(pid, id)) out.push_back(pid);
     }
     return out;
   }

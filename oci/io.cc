@@ -99,28 +99,6 @@ Task<absl::StatusOr<std::string>> ReadLine(Env* env, std::shared_ptr<Descriptor>
   }
 }
 
-absl::StatusOr<uint64_t> ParseStartTicks(std::string_view stat) {
-  // The command, field 2, may contain anything: fields are counted from the last ')'.
-  size_t paren = stat.rfind(')');
-  if (paren == std::string_view::npos) return absl::InvalidArgumentError("/proc/PID/stat: no command");
-  std::vector<absl::string_view> fields =
-      absl::StrSplit(absl::StripAsciiWhitespace(Av(stat.substr(paren + 1))), ' ');
-  constexpr size_t kStartTime = 22 - 3;  // the first one here is field 3
-  uint64_t ticks = 0;
-  if (fields.size() <= kStartTime || !absl::SimpleAtoi(fields[kStartTime], &ticks)) {
-    return absl::InvalidArgumentError("/proc/PID/stat: no start time");
-  }
-  return ticks;
-}
-
-absl::StatusOr<uint64_t> ProcessStartTicks(int pid) {
-  constexpr size_t kMaxStatBytes = 4096;
-  auto stat = ReadFile(StrCat("/proc/", pid, "/stat"), kMaxStatBytes);
-  // Between open and read it may go: ESRCH.
-  if (!stat.ok()) return absl::NotFoundError(StrCat("process ", pid, ": ", stat.status().message()));
-  return ParseStartTicks(*stat);
-}
-
 absl::Status CheckId(std::string_view id) {
   bool good = !id.empty() && id.size() <= kMaxIdBytes && id.front() != '-' && id.front() != '.';
   for (char c : id)

@@ -26,10 +26,6 @@ Task<absl::Status> WaitWritable(Env* env, std::shared_ptr<Descriptor> descriptor
 Task<absl::StatusOr<std::string>> ReadLine(Env* env, std::shared_ptr<Descriptor> descriptor, size_t max_bytes,
                                            absl::Duration timeout);
 
-// Start time of a process in clock ticks after boot (/proc/PID/stat, field 22); NotFound when it is gone.
-absl::StatusOr<uint64_t> ProcessStartTicks(int pid);
-absl::StatusOr<uint64_t> ParseStartTicks(std::string_view stat);
-
 // A container's name may become a path component and an argument: letters, digits, '_', '.', '-', not
 // starting with '-' or '.', at most kMaxIdBytes.
 inline constexpr size_t kMaxIdBytes = 128;

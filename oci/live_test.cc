@@ -22,6 +22,7 @@
 #include <set>
 
 #include "base/log.h"
+#include "base/process.h"
 #include "base/status.h"
 #include "cgroups/manager.h"
 #include "oci/attach_client.h"

@@ -1,9 +1,6 @@
 #include "oci/process_tree.h"
 
-#include <absl/strings/ascii.h>
-#include <absl/strings/numbers.h>
-#include <absl/strings/str_split.h>
-#include <dirent.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -11,30 +8,24 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
-#include <memory>
 #include <set>
-#include <string>
 #include <utility>
 
 #include "base/fd.h"
 #include "base/status.h"
 #include "base/strings.h"
-#include "oci/io.h"
 
 namespace keelson::oci {
 
 namespace {
 
-constexpr size_t kMaxStatBytes = 4096;
-// Each finds what was forked before all known ones were stopped.
-constexpr int kMaxRounds = 32;
+// Each finds what was forked before all known ones had stopped.
+constexpr int kMaxRounds = 100;
+constexpr int kRoundMs = 1;  // between two that found nothing new
 
 std::vector<ProcessFacts> AllProcesses() {
   std::vector<ProcessFacts> all;
-  std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), ::closedir);
-  while (dirent* entry = proc != nullptr ? ::readdir(proc.get()) : nullptr) {
-    int pid = 0;
-    if (!absl::SimpleAtoi(entry->d_name, &pid)) continue;
+  for (int pid : ProcessIds()) {
     auto facts = ProcessFactsOf(pid);
     if (facts.ok()) all.push_back(*std::move(facts));
   }
@@ -42,10 +33,21 @@ std::vector<ProcessFacts> AllProcesses() {
 }
 
 // A descriptor of exactly this process; invalid when it is gone.
-Fd OpenProcess(const ProcessFacts& process) {
-  Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
-  if (fd.valid() && ProcessStartTicks(process.pid).value_or(0) != process.start_ticks) fd.reset();
-  return fd;
+Fd OpenExactly(const ProcessFacts& process) {
+  absl::StatusOr<Fd> fd = OpenProcess(process.pid);
+  if (!fd.ok() || ProcessStartTicks(process.pid).value_or(0) != process.start_ticks) return Fd();
+  return *std::move(fd);
+}
+
+// Whether none of its threads runs. Between the signal and the stop a fork under way comes to its end, and
+// its child is there a moment later.
+bool StandsStill(const ProcessFacts& process) {
+  const std::string tasks = StrCat("/proc/", process.pid, "/task");
+  for (int tid : ProcessIds(tasks)) {
+    auto thread = ProcessFactsOf(tid, tasks);
+    if (thread.ok() && !thread->stopped && !thread->dead) return false;
+  }
+  return true;
 }
 
 bool Send(const Fd& process, int signal) {
@@ -53,31 +55,6 @@ bool Send(const Fd& process, int signal) {
 }
 
 }  // namespace
-
-absl::StatusOr<ProcessFacts> ParseProcessFacts(std::string_view stat) {
-  // The command, field 2, may contain anything: fields are counted from the last ')'.
-  size_t paren = stat.rfind(')');
-  if (paren == std::string_view::npos) return absl::InvalidArgumentError("/proc/PID/stat: no command");
-  std::vector<absl::string_view> fields =
-      absl::StrSplit(absl::StripAsciiWhitespace(Av(stat.substr(paren + 1))), ' ');
-  constexpr size_t kState = 0, kParent = 1, kSession = 3;  // fields 3, 4, 6
-  ProcessFacts facts;
-  ASSIGN_OR_RETURN(facts.start_ticks, ParseStartTicks(stat));
-  std::string_view pid = stat.substr(0, stat.find(' '));
-  if (!absl::SimpleAtoi(Av(pid), &facts.pid) || !absl::SimpleAtoi(fields[kParent], &facts.parent) ||
-      !absl::SimpleAtoi(fields[kSession], &facts.session)) {
-    return absl::InvalidArgumentError("/proc/PID/stat: a field is no number");
-  }
-  facts.dead = fields[kState] == "Z" || fields[kState] == "X";
-  return facts;
-}
-
-absl::StatusOr<ProcessFacts> ProcessFactsOf(int pid) {
-  auto stat = ReadFile(StrCat("/proc/", pid, "/stat"), kMaxStatBytes);
-  // Between open and read it may go: ESRCH.
-  if (!stat.ok()) return absl::NotFoundError(StrCat("process ", pid, ": ", stat.status().message()));
-  return ParseProcessFacts(*stat);
-}
 
 std::vector<ProcessFacts> TreeOf(int root, int session, const std::vector<ProcessFacts>& all) {
   auto in_session = [&](const ProcessFacts& process) {
@@ -108,24 +85,32 @@ std::vector<ProcessFacts> TreeOf(int root, int session, const std::vector<Proces
 
 absl::Status KillProcessTree(int root, int session, std::vector<ProcessFacts>* killed) {
   if (root <= 1 || root == ::getpid()) return absl::InvalidArgumentError(StrCat("kill the tree of ", root));
-  std::map<std::pair<int, uint64_t>, Fd> stopped;
+  struct Stopped {
+    ProcessFacts process;
+    Fd fd;
+  };
+  std::map<std::pair<int, uint64_t>, Stopped> stopped;
   if (session == ::getsid(0)) session = 0;
   for (int round = 0; round < kMaxRounds; ++round) {
+    // Looked at before the search: what they had begun to fork by then is found.
+    const bool still = std::all_of(stopped.begin(), stopped.end(),
+                                   [](const auto& entry) { return StandsStill(entry.second.process); });
     bool news = false;
     for (const ProcessFacts& process : TreeOf(root, session, AllProcesses())) {
       std::pair<int, uint64_t> key(process.pid, process.start_ticks);
       if (process.dead || process.pid == ::getpid() || stopped.contains(key)) continue;
-      Fd fd = OpenProcess(process);
+      Fd fd = OpenExactly(process);
       if (!fd.valid() || !Send(fd, SIGSTOP)) continue;
-      stopped.emplace(key, std::move(fd));
+      stopped.emplace(key, Stopped{process, std::move(fd)});
       if (killed != nullptr) killed->push_back(process);
       news = true;
     }
-    if (!news) break;
+    if (!news && still) break;
+    if (!news) ::poll(nullptr, 0, kRoundMs);
   }
   if (stopped.empty()) return absl::NotFoundError(StrCat("process ", root, " has ended"));
-  for (const auto& [key, fd] : stopped) {
-    if (!Send(fd, SIGKILL)) return ErrnoStatus(errno, StrCat("kill process ", key.first));
+  for (const auto& [key, entry] : stopped) {
+    if (!Send(entry.fd, SIGKILL)) return ErrnoStatus(errno, StrCat("kill process ", key.first));
   }
   return absl::OkStatus();
 }

@@ -2,25 +2,12 @@
 #pragma once
 
 #include <absl/status/status.h>
-#include <absl/status/statusor.h>
 
-#include <cstdint>
-#include <string_view>
 #include <vector>
 
+#include "base/process.h"
+
 namespace keelson::oci {
-
-struct ProcessFacts {
-  int pid = 0, parent = 0;
-  int session = 0;  // the pid of its leader
-  uint64_t start_ticks = 0;
-  bool dead = false;  // not yet reaped
-};
-
-// `stat` as /proc/PID/stat. Pure.
-absl::StatusOr<ProcessFacts> ParseProcessFacts(std::string_view stat);
-// NotFound when it is gone.
-absl::StatusOr<ProcessFacts> ProcessFactsOf(int pid);
 
 // `root` when it is in `all`, its descendants, and who is in the session that it leads, whoever their parent
 // is by now; or in `session`, the one it was started in, as long as it is there itself (0: none).
@@ -28,8 +15,8 @@ absl::StatusOr<ProcessFacts> ProcessFactsOf(int pid);
 std::vector<ProcessFacts> TreeOf(int root, int session, const std::vector<ProcessFacts>& all);
 
 // SIGKILL to the tree of `root`, which the caller knows to be the process meant. All are stopped first, so
-// that none starts another meanwhile. NotFound when there is nothing left of it. `killed`: who; null is fine.
-// Blocking, milliseconds.
+// that none starts another meanwhile, and waited for up to 100 ms (a thread in the kernel may take long).
+// NotFound when there is nothing left of it. `killed`: who; null is fine. Blocking, milliseconds.
 absl::Status KillProcessTree(int root, int session, std::vector<ProcessFacts>* killed);
 
 }  // namespace keelson::oci

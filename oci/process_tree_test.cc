@@ -4,8 +4,12 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
+
+#include "base/env.h"
+#include "base/strings.h"
 
 namespace keelson::oci {
 namespace {
@@ -84,6 +88,44 @@ TEST(KillProcessTree, RefusesInitAndItself) {
   EXPECT_TRUE(absl::IsInvalidArgument(KillProcessTree(1, 0, nullptr)));
   EXPECT_TRUE(absl::IsInvalidArgument(KillProcessTree(::getpid(), 0, nullptr)));
   EXPECT_TRUE(absl::IsNotFound(KillProcessTree(1 << 30, 0, nullptr)));
+}
+
+// A stop that comes in the middle of a fork lets the fork go on: its child must not be missed.
+Task<absl::Status> KillForkers(RealEnv* env) {
+  const std::string mark = StrCat("98765.", ::getpid());
+  auto alive = [&mark] {
+    std::vector<int> pids = ProcessIds();
+    return std::count_if(pids.begin(), pids.end(), [&mark](int pid) {
+      std::vector<std::string> words = CommandLineOf(pid);
+      return !words.empty() && words.back() == mark;
+    });
+  };
+  for (int round = 0; round < 60; ++round) {
+    SpawnOptions spawn;
+    spawn.argv = {"sh", "-c", StrCat("for i in 1 2 3 4 5 6 7 8 9; do sleep ", mark, " & done; wait"), mark};
+    auto child = env->subprocess().Spawn(spawn);
+    if (!child.ok()) co_return child.status();
+    Task<void> nap = env->clock().Sleep(absl::Microseconds(300) * (round % 20));
+    co_await std::move(nap);
+    absl::Status killed = KillProcessTree((*child)->pid(), 0, nullptr);
+    if (!killed.ok()) co_return killed;
+    Task<int> wait = (*child)->Wait();
+    co_await std::move(wait);
+    absl::Duration limit = env->clock().Monotonic() + absl::Seconds(5);
+    while (alive() > 0) {
+      if (env->clock().Monotonic() > limit)
+        co_return absl::InternalError(StrCat("round ", round, ": one lives"));
+      Task<void> again = env->clock().Sleep(absl::Milliseconds(1));
+      co_await std::move(again);
+    }
+  }
+  co_return absl::OkStatus();
+}
+
+TEST(KillProcessTree, TakesWhatIsBeingForked) {
+  RealEnv env{Paths()};
+  absl::Status status = env.RunUntilDone(KillForkers(&env));
+  EXPECT_TRUE(status.ok()) << status;
 }
 
 }  // namespace

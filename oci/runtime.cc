@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/process.h"
 #include "base/status.h"
 #include "oci/io.h"
 #include "oci/probe.h"
@@ -534,42 +535,35 @@ class CliRuntime : public OciRuntime {
 
 // Whether a process is a runtime's command on containers of `state_dir`; a monitor's `create` is not meant.
 bool IsCommandOn(int pid, const std::string& state_dir) {
-  auto line = ReadFile(StrCat("/proc/", pid, "/cmdline"), kMaxProcBytes);
-  if (!line.ok()) return false;
-  std::vector<absl::string_view> words = absl::StrSplit(*line, '\0');
-  bool ours = false;
-  for (size_t i = 0; i + 1 < words.size(); ++i) {
-    if (words[i] == "create") return false;
-    ours = ours || (words[i] == "--root" && words[i + 1] == state_dir);
-  }
-  return ours;
+  std::vector<std::string> words = CommandLineOf(pid);
+  if (std::find(words.begin(), words.end(), "create") != words.end()) return false;
+  auto root = std::adjacent_find(words.begin(), words.end(), [&](const std::string& a, const std::string& b) {
+    return a == "--root" && b == state_dir;
+  });
+  return root != words.end();
 }
 
 // All processes for which `test` holds.
 template <class Test>
 std::vector<int> ProcessesThat(Test test) {
-  std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), ::closedir);
-  std::vector<int> pids;
-  while (dirent* entry = proc != nullptr ? ::readdir(proc.get()) : nullptr) {
-    int pid = 0;
-    if (absl::SimpleAtoi(entry->d_name, &pid) && test(pid)) pids.push_back(pid);
-  }
+  std::vector<int> pids = ProcessIds();
+  std::erase_if(pids, [&test](int pid) { return !test(pid); });
   return pids;
 }
 
 // Whether it is what a killed process like ours left between fork and exec: our words, and older.
-bool IsUnbornCommand(int pid, const std::string& own_words) {
+bool IsUnbornCommand(int pid, const std::vector<std::string>& own_words) {
   if (pid == ::getpid()) return false;
-  auto words = ReadFile(StrCat("/proc/", pid, "/cmdline"), kMaxProcBytes);
-  if (!words.ok() || words->empty() || *words != own_words) return false;
+  std::vector<std::string> words = CommandLineOf(pid);
+  if (words.empty() || words != own_words) return false;
   return ProcessStartTicks(pid).value_or(UINT64_MAX) <= ProcessStartTicks(::getpid()).value_or(0);
 }
 
 // Commands that a caller who was killed left running would cross ours on the same containers.
 Task<void> AwaitOrphans(Env* env, std::string state_dir) {
   absl::Duration limit = env->clock().Monotonic() + kForkLimit;
-  auto own_words = ReadFile("/proc/self/cmdline", kMaxProcBytes);
-  auto unborn = [&own_words](int pid) { return own_words.ok() && IsUnbornCommand(pid, *own_words); };
+  const std::vector<std::string> own_words = CommandLineOf(::getpid());
+  auto unborn = [&own_words](int pid) { return IsUnbornCommand(pid, own_words); };
   while (!ProcessesThat(unborn).empty() && env->clock().Monotonic() < limit) {
     Task<void> nap = env->clock().Sleep(kForkInterval);
     co_await std::move(nap);

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "base/fake_env.h"
+#include "base/process.h"
 #include "oci/cgroup_view.h"
 #include "oci/io.h"
 #include "oci/pause_binary.h"
@@ -298,10 +299,11 @@ TEST(Probe, FindsPrograms) {
 
 TEST(Io, StartTicks) {
   EXPECT_EQ(
-      *ParseStartTicks("42 (a) b (c)) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 200\n"),
+      ParseProcessFacts("42 (a) b (c)) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 200\n")
+          ->start_ticks,
       98765u);
-  EXPECT_FALSE(ParseStartTicks("").ok());
-  EXPECT_FALSE(ParseStartTicks("42 (a) S 1 2").ok());
+  EXPECT_FALSE(ParseProcessFacts("").ok());
+  EXPECT_FALSE(ParseProcessFacts("42 (a) S 1 2").ok());
   EXPECT_TRUE(ProcessStartTicks(::getpid()).ok());
   EXPECT_TRUE(absl::IsNotFound(ProcessStartTicks(1 << 30).status()));
 }

@@ -157,6 +157,32 @@ class PatientRuntime : public FakeRuntime {
   bool stopped = false;
 };
 
+// A server whose calls take as long as they are let, and a client.
+class PatientServerTest : public GrpcServerTest {
+ protected:
+  void Connect(absl::Duration pull_deadline = RemoteOptions().pull_deadline) {
+    auto server = GrpcServer::Serve(env_, patient_, patient_, socket_);
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+    RemoteOptions options;
+    options.endpoint = socket_;
+    options.pull_deadline = pull_deadline;
+    auto remote = RemoteRuntime::Create(env_, options);
+    ASSERT_TRUE(remote.ok()) << remote.status();
+    remote_ = *std::move(remote);
+  }
+  // A test that closed the server itself has reset it.
+  void TearDown() override {
+    remote_.reset();
+    if (server_ != nullptr) Close(std::move(server_));
+    GrpcServerTest::TearDown();
+  }
+
+  PatientRuntime patient_{env_, Options()};
+  std::unique_ptr<GrpcServer> server_;
+  std::unique_ptr<RemoteRuntime> remote_;
+};
+
 template <class Response>
 Task<void> Forget(Task<absl::StatusOr<Response>> call) {
   [[maybe_unused]] absl::StatusOr<Response> answer = co_await std::move(call);
@@ -197,18 +223,10 @@ Task<absl::Status> ClientsThatLeave(RealEnv* env, PatientRuntime* fake, RemoteRu
   co_return absl::OkStatus();
 }
 
-TEST_F(GrpcServerTest, AClientThatLeavesEndsItsExecAndItsPullOnly) {
-  PatientRuntime patient(env_, Options());
-  auto server = GrpcServer::Serve(env_, patient, patient, socket_);
-  ASSERT_TRUE(server.ok()) << server.status();
-  RemoteOptions options;
-  options.endpoint = socket_;
-  auto remote = RemoteRuntime::Create(env_, options);
-  ASSERT_TRUE(remote.ok()) << remote.status();
-  absl::Status status = env_.RunUntilDone(ClientsThatLeave(&env_, &patient, remote->get()));
+TEST_F(PatientServerTest, AClientThatLeavesEndsItsExecAndItsPullOnly) {
+  Connect();
+  absl::Status status = env_.RunUntilDone(ClientsThatLeave(&env_, &patient_, remote_.get()));
   EXPECT_TRUE(status.ok()) << status;
-  remote->reset();
-  Close(*std::move(server));
 }
 
 Task<absl::Status> DeadlinePasses(RealEnv* env, PatientRuntime* fake, RemoteRuntime* remote) {
@@ -219,19 +237,10 @@ Task<absl::Status> DeadlinePasses(RealEnv* env, PatientRuntime* fake, RemoteRunt
   co_return absl::OkStatus();
 }
 
-TEST_F(GrpcServerTest, ADeadlineEndsTheCallOnThisSideToo) {
-  PatientRuntime patient(env_, Options());
-  auto server = GrpcServer::Serve(env_, patient, patient, socket_);
-  ASSERT_TRUE(server.ok()) << server.status();
-  RemoteOptions options;
-  options.endpoint = socket_;
-  options.pull_deadline = absl::Milliseconds(200);
-  auto remote = RemoteRuntime::Create(env_, options);
-  ASSERT_TRUE(remote.ok()) << remote.status();
-  absl::Status status = env_.RunUntilDone(DeadlinePasses(&env_, &patient, remote->get()));
+TEST_F(PatientServerTest, ADeadlineEndsTheCallOnThisSideToo) {
+  Connect(/*pull_deadline=*/absl::Milliseconds(200));
+  absl::Status status = env_.RunUntilDone(DeadlinePasses(&env_, &patient_, remote_.get()));
   EXPECT_TRUE(status.ok()) << status;
-  remote->reset();
-  Close(*std::move(server));
 }
 
 Task<absl::Status> CloseUnderCalls(RealEnv* env, PatientRuntime* fake, RemoteRuntime* remote,
@@ -250,17 +259,12 @@ Task<absl::Status> CloseUnderCalls(RealEnv* env, PatientRuntime* fake, RemoteRun
   co_return absl::OkStatus();
 }
 
-TEST_F(GrpcServerTest, ClosingEndsAllCalls) {
-  PatientRuntime patient(env_, Options());
-  auto server = GrpcServer::Serve(env_, patient, patient, socket_);
-  ASSERT_TRUE(server.ok()) << server.status();
-  RemoteOptions options;
-  options.endpoint = socket_;
-  auto remote = RemoteRuntime::Create(env_, options);
-  ASSERT_TRUE(remote.ok()) << remote.status();
-  absl::Status status = env_.RunUntilDone(CloseUnderCalls(&env_, &patient, remote->get(), server->get()));
+TEST_F(PatientServerTest, ClosingEndsAllCalls) {
+  Connect();
+  absl::Status status = env_.RunUntilDone(CloseUnderCalls(&env_, &patient_, remote_.get(), server_.get()));
   EXPECT_TRUE(status.ok()) << status;
-  remote->reset();
+  remote_.reset();
+  server_.reset();
 }
 
 }  // namespace

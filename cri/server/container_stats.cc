@@ -122,8 +122,7 @@ Task<absl::StatusOr<v1::ListContainerStatsResponse>> RuntimeServer::ListContaine
   Task<std::vector<v1::ContainerStats>> read = StatsOf(ContainersFor(request.filter()));
   std::vector<v1::ContainerStats> stats = co_await std::move(read);
   v1::ListContainerStatsResponse response;
-  response.mutable_stats()->Assign(std::make_move_iterator(stats.begin()),
-                                   std::make_move_iterator(stats.end()));
+  MoveInto(std::move(stats), response.mutable_stats());
   co_return response;
 }
 
@@ -132,8 +131,7 @@ Task<absl::StatusOr<v1::StreamContainerStatsResponse>> RuntimeServer::StreamCont
   Task<std::vector<v1::ContainerStats>> read = StatsOf(ContainersFor(request.filter()));
   std::vector<v1::ContainerStats> stats = co_await std::move(read);
   v1::StreamContainerStatsResponse response;
-  response.mutable_container_stats()->Assign(std::make_move_iterator(stats.begin()),
-                                             std::make_move_iterator(stats.end()));
+  MoveInto(std::move(stats), response.mutable_container_stats());
   co_return response;
 }
 

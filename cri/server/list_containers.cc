@@ -29,21 +29,24 @@ v1::Container RuntimeServer::ContainerItemOf(const Container& container) const {
   return item;
 }
 
+void RuntimeServer::AddContainers(const v1::ContainerFilter& filter,
+                                  google::protobuf::RepeatedPtrField<v1::Container>* out) const {
+  for (const auto& [id, container] : containers_) {
+    if (Fits(filter, *container)) *out->Add() = ContainerItemOf(*container);
+  }
+}
+
 Task<absl::StatusOr<v1::ListContainersResponse>> RuntimeServer::ListContainers(
     v1::ListContainersRequest request) {
   v1::ListContainersResponse response;
-  for (const auto& [id, container] : containers_) {
-    if (Fits(request.filter(), *container)) *response.add_containers() = ContainerItemOf(*container);
-  }
+  AddContainers(request.filter(), response.mutable_containers());
   co_return response;
 }
 
 Task<absl::StatusOr<v1::StreamContainersResponse>> RuntimeServer::StreamContainers(
     v1::StreamContainersRequest request) {
   v1::StreamContainersResponse response;
-  for (const auto& [id, container] : containers_) {
-    if (Fits(request.filter(), *container)) *response.add_containers() = ContainerItemOf(*container);
-  }
+  AddContainers(request.filter(), response.mutable_containers());
   co_return response;
 }
 

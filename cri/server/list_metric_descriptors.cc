@@ -13,8 +13,7 @@ Task<absl::StatusOr<v1::ListMetricDescriptorsResponse>> RuntimeServer::ListMetri
   features.hugetlb = layout.mode == cgroups::Mode::kV2 || layout.v1_mounts.contains("hugetlb");
   std::vector<v1::MetricDescriptor> descriptors = MetricDescriptors(features);
   v1::ListMetricDescriptorsResponse response;
-  response.mutable_descriptors()->Assign(std::make_move_iterator(descriptors.begin()),
-                                         std::make_move_iterator(descriptors.end()));
+  MoveInto(std::move(descriptors), response.mutable_descriptors());
   co_return response;
 }
 

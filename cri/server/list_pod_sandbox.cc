@@ -25,21 +25,24 @@ v1::PodSandbox RuntimeServer::SandboxItemOf(const Sandbox& sandbox) const {
   return item;
 }
 
+void RuntimeServer::AddSandboxes(const v1::PodSandboxFilter& filter,
+                                 google::protobuf::RepeatedPtrField<v1::PodSandbox>* out) const {
+  for (const auto& [id, sandbox] : sandboxes_) {
+    if (Fits(filter, *sandbox)) *out->Add() = SandboxItemOf(*sandbox);
+  }
+}
+
 Task<absl::StatusOr<v1::ListPodSandboxResponse>> RuntimeServer::ListPodSandbox(
     v1::ListPodSandboxRequest request) {
   v1::ListPodSandboxResponse response;
-  for (const auto& [id, sandbox] : sandboxes_) {
-    if (Fits(request.filter(), *sandbox)) *response.add_items() = SandboxItemOf(*sandbox);
-  }
+  AddSandboxes(request.filter(), response.mutable_items());
   co_return response;
 }
 
 Task<absl::StatusOr<v1::StreamPodSandboxesResponse>> RuntimeServer::StreamPodSandboxes(
     v1::StreamPodSandboxesRequest request) {
   v1::StreamPodSandboxesResponse response;
-  for (const auto& [id, sandbox] : sandboxes_) {
-    if (Fits(request.filter(), *sandbox)) *response.add_pod_sandboxes() = SandboxItemOf(*sandbox);
-  }
+  AddSandboxes(request.filter(), response.mutable_pod_sandboxes());
   co_return response;
 }
 

@@ -106,8 +106,7 @@ Task<absl::StatusOr<v1::ListPodSandboxMetricsResponse>> RuntimeServer::ListPodSa
   Task<std::vector<v1::PodSandboxMetrics>> read = MetricsOf(SandboxesFor(v1::PodSandboxStatsFilter()));
   std::vector<v1::PodSandboxMetrics> metrics = co_await std::move(read);
   v1::ListPodSandboxMetricsResponse response;
-  response.mutable_pod_metrics()->Assign(std::make_move_iterator(metrics.begin()),
-                                         std::make_move_iterator(metrics.end()));
+  MoveInto(std::move(metrics), response.mutable_pod_metrics());
   co_return response;
 }
 
@@ -116,8 +115,7 @@ Task<absl::StatusOr<v1::StreamPodSandboxMetricsResponse>> RuntimeServer::StreamP
   Task<std::vector<v1::PodSandboxMetrics>> read = MetricsOf(SandboxesFor(v1::PodSandboxStatsFilter()));
   std::vector<v1::PodSandboxMetrics> metrics = co_await std::move(read);
   v1::StreamPodSandboxMetricsResponse response;
-  response.mutable_pod_sandbox_metrics()->Assign(std::make_move_iterator(metrics.begin()),
-                                                 std::make_move_iterator(metrics.end()));
+  MoveInto(std::move(metrics), response.mutable_pod_sandbox_metrics());
   co_return response;
 }
 

@@ -138,8 +138,7 @@ Task<absl::StatusOr<v1::ListPodSandboxStatsResponse>> RuntimeServer::ListPodSand
   Task<std::vector<v1::PodSandboxStats>> read = StatsOf(SandboxesFor(request.filter()));
   std::vector<v1::PodSandboxStats> stats = co_await std::move(read);
   v1::ListPodSandboxStatsResponse response;
-  response.mutable_stats()->Assign(std::make_move_iterator(stats.begin()),
-                                   std::make_move_iterator(stats.end()));
+  MoveInto(std::move(stats), response.mutable_stats());
   co_return response;
 }
 
@@ -148,8 +147,7 @@ Task<absl::StatusOr<v1::StreamPodSandboxStatsResponse>> RuntimeServer::StreamPod
   Task<std::vector<v1::PodSandboxStats>> read = StatsOf(SandboxesFor(request.filter()));
   std::vector<v1::PodSandboxStats> stats = co_await std::move(read);
   v1::StreamPodSandboxStatsResponse response;
-  response.mutable_pod_sandbox_stats()->Assign(std::make_move_iterator(stats.begin()),
-                                               std::make_move_iterator(stats.end()));
+  MoveInto(std::move(stats), response.mutable_pod_sandbox_stats());
   co_return response;
 }
 

@@ -138,7 +138,7 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   // path.
   Task<absl::StatusOr<std::map<std::string, std::string>>> MakeVolumes(std::string id, std::string rootfs,
                                                                        std::vector<std::string> volumes);
-  Task<absl::Status> ReadyToStart(std::shared_ptr<Container> container, std::shared_ptr<Sandbox> sandbox);
+  Task<absl::Status> PrepareStart(std::shared_ptr<Container> container, std::shared_ptr<Sandbox> sandbox);
   // Everything CreateContainer made besides the record; any part may be missing.
   Task<absl::Status> TearDownContainer(std::shared_ptr<Container> container);
   // The stop signal, up to `grace`, SIGKILL; returns when it has exited. With the container's mutex free.
@@ -175,6 +175,11 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   v1::ContainerStatus ContainerStatusOf(const Container& container) const;
   v1::PodSandbox SandboxItemOf(const Sandbox& sandbox) const;
   v1::Container ContainerItemOf(const Container& container) const;
+  // Items of those that fit; for the list and its stream.
+  void AddSandboxes(const v1::PodSandboxFilter& filter,
+                    google::protobuf::RepeatedPtrField<v1::PodSandbox>* out) const;
+  void AddContainers(const v1::ContainerFilter& filter,
+                     google::protobuf::RepeatedPtrField<v1::Container>* out) const;
   // Many at once, read by one job in the pool; what goes away meanwhile is left out. Writable layers as last
   // measured.
   Task<std::vector<v1::ContainerStats>> StatsOf(std::vector<std::shared_ptr<Container>> containers);

@@ -110,8 +110,11 @@ TEST_F(ServerPodLiveTest, AStoppedPauseStopsThePod) {
   ASSERT_GT(pid, 1);
   ASSERT_EQ(::kill(pid, SIGKILL), 0);
   absl::Duration limit = env_.clock().Monotonic() + absl::Seconds(20);
-  while (PodStatus(pod).state() == v1::SANDBOX_READY && env_.clock().Monotonic() < limit)
-    Sleep(absl::Milliseconds(20));
+  // The pod is not ready as soon as its stop has begun, its containers end in the course of it.
+  auto stopped = [&] {
+    return PodStatus(pod).state() != v1::SANDBOX_READY && Status(id).state() == v1::CONTAINER_EXITED;
+  };
+  while (!stopped() && env_.clock().Monotonic() < limit) Sleep(absl::Milliseconds(20));
   EXPECT_EQ(PodStatus(pod).state(), v1::SANDBOX_NOTREADY);
   EXPECT_EQ(Status(id).state(), v1::CONTAINER_EXITED);
 }

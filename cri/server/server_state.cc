@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/process.h"
 #include "base/status.h"
 #include "base/strings.h"
 
@@ -15,9 +16,6 @@ namespace keelson::cri {
 
 namespace {
 
-constexpr size_t kMaxStatBytes = 4096;
-// Of /proc/PID/stat, counted from 1.
-constexpr int kFirstField = 3, kParentField = 4, kStartTimeField = 22;
 // glibc's and musl's resolvers take more servers since years; the file's lines stay bounded all the same.
 constexpr int kMaxResolvServers = 16, kMaxResolvSearches = 64;
 
@@ -164,39 +162,10 @@ absl::StatusOr<std::string> RenderResolvConf(const v1::DNSConfig& dns) {
   return out;
 }
 
-namespace {
-
-// The fields of /proc/PID/stat from the third on (the state); empty when there is no such process.
-std::vector<std::string> StatFields(int pid, const std::string& proc_root) {
-  if (pid <= 0) return {};
-  absl::StatusOr<std::string> text = ReadFile(StrCat(proc_root, "/", pid, "/stat"), kMaxStatBytes);
-  if (!text.ok()) return {};
-  // The command may contain spaces and parentheses: fields count from the last one.
-  size_t end = text->rfind(')');
-  if (end == std::string::npos || end + 2 > text->size()) return {};
-  return absl::StrSplit(absl::string_view(*text).substr(end + 2), ' ');
-}
-
-}  // namespace
-
 std::optional<uint64_t> ProcessStartTicks(int pid, const std::string& proc_root) {
-  std::vector<std::string> fields = StatFields(pid, proc_root);
-  uint64_t ticks = 0;
-  if (fields.size() <= kStartTimeField - kFirstField || fields[0] == "Z" || fields[0] == "X" ||
-      !absl::SimpleAtoi(fields[kStartTimeField - kFirstField], &ticks)) {
-    return std::nullopt;
-  }
-  return ticks;
-}
-
-int ParentOf(int pid, const std::string& proc_root) {
-  std::vector<std::string> fields = StatFields(pid, proc_root);
-  int parent = 0;
-  if (fields.size() <= kParentField - kFirstField ||
-      !absl::SimpleAtoi(fields[kParentField - kFirstField], &parent)) {
-    return 0;
-  }
-  return parent;
+  absl::StatusOr<ProcessFacts> facts = ProcessFactsOf(pid, proc_root);
+  if (!facts.ok() || facts->dead) return std::nullopt;
+  return facts->start_ticks;
 }
 
 bool IsAlive(const records::Process& process, const std::string& proc_root) {

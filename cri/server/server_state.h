@@ -108,6 +108,12 @@ inline bool FitsId(std::string_view filter, std::string_view id) {
   return id.substr(0, filter.size()) == filter;
 }
 
+// The parts of an answer.
+template <class T>
+void MoveInto(std::vector<T> from, google::protobuf::RepeatedPtrField<T>* to) {
+  to->Assign(std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
+}
+
 // The directory of a container's cgroup: parent of the pod and ID. No leading slash.
 std::string CgroupPath(const std::string& cgroup_parent, const std::string& default_parent,
                        const std::string& id);
@@ -120,8 +126,6 @@ absl::StatusOr<std::string> RenderResolvConf(const v1::DNSConfig& dns);
 
 // pid with its start time; nullopt when there is none. `proc_root`: "/proc".
 std::optional<uint64_t> ProcessStartTicks(int pid, const std::string& proc_root = "/proc");
-// 0 when there is no such process.
-int ParentOf(int pid, const std::string& proc_root = "/proc");
 bool IsAlive(const records::Process& process, const std::string& proc_root = "/proc");
 
 }  // namespace keelson::cri

@@ -48,8 +48,8 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
   // Written first: a restart between here and the end looks what became of it.
   record.set_state(records::CONTAINER_STARTING);
-  Task<absl::Status> ready = ReadyToStart(container, sandbox);
-  absl::Status status = co_await std::move(ready);
+  Task<absl::Status> prepare = PrepareStart(container, sandbox);
+  absl::Status status = co_await std::move(prepare);
   if (!status.ok()) {
     record.set_state(records::CONTAINER_CREATED);
     absl::Status saved = Save(*container);
@@ -107,8 +107,9 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
   co_return v1::StartContainerResponse();
 }
 
-// What was true at its creation and the start relies on; the log is there and the record says that it starts.
-Task<absl::Status> RuntimeServer::ReadyToStart(std::shared_ptr<Container> container,
+// Looks at what was true at its creation and the start relies on, makes the log, and writes the record,
+// beside each other where they can be.
+Task<absl::Status> RuntimeServer::PrepareStart(std::shared_ptr<Container> container,
                                                std::shared_ptr<Sandbox> sandbox) {
   const records::Container& record = container->record;
   const v1::NamespaceOption& namespaces = NamespacesOf(record.config());

@@ -10,6 +10,7 @@ extern "C" {  // glibc 2.36 forgot it
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "cri/server/runtime_server.h"
@@ -79,10 +80,9 @@ Task<absl::Status> RuntimeServer::StopRunningContainer(std::shared_ptr<Container
 
 absl::Status RuntimeServer::SignalInit(const Container& container, int signal) {
   const records::Container& record = container.record;
-  Fd process(::pidfd_open(record.init().pid(), 0));
-  if (!process.valid() && errno != ESRCH) return ErrnoStatus(errno, "pidfd_open");
+  ASSIGN_OR_RETURN(Fd process, OpenProcess(record.init().pid()));
   // The descriptor is of whoever has the pid now: ours only if it started when ours did.
-  if (!process.valid() || !IsAlive(record.init())) return absl::NotFoundError("the process has ended");
+  if (!IsAlive(record.init())) return absl::NotFoundError("the process has ended");
   if (::pidfd_send_signal(process.get(), signal, nullptr, 0) != 0) {
     return errno == ESRCH ? absl::NotFoundError("the process has ended")
                           : ErrnoStatus(errno, "pidfd_send_signal");
@@ -192,7 +192,8 @@ Task<void> RuntimeServer::WatchMonitor(std::shared_ptr<Container> container) {
     absl::StatusOr<std::unique_ptr<ChildProcess>> orphan = env_.subprocess().Adopt(init.pid());
     if (orphan.ok() && IsAlive(init)) {
       // It became our child when its monitor died, or an earlier server's: only a parent reads the status.
-      bool ours = ParentOf(init.pid()) == ::getpid();
+      absl::StatusOr<ProcessFacts> facts = ProcessFactsOf(init.pid());
+      bool ours = facts.ok() && facts->parent == ::getpid();
       Task<int> wait = (*orphan)->Wait();
       int status = co_await std::move(wait);
       if (ours)

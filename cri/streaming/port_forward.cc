@@ -171,21 +171,12 @@ void DropLater(const PortForwardContext& context, const std::shared_ptr<Pending>
   });
 }
 
-class CloseAtEnd {
- public:
-  explicit CloseAtEnd(std::shared_ptr<net::SpdyConnection> connection) : connection_(std::move(connection)) {}
-  ~CloseAtEnd() { connection_->Close(); }
-
- private:
-  std::shared_ptr<net::SpdyConnection> connection_;
-};
-
 }  // namespace
 
 Task<void> ServeSpdyPortForward(PortForwardContext context, std::shared_ptr<net::ByteStream> stream) {
   std::shared_ptr<net::SpdyConnection> connection =
       net::SpdyConnection::Start(context.scope, std::move(stream), net::SpdyConnection::Role::kServer);
-  CloseAtEnd close(connection);
+  net::CloseSpdyAtEnd close(connection);
   auto pending = std::make_shared<Pending>();
   for (;;) {
     Task<absl::StatusOr<std::unique_ptr<net::SpdyStream>>> accept = connection->Accept();

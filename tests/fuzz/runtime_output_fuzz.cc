@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "base/process.h"
 #include "oci/cgroup_view.h"
 #include "oci/io.h"
 #include "oci/probe.h"
@@ -24,7 +25,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   (void)KnownVulnerabilities("runc", std::string(input));
   (void)FeaturesOfTrial(input);
   (void)FindCgroupMounts(input);
-  (void)ParseStartTicks(input);
+  (void)keelson::ParseProcessFacts(input);
   (void)DecodeProbe(input);
   return 0;
 }

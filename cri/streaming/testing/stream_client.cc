@@ -45,20 +45,11 @@ Task<void> Feed(SpdyRunPtr run, RemoteRun what) {
   (void)co_await std::move(close);
 }
 
-class CloseAtEnd {
- public:
-  explicit CloseAtEnd(std::shared_ptr<net::SpdyConnection> connection) : connection_(std::move(connection)) {}
-  ~CloseAtEnd() { connection_->Close(); }
-
- private:
-  std::shared_ptr<net::SpdyConnection> connection_;
-};
-
 Task<absl::StatusOr<RemoteResult>> Spdy(Env* env, Scope* scope, std::unique_ptr<net::ByteStream> stream,
                                         RemoteRun what) {
   std::shared_ptr<net::SpdyConnection> connection =
       net::SpdyConnection::Start(scope, std::move(stream), net::SpdyConnection::Role::kClient);
-  CloseAtEnd close(connection);
+  net::CloseSpdyAtEnd close(connection);
   bool late = false;
   net::OneShotTimer timer(env->clock(), what.timeout, [&late, connection] {
     late = true;
