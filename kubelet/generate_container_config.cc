@@ -228,8 +228,8 @@ absl::StatusOr<criv1::ContainerConfig> GenerateContainerConfig(const corev1::Pod
   if (in.user_namespace.has_value()) {
     *out.mutable_linux()->mutable_security_context()->mutable_namespace_options()->mutable_userns_options() =
         *in.user_namespace;
+    // Images', too: a runtime maps those itself, and by these.
     for (criv1::Mount& mount : *out.mutable_mounts()) {
-      if (mount.has_image()) continue;  // the runtime's own
       *mount.mutable_uidmappings() = in.user_namespace->uids();
       *mount.mutable_gidmappings() = in.user_namespace->gids();
     }

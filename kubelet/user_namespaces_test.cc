@@ -121,8 +121,8 @@ TEST(UserNamespacesTest, SandboxContainerAndMountsHaveThem) {
   EXPECT_EQ(config->linux().security_context().namespace_options().userns_options().mode(), criv1::POD);
   ASSERT_EQ(config->mounts_size(), 4);
   for (const criv1::Mount& m : config->mounts()) {
-    EXPECT_EQ(m.uidmappings_size(), m.has_image() ? 0 : 1) << m.container_path();
-    EXPECT_EQ(m.gidmappings_size(), m.has_image() ? 0 : 1) << m.container_path();
+    EXPECT_EQ(m.uidmappings_size(), 1) << m.container_path();
+    EXPECT_EQ(m.gidmappings_size(), 1) << m.container_path();
   }
   in.user_namespace.reset();
   config = GenerateContainerConfig(pod, container, in);
