@@ -64,7 +64,6 @@ void VolumeFields(const corev1::VolumeSource& source, const std::string& path, C
 std::vector<UnimplementedField> UnimplementedPodFields(const corev1::PodSpec& spec, const std::string& path) {
   Collector out;
   out.Refused(!spec.resource_claims().empty(), path, "resourceClaims");
-  out.Refused(spec.has_host_users() && !spec.host_users(), path, "hostUsers: false");
   out.Refused(!spec.os().name().empty() && spec.os().name() != "linux", path, "os.name");
   out.Refused(spec.security_context().has_windows_options(), path, "securityContext.windowsOptions");
   out.Ignored(spec.has_runtime_class_name(), path, "runtimeClassName");

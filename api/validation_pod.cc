@@ -21,6 +21,7 @@ namespace {
 
 using StringSet = absl::flat_hash_set<std::string>;
 
+constexpr char kOwnUsers[] = "when `hostUsers` is false";
 const std::vector<std::string> kProtocols = {"SCTP", "TCP", "UDP"};
 
 void PathWithoutDotDot(const std::string& field, const std::string& path, Errors& errors) {
@@ -164,9 +165,12 @@ void Ports(const google::protobuf::RepeatedPtrField<corev1::ContainerPort>& port
   }
 }
 
+// The host's users, not those of a user namespace of the pod's own.
+bool HasHostUsers(const corev1::PodSpec& spec) { return !spec.has_host_users() || spec.host_users(); }
+
 template <class Container>
-void OneContainer(const Container& container, const StringSet& volumes, bool init, const std::string& path,
-                  Errors& errors) {
+void OneContainer(const Container& container, const StringSet& volumes, bool init, bool host_users,
+                  const std::string& path, Errors& errors) {
   if (container.image().empty()) {
     errors.Required(Child(path, "image"));
   } else if (container.image() != absl::StripAsciiWhitespace(container.image())) {
@@ -199,6 +203,15 @@ void OneContainer(const Container& container, const StringSet& volumes, bool ini
     }
   }
   ResourceRequirements(container.resources(), Child(path, "resources"), errors);
+  if (container.security_context().has_proc_mount()) {
+    const std::string& proc_mount = container.security_context().proc_mount();
+    const std::string here = Child(path, "securityContext.procMount");
+    errors.OneOf(here, proc_mount, {"Default", "Unmasked"});
+    if (host_users && proc_mount == "Unmasked")
+      errors.InvalidText(here, proc_mount, "`hostUsers` must be false to use `Unmasked`");
+  }
+  if (!host_users && !container.volume_devices().empty())
+    errors.Forbidden(Child(path, "volumeDevices"), kOwnUsers);
   bool sidecar = init && container.restart_policy() == "Always";
   if (init && !sidecar) {
     if (container.has_liveness_probe()) {
@@ -343,12 +356,12 @@ void PodSpec(const corev1::PodSpec& spec, const std::string& path, Errors& error
   for (int i = 0; i < spec.containers_size(); ++i) {
     std::string here = Index(Child(path, "containers"), static_cast<size_t>(i));
     container_name(spec.containers(i).name(), here);
-    OneContainer(spec.containers(i), volumes, false, here, errors);
+    OneContainer(spec.containers(i), volumes, false, HasHostUsers(spec), here, errors);
   }
   for (int i = 0; i < spec.init_containers_size(); ++i) {
     std::string here = Index(Child(path, "initContainers"), static_cast<size_t>(i));
     container_name(spec.init_containers(i).name(), here);
-    OneContainer(spec.init_containers(i), volumes, true, here, errors);
+    OneContainer(spec.init_containers(i), volumes, true, HasHostUsers(spec), here, errors);
     const auto& container = spec.init_containers(i);
     if (container.has_restart_policy() && container.restart_policy() != "Always") {
       errors.NotSupported(Child(here, "restartPolicy"), container.restart_policy(), {"Always"});
@@ -399,6 +412,12 @@ void PodSpec(const corev1::PodSpec& spec, const std::string& path, Errors& error
     }
     if (!toleration.operator_().empty())
       errors.OneOf(Child(here, "operator"), toleration.operator_(), {"Equal", "Exists"});
+  }
+  // Other namespaces of the host and the pod's own users: permissions would be surprising.
+  if (!HasHostUsers(spec)) {
+    if (spec.host_network()) errors.Forbidden(Child(path, "hostNetwork"), kOwnUsers);
+    if (spec.host_pid()) errors.Forbidden(Child(path, "HostPID"), kOwnUsers);
+    if (spec.host_ipc()) errors.Forbidden(Child(path, "HostIPC"), kOwnUsers);
   }
   if (spec.host_network()) {
     for (int i = 0; i < spec.containers_size(); ++i) {

@@ -50,6 +50,25 @@ TEST(ValidationTest, Pods) {
             "inclusive");
   EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i","volumeMounts":[{"name":"v","mountPath":"/x"}]})")),
             "spec.containers[0].volumeMounts[0].name: Not found: \"v\"");
+  EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i"})", R"(,"hostUsers":false)")), "");
+  EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i"})", R"(,"hostUsers":true,"hostPID":true)")), "");
+  EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i"})",
+                      R"(,"hostUsers":false,"hostNetwork":true,"hostPID":true,"hostIPC":true)")),
+            "spec.hostNetwork: Forbidden: when `hostUsers` is false\n"
+            "spec.HostPID: Forbidden: when `hostUsers` is false\n"
+            "spec.HostIPC: Forbidden: when `hostUsers` is false");
+  EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i","volumeDevices":[{"name":"b","devicePath":"/dev/b"}]})",
+                      R"(,"hostUsers":false)")),
+            "spec.containers[0].volumeDevices: Forbidden: when `hostUsers` is false");
+  const std::string unmasked = R"({"name":"a","image":"i","securityContext":{"procMount":"Unmasked"}})";
+  EXPECT_EQ(Check(Pod(unmasked, R"(,"hostUsers":false)")), "");
+  EXPECT_EQ(
+      Check(Pod(unmasked)),
+      "spec.containers[0].securityContext.procMount: Invalid value: \"Unmasked\": `hostUsers` must be false "
+      "to use `Unmasked`");
+  EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i","securityContext":{"procMount":"Other"}})")),
+            "spec.containers[0].securityContext.procMount: Unsupported value: \"Other\": supported values: "
+            "\"Default\", \"Unmasked\"");
   EXPECT_EQ(Check(Pod(R"({"name":"a","image":"i"})", R"(,"restartPolicy":"Sometimes")")),
             "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", "
             "\"OnFailure\"");

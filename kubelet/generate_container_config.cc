@@ -163,6 +163,10 @@ absl::StatusOr<criv1::PodSandboxConfig> GeneratePodSandboxConfig(const corev1::P
   criv1::LinuxPodSandboxConfig& linux_config = *out.mutable_linux();
   linux_config.set_cgroup_parent(in.cgroup_parent);
   ASSIGN_OR_RETURN(*linux_config.mutable_security_context(), MakeSandboxSecurityContext(pod, in.seccomp_dir));
+  if (in.user_namespace.has_value()) {
+    *linux_config.mutable_security_context()->mutable_namespace_options()->mutable_userns_options() =
+        *in.user_namespace;
+  }
   for (const auto& sysctl : pod.spec().security_context().sysctls()) {
     std::string name = sysctl.name();
     std::replace(name.begin(), name.end(), '/', '.');
@@ -221,6 +225,15 @@ absl::StatusOr<criv1::ContainerConfig> GenerateContainerConfig(const corev1::Pod
   user.seccomp_dir = in.seccomp_dir;
   ASSIGN_OR_RETURN(*out.mutable_linux()->mutable_security_context(),
                    MakeContainerSecurityContext(pod, container, user));
+  if (in.user_namespace.has_value()) {
+    *out.mutable_linux()->mutable_security_context()->mutable_namespace_options()->mutable_userns_options() =
+        *in.user_namespace;
+    // Images', too: a runtime maps those itself, and by these.
+    for (criv1::Mount& mount : *out.mutable_mounts()) {
+      *mount.mutable_uidmappings() = in.user_namespace->uids();
+      *mount.mutable_gidmappings() = in.user_namespace->gids();
+    }
+  }
   return out;
 }
 

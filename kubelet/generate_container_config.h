@@ -6,6 +6,7 @@
 #include <absl/time/time.h>
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,7 @@ struct SandboxInputs {
   std::string node_name;  // label kLabelNode; "" : left out
   std::string seccomp_dir;
   ResourceOptions resources;
+  std::optional<criv1::UserNamespace> user_namespace;  // of a pod with hostUsers: false
 };
 absl::StatusOr<criv1::PodSandboxConfig> GeneratePodSandboxConfig(const corev1::Pod& pod,
                                                                  const SandboxInputs& inputs);
@@ -54,6 +56,9 @@ struct ContainerInputs {
   bool seccomp_default = false;
   std::string seccomp_dir;
   ResourceOptions resources;
+  // The sandbox's. Every mount is seen through its mappings, so owners on the disk are those in the
+  // container.
+  std::optional<criv1::UserNamespace> user_namespace;
   absl::Time now;
 };
 // Errors become the waiting reason CreateContainerConfigError.

@@ -617,6 +617,7 @@ Task<void> Kubelet::HousekeepOnce() {
       LogWarning("orphaned pod's volumes still mounted", {{"pod_uid", uid}, {"error", unmounted}});
       continue;
     }
+    runtime_->ForgetPod(uid);
     absl::Status removed = RemoveTree(runtime_->PodDir(uid));
     if (!removed.ok()) LogWarning("pod folder not removed", {{"pod_uid", uid}, {"error", removed}});
   }

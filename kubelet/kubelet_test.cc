@@ -380,6 +380,34 @@ TEST_F(KubeletTest, UnsupportedFieldIsRefusedByName) {
   EXPECT_THAT(Get("dra")->status().message(), HasSubstr("spec.resourceClaims"));
 }
 
+TEST_F(KubeletTest, HostUsersFalseGivesThePodIdsOfItsOwn) {
+  runtime_.set_user_namespaces(true);
+  corev1::Pod pod = MakePod("mapped");
+  pod.mutable_spec()->set_host_users(false);
+  StartKubelet();
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return Phase("mapped") == "Running"; }));
+  auto config = runtime_.SandboxConfig(runtime_.Sandboxes()[0].id());
+  const auto& users = config->linux().security_context().namespace_options().userns_options();
+  EXPECT_EQ(users.mode(), criv1::POD);
+  ASSERT_EQ(users.uids_size(), 1);
+  EXPECT_GE(users.uids(0).host_id(), 65536u);
+  EXPECT_EQ(users.uids(0).length(), 65536u);
+  EXPECT_EQ(users.gids(0).host_id(), users.uids(0).host_id());
+}
+
+TEST_F(KubeletTest, HostUsersFalseWaitsWhereTheRuntimeCannot) {
+  corev1::Pod pod = MakePod("mapped");
+  pod.mutable_spec()->set_host_users(false);
+  StartKubelet();
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return !Events("FailedCreatePodSandBox").empty(); }));
+  EXPECT_THAT(Events("FailedCreatePodSandBox")[0],
+              HasSubstr("can't set `spec.hostUsers: false`, runtime does not support user namespaces"));
+  EXPECT_TRUE(runtime_.Sandboxes().empty());
+  EXPECT_EQ(Phase("mapped"), "Pending");
+}
+
 TEST_F(KubeletTest, HostPortsThatDoNothingOrMeetAServiceAreTold) {
   runtime_.set_status_info(
       {{kContainerdNetworkInfo,

@@ -51,6 +51,7 @@ struct RuntimeManager::Round {
   NodeFacts facts;
   std::string sandbox_id;
   criv1::PodSandboxConfig sandbox_config;
+  std::optional<criv1::UserNamespace> user_namespace;
   std::vector<std::string> pod_ips;
   PodHostname name;
   RuntimeSyncResult result;
@@ -65,6 +66,7 @@ RuntimeManager::RuntimeManager(Env& env, RuntimeManagerDeps deps, const KubeletO
       deps_(std::move(deps)),
       options_(options),
       hooks_(env, *deps_.runtime),
+      user_namespaces_(StrCat(env.paths().kubelet_dir, "/pods"), options.host_root, options.max_pods),
       backoff_(absl::Seconds(10), options.max_container_restart_period),
       scope_(env.executor()) {}
 
@@ -104,6 +106,7 @@ void RuntimeManager::ForgetPod(const std::string& uid) {
   failures_.erase(uid);
   backoff_.ForgetPrefix(uid + "/");
   deps_.images->ForgetPod(uid);
+  user_namespaces_.Release(uid);
   for (auto it = holds_.lower_bound(uid + "/"); it != holds_.end() && it->first.rfind(uid + "/", 0) == 0;) {
     it = holds_.erase(it);
   }
@@ -141,8 +144,29 @@ Task<void> RuntimeManager::TellOfHostPorts(std::shared_ptr<Round> round) {
   if (!text.empty()) Event(pod, "Warning", "HostPortNotSupported", text);
 }
 
+Task<absl::Status> RuntimeManager::EnsureUserNamespace(std::shared_ptr<Round> round, std::string handler) {
+  if (!UserNamespaces::Wanted(*round->pod)) co_return absl::OkStatus();
+  if (round->actions.create_sandbox) {
+    CO_ASSIGN_OR_RETURN(criv1::StatusResponse status, deps_.runtime->Status(criv1::StatusRequest()));
+    CO_RETURN_IF_ERROR_SYNC(CheckRuntimeUserNamespaces(status, handler));
+  }
+  CO_ASSIGN_OR_RETURN_SYNC(round->user_namespace, user_namespaces_.Get(PodUid(*round->pod)));
+  co_return absl::OkStatus();
+}
+
 Task<absl::Status> RuntimeManager::EnsureSandbox(std::shared_ptr<Round> round) {
   const corev1::Pod& pod = *round->pod;
+  std::string handler = options_.runtime_class_handler;
+  if (round->actions.create_sandbox && pod.spec().has_runtime_class_name() &&
+      !pod.spec().runtime_class_name().empty()) {
+    auto it = options_.runtime_handlers.find(pod.spec().runtime_class_name());
+    if (it == options_.runtime_handlers.end()) {
+      co_return absl::NotFoundError(StrCat("failed to get sandbox runtime: no runtime for \"",
+                                           pod.spec().runtime_class_name(), "\" is configured"));
+    }
+    handler = it->second;
+  }
+  CO_RETURN_IF_ERROR(EnsureUserNamespace(round, handler));
   CO_ASSIGN_OR_RETURN_SYNC(round->name, MakeHostname(pod, round->facts.hostname, options_.cluster_domain));
   DnsInputs dns;
   dns.cluster_dns = options_.cluster_dns;
@@ -156,6 +180,7 @@ Task<absl::Status> RuntimeManager::EnsureSandbox(std::shared_ptr<Round> round) {
   in.node_name = options_.node_name;
   in.seccomp_dir = StrCat(env_.paths().kubelet_dir, "/seccomp");
   in.resources = Resources(round->facts);
+  in.user_namespace = round->user_namespace;
   if (options_.cgroups_per_qos) {
     in.cgroup_parent = PodCgroupParent(pod, env_.paths().cgroup_root, round->facts.systemd_cgroups);
   }
@@ -167,15 +192,7 @@ Task<absl::Status> RuntimeManager::EnsureSandbox(std::shared_ptr<Round> round) {
     CO_RETURN_IF_ERROR_SYNC(MakeDirs(round->sandbox_config.log_directory(), 0755));
     criv1::RunPodSandboxRequest request;
     *request.mutable_config() = round->sandbox_config;
-    request.set_runtime_handler(options_.runtime_class_handler);
-    if (pod.spec().has_runtime_class_name() && !pod.spec().runtime_class_name().empty()) {
-      auto it = options_.runtime_handlers.find(pod.spec().runtime_class_name());
-      if (it == options_.runtime_handlers.end()) {
-        co_return absl::NotFoundError(StrCat("failed to get sandbox runtime: no runtime for \"",
-                                             pod.spec().runtime_class_name(), "\" is configured"));
-      }
-      request.set_runtime_handler(it->second);
-    }
+    request.set_runtime_handler(handler);
     round->result.acted = true;
     CO_ASSIGN_OR_RETURN(criv1::RunPodSandboxResponse response,
                         deps_.runtime->RunPodSandbox(std::move(request)));
@@ -374,6 +391,7 @@ Task<absl::StatusOr<criv1::ContainerConfig>> RuntimeManager::MakeConfig(std::sha
   in.seccomp_default = options_.seccomp_default;
   in.seccomp_dir = StrCat(env_.paths().kubelet_dir, "/seccomp");
   in.resources = Resources(round->facts);
+  in.user_namespace = round->user_namespace;
   in.now = env_.clock().Now();
   for (int i = 0; i < container.volume_mounts_size(); ++i) {
     const corev1::VolumeMount& mount = container.volume_mounts(i);

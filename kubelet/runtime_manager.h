@@ -26,6 +26,7 @@
 #include "kubelet/lifecycle_hooks.h"
 #include "kubelet/object_cache.h"
 #include "kubelet/options.h"
+#include "kubelet/user_namespaces.h"
 #include "kubelet/volume_manager.h"
 
 namespace keelson::kubelet {
@@ -87,6 +88,8 @@ class RuntimeManager {
   Task<absl::Status> EnsureSandbox(std::shared_ptr<Round> round);
   Task<void> TellOfHostPorts(std::shared_ptr<Round> round);
   Task<absl::Status> RemoveUnstarted(std::shared_ptr<Round> round, std::string container_name);
+  // Where the pod asks for one and the runtime can; a new sandbox's handler is asked.
+  Task<absl::Status> EnsureUserNamespace(std::shared_ptr<Round> round, std::string handler);
   Task<bool> StartContainer(std::shared_ptr<Round> round, corev1::Container container, std::string target_id);
   Task<absl::StatusOr<criv1::ContainerConfig>> MakeConfig(std::shared_ptr<Round> round,
                                                           corev1::Container container, EnsuredImage image,
@@ -108,6 +111,7 @@ class RuntimeManager {
   RuntimeManagerDeps deps_;
   const KubeletOptions& options_;
   LifecycleHooks hooks_;
+  UserNamespaces user_namespaces_;
   Backoff backoff_;
   std::map<std::string, std::map<std::string, StartFailure>> failures_;  // uid -> container -> why
   struct Hold {

@@ -39,7 +39,7 @@ class VolumeManager {
   virtual Task<absl::StatusOr<PodVolumes>> Mount(PodPtr pod) = 0;
 
   // Host path to bind for `sub_path` (already expanded) of a mounted volume in one container; opened beneath
-  // the volume without following links out of it, created (0750) when missing.
+  // the volume without following links out of it, created with the volume's mode when missing.
   virtual Task<absl::StatusOr<std::string>> PrepareSubPath(PodPtr pod, std::string container_name,
                                                            int mount_index, std::string volume_name,
                                                            std::string sub_path) = 0;

@@ -202,6 +202,11 @@ absl::Status MapMountSources(const std::string& dir, const std::string& userns_p
   int n = 0;
   for (v1::Mount& mount : *config->mutable_mounts()) {
     if (mount.uidmappings_size() == 0 && mount.gidmappings_size() == 0) continue;
+    if (mount.has_image()) {  // its layers are mapped already
+      mount.clear_uidmappings();
+      mount.clear_gidmappings();
+      continue;
+    }
     struct stat info;
     if (::stat(userns_path.c_str(), &info) != 0) {
       return absl::InvalidArgumentError(
@@ -471,10 +476,12 @@ absl::StatusOr<bool> MakeVolume(const std::string& at, const std::string& rootfs
   if (relative.empty())
     return absl::InvalidArgumentError(StrCat("image VOLUME \"", volume, "\": names the root"));
   absl::StatusOr<Fd> dir = OpenInRoot(root.get(), relative, O_RDONLY | O_DIRECTORY);
-  if (!dir.ok()) return false;
+  // Owners are those of the pod's user namespace, if it has one: a missing directory is its root's.
   struct stat info;
-  if (::fstat(dir->get(), &info) != 0) return ErrnoStatus(errno, StrCat("stat ", volume));
+  if (::fstat(dir.ok() ? dir->get() : root.get(), &info) != 0)
+    return ErrnoStatus(errno, StrCat("stat ", volume));
   if (::chown(at.c_str(), info.st_uid, info.st_gid) != 0) return ErrnoStatus(errno, StrCat("chown ", at));
+  if (!dir.ok()) return false;
   if (::chmod(at.c_str(), info.st_mode & 07777) != 0) return ErrnoStatus(errno, StrCat("chmod ", at));
   std::error_code error;
   *source = fs::read_symlink(StrCat("/proc/self/fd/", dir->get()), error).string();

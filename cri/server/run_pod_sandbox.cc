@@ -113,6 +113,13 @@ absl::Status PrepareSandboxFiles(const std::string& dir, const v1::PodSandboxCon
     while (!hostname.empty() && hostname.back() == '\n') hostname.pop_back();
   }
   RETURN_IF_ERROR(WriteFileAtomic(dir + "/hostname", hostname + "\n", 0644, false));
+  if (HasUserNamespace(config)) {  // they are the pod's root's, as without
+    const v1::UserNamespace& user = NamespacesOf(config).userns_options();
+    for (const char* name : {"/resolv.conf", "/hosts", "/hostname"}) {
+      if (::lchown((dir + name).c_str(), user.uids(0).host_id(), user.gids(0).host_id()) != 0)
+        return ErrnoStatus(errno, StrCat("chown ", dir, name));
+    }
+  }
   if (!HostIpc(config)) {
     std::string shm = dir + "/shm";
     RETURN_IF_ERROR(MakeDirs(shm, 0700));

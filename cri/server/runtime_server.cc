@@ -3,7 +3,9 @@
 #include <absl/strings/ascii.h>
 #include <absl/strings/escaping.h>
 #include <absl/strings/str_join.h>
+#include <sys/stat.h>
 
+#include <filesystem>
 #include <utility>
 
 #include "base/fd.h"
@@ -16,6 +18,8 @@
 namespace keelson::cri {
 
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr size_t kMinIdPrefix = 3;
 constexpr size_t kIdWords = 4;  // of 64 bits: 64 hex digits, as docker and containerd name things
@@ -70,7 +74,25 @@ RuntimeServer::RuntimeServer(RuntimeServerDeps deps, RuntimeServerOptions option
 
 RuntimeServer::~RuntimeServer() = default;
 
+namespace {
+
+// Whoever is nobody on the host gets to what lies in `dir`.
+absl::Status CheckSearchable(const fs::path& dir) {
+  for (fs::path at = dir;; at = at.parent_path()) {
+    struct stat info;
+    if (::stat(at.c_str(), &info) != 0) return ErrnoStatus(errno, StrCat("stat ", at.string()));
+    if ((info.st_mode & S_IXOTH) == 0) {
+      return absl::FailedPreconditionError(
+          StrCat("the root of a pod could not pass ", at.string(), ": chmod o+x it"));
+    }
+    if (at == at.parent_path()) return absl::OkStatus();
+  }
+}
+
+}  // namespace
+
 absl::Status ProbeUserNamespaces(const std::string& dir, const std::string& scratch) {
+  RETURN_IF_ERROR(CheckSearchable(fs::path(scratch).parent_path()));
   constexpr uint32_t kIds = 65536;
   PinRequest pins;
   pins.dir = scratch + "/ns";

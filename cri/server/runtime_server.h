@@ -66,8 +66,8 @@ struct RuntimeServerDeps {
 
 struct StatsReadings;
 
-// Makes a user namespace and mounts `dir` with its mappings, below `scratch`; takes both back. What is
-// missing says the error. Blocking.
+// Makes a user namespace and mounts `dir` with its mappings, below `scratch`, beside which the bundles lie;
+// takes both back. What is missing says the error. Blocking.
 absl::Status ProbeUserNamespaces(const std::string& dir, const std::string& scratch);
 
 // Mounts below a container's directory that are no root file systems. Missing is success. Blocking.

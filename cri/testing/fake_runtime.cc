@@ -352,7 +352,9 @@ absl::StatusOr<v1::VersionResponse> FakeRuntime::DoVersion(const v1::VersionRequ
 absl::StatusOr<v1::StatusResponse> FakeRuntime::DoStatus(const v1::StatusRequest& request) {
   v1::StatusResponse response;
   for (const auto& [type, condition] : conditions_) *response.mutable_status()->add_conditions() = condition;
-  response.add_runtime_handlers()->set_name("");
+  v1::RuntimeHandler* handler = response.add_runtime_handlers();
+  handler->set_name("");
+  handler->mutable_features()->set_user_namespaces(user_namespaces_);
   if (request.verbose())
     response.mutable_info()->insert(options_.status_info.begin(), options_.status_info.end());
   return response;

@@ -78,6 +78,8 @@ class FakeRuntime : public RuntimeService, public ImageService {
   void set_status_info(std::map<std::string, std::string> info) { options_.status_info = std::move(info); }
 
   void set_cgroup_driver(v1::CgroupDriver driver) { options_.cgroup_driver = driver; }
+  // Whether its handler has user namespaces, from now on.
+  void set_user_namespaces(bool has) { user_namespaces_ = has; }
 
   // ---- what the test programs ----
   // The nth call from now of `rpc` (1: the next) meets `fault`. Several may be set.
@@ -204,6 +206,7 @@ class FakeRuntime : public RuntimeService, public ImageService {
   std::vector<std::unique_ptr<ImageRecord>> images_;
   std::map<std::string, RegistryImage, std::less<>> registry_;
   std::map<std::string, absl::Status, std::less<>> pull_errors_;
+  bool user_namespaces_ = false;
   std::map<std::string, v1::RuntimeCondition, std::less<>> conditions_;
   std::map<std::string, std::list<std::pair<int, Fault>>, std::less<>> faults_;  // rpc -> (nth call, fault)
   std::map<std::string, std::pair<int, absl::Duration>, std::less<>> slow_;      // rpc -> (calls left, delay)

@@ -78,10 +78,14 @@ absl::Status GroupTree(int parent_fd, const std::string& name, int64_t group, de
   return GroupOne(fd.get(), st, group, name);  // the root last: it says that all is done
 }
 
-// The folder or file at `sub_path`, made as folders where missing.
+// The folder or file at `sub_path`, made as folders where missing: whoever may write into the volume may
+// write there.
 absl::StatusOr<Fd> OpenOrMakeBeneath(int root_fd, const std::string& sub_path) {
   auto there = OpenBeneath(root_fd, sub_path, O_PATH);
   if (there.ok() || !absl::IsNotFound(there.status())) return there;
+  struct stat root;
+  if (::fstat(root_fd, &root) != 0) return ErrnoStatus(errno, "stat the volume");
+  const mode_t mode = root.st_mode & (S_ISGID | 0777);
   Fd parent(::fcntl(root_fd, F_DUPFD_CLOEXEC, 0));
   std::string walked;
   for (absl::string_view view : absl::StrSplit(sub_path, '/', absl::SkipEmpty())) {
@@ -91,12 +95,12 @@ absl::StatusOr<Fd> OpenOrMakeBeneath(int root_fd, const std::string& sub_path) {
     // From the root each time: links inside may go up within it.
     auto next = OpenBeneath(root_fd, walked, O_PATH | O_DIRECTORY);
     if (absl::IsNotFound(next.status())) {
-      if (::mkdirat(parent.get(), part.c_str(), kSubPathMode) != 0 && errno != EEXIST) {
+      if (::mkdirat(parent.get(), part.c_str(), mode) != 0 && errno != EEXIST) {
         return ErrnoStatus(errno, StrCat("mkdir ", walked));
       }
       Fd made(::openat(parent.get(), part.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
       if (!made.valid()) return ErrnoStatus(errno, StrCat("open ", walked));
-      (void)::chmod(StrCat("/proc/self/fd/", made.get()).c_str(), kSubPathMode);
+      (void)::chmod(StrCat("/proc/self/fd/", made.get()).c_str(), mode);
       parent = std::move(made);
       continue;
     }

@@ -16,7 +16,6 @@
 namespace keelson::kubelet {
 
 inline constexpr uint32_t kVolumeRootMode = 0777;
-inline constexpr uint32_t kSubPathMode = 0750;
 inline constexpr int kMaxVolumeDepth = 512;  // folders walked for fsGroup
 
 struct EmptyDirSpec {
@@ -41,8 +40,8 @@ absl::Status CheckHostPath(const std::string& path, const std::string& type);
 // entered.
 absl::Status ApplyFsGroup(const std::string& path, int64_t group, bool on_root_mismatch);
 
-// Opens `sub_path` beneath `volume_path`, making what is missing, and binds it to `target`. A link that leads
-// out of the volume is PermissionDenied.
+// Opens `sub_path` beneath `volume_path`, making what is missing with the volume's own mode, and binds it to
+// `target`. A link that leads out of the volume is PermissionDenied.
 absl::Status BindSubPath(Mounter& mounter, const std::string& volume_path, const std::string& sub_path,
                          const std::string& target);
 

@@ -107,8 +107,10 @@ TEST_F(LocalVolumes, HostPathTypes) {
 
 TEST_F(LocalVolumes, SubPathIsMadeAndBound) {
   ASSERT_TRUE(MakeDirs(dir_ + "/v").ok());
+  ASSERT_EQ(::chmod((dir_ + "/v").c_str(), S_ISGID | 0777), 0);  // an emptyDir with fsGroup
   ASSERT_TRUE(BindSubPath(mounter_, dir_ + "/v", "a/b", dir_ + "/t/0").ok());
-  EXPECT_EQ(ModeOf(dir_ + "/v/a/b"), 0750u);
+  EXPECT_EQ(ModeOf(dir_ + "/v/a"), S_ISGID | 0777u);
+  EXPECT_EQ(ModeOf(dir_ + "/v/a/b"), S_ISGID | 0777u);
   ASSERT_EQ(mounter_.mounts.size(), 1u);
   EXPECT_EQ(mounter_.mounts[0].inode, Inode(dir_ + "/v/a/b"));
   ASSERT_TRUE(WriteFileAtomic(dir_ + "/v/file", "x", 0600, false).ok());
