@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -194,6 +195,22 @@ absl::Status PrepareMountSources(v1::ContainerConfig* config) {
   return absl::OkStatus();
 }
 
+// In a user namespace nobody takes these flags off a mount of the host's, and runc 1.1 leaves them out when
+// it makes one read-only: EPERM. Named as options they stay.
+absl::Status KeepLockedFlags(const std::string& path, v1::Mount* mount) {
+  struct statvfs info;
+  if (::statvfs(path.c_str(), &info) != 0) return ErrnoStatus(errno, StrCat("statvfs ", path));
+  constexpr std::pair<unsigned long, const char*> kFlags[] = {
+      {ST_NOSUID, "nosuid"}, {ST_NODEV, "nodev"}, {ST_NOEXEC, "noexec"}};
+  for (const auto& [flag, name] : kFlags) {
+    const auto& there = mount->mount_options();
+    if ((info.f_flag & flag) != 0 && std::find(there.begin(), there.end(), name) == there.end()) {
+      mount->add_mount_options(name);
+    }
+  }
+  return absl::OkStatus();
+}
+
 // Volumes that ask for ID mappings (the kubelet does for pods with a user namespace) are bound with those of
 // the pod below the container's directory, where the OCI runtime takes them from: not every one can map
 // itself.
@@ -221,6 +238,7 @@ absl::Status MapMountSources(const std::string& dir, const std::string& userns_p
       RETURN_IF_ERROR(OpenFile(at, O_WRONLY | O_CREAT, 0600).status());
     }
     RETURN_IF_ERROR(images::MountIdMapped(mount.host_path(), at, userns_path));
+    RETURN_IF_ERROR(KeepLockedFlags(at, &mount));
     mount.set_host_path(at);
     mount.clear_uidmappings();
     mount.clear_gidmappings();
