@@ -1,11 +1,12 @@
 # Build helpers. Every folder declares its targets with these four functions, so that
 # flags, the precompiled header and test labels are decided in one place.
 #
-#   keelson_library(NAME SRCS a.cc ... DEPS x y ...)     -> target keelson_NAME
+#   keelson_library(NAME SRCS a.cc ... DEPS x y ... [TEST]) -> target keelson_NAME
 #   keelson_proto(NAME PROTOS a.proto ... [GRPC] DEPS ...) -> target keelson_NAME (generated code)
 #   keelson_test(NAME SRCS a_test.cc ... DEPS ... [LABELS unit] [TIMEOUT 120] [DATA dir])
-#   keelson_executable(NAME SRCS ... DEPS ...)
+#   keelson_executable(NAME SRCS ... DEPS ... [TEST])
 #
+# TEST: only tests use it, and not where speed counts: compiled as they are.
 # A DEPS entry is first looked up as keelson_ENTRY, then taken as it is (absl::..., Boost, ...).
 
 add_library(keelson_flags INTERFACE)
@@ -36,20 +37,44 @@ add_link_options(-Wl,--gc-sections)
 set(CMAKE_CXX_FLAGS_DEBUG "-O0 -g1")
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 
-if(KEELSON_PCH)
-  file(WRITE ${CMAKE_BINARY_DIR}/pch_anchor.cc "")
-  add_library(keelson_pch OBJECT ${CMAKE_BINARY_DIR}/pch_anchor.cc)
-  target_link_libraries(keelson_pch PUBLIC keelson_flags protobuf::libprotobuf absl::status absl::statusor absl::strings absl::time)
-  target_precompile_headers(keelson_pch PRIVATE ${CMAKE_SOURCE_DIR}/base/pch.h)
-  target_compile_options(keelson_pch PRIVATE -fpch-preprocess)
-  if(CMAKE_BUILD_TYPE STREQUAL "Release")
-    # Test code is not worth optimizing: half of a cold build's time. A precompiled header belongs to one -O level.
-    add_library(keelson_pch_test OBJECT ${CMAKE_BINARY_DIR}/pch_anchor.cc)
-    target_link_libraries(keelson_pch_test PUBLIC keelson_flags protobuf::libprotobuf absl::status absl::statusor absl::strings absl::time)
-    target_precompile_headers(keelson_pch_test PRIVATE ${CMAKE_SOURCE_DIR}/base/pch.h)
-    target_compile_options(keelson_pch_test PRIVATE -fpch-preprocess -O0)
+# Test code is not worth optimizing: half of a cold build's time. A precompiled header belongs to one -O level, so
+# tests have theirs, with googletest in it.
+set(KEELSON_TEST_OPTIONS $<$<CONFIG:Release>:-O0>)
+# As GTest::gtest defines it, also for what does not link it: they share the header.
+set(KEELSON_GTEST_DEFINITION -DGTEST_HAS_PTHREAD=1)
+
+# The target whose precompiled header the targets of this folder use: that of TOP/pch.h, where TOP is the top folder
+# and has one, else of base/pch.h. Made when first asked for, since it needs the headers that TOP's protos become.
+function(_keelson_pch_target var test)
+  file(RELATIVE_PATH top ${CMAKE_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR})
+  string(REGEX REPLACE "/.*" "" top ${top})
+  if(NOT EXISTS ${CMAKE_SOURCE_DIR}/${top}/pch.h)
+    set(top base)
   endif()
-endif()
+  set(target keelson_pch_${top})
+  set(headers ${CMAKE_SOURCE_DIR}/${top}/pch.h)
+  set(options -fpch-preprocess)
+  if(test)
+    string(APPEND target _test)
+    list(APPEND headers <gtest/gtest.h> <gmock/gmock.h>)
+    list(APPEND options ${KEELSON_TEST_OPTIONS} ${KEELSON_GTEST_DEFINITION})
+  endif()
+  set(${var} ${target} PARENT_SCOPE)
+  if(TARGET ${target})
+    return()
+  endif()
+  file(WRITE ${CMAKE_BINARY_DIR}/pch_anchor.cc "")
+  add_library(${target} OBJECT ${CMAKE_BINARY_DIR}/pch_anchor.cc)
+  target_link_libraries(${target} PUBLIC keelson_flags protobuf::libprotobuf absl::status absl::statusor absl::strings absl::time)
+  foreach(proto ${KEELSON_PCH_PROTOS_${top}})
+    add_dependencies(${target} keelson_${proto})
+  endforeach()
+  target_precompile_headers(${target} PRIVATE ${headers})
+  target_compile_options(${target} PRIVATE ${options})
+endfunction()
+set(KEELSON_PCH_PROTOS_cri cri_proto)
+set(KEELSON_PCH_PROTOS_kubelet api_proto cri_proto)
+set(KEELSON_PCH_PROTOS_master api_proto)
 
 function(_keelson_deps target)
   foreach(dep ${ARGN})
@@ -69,12 +94,11 @@ function(_keelson_common target)
   target_link_libraries(${target} PUBLIC keelson_flags protobuf::libprotobuf
     absl::status absl::statusor absl::strings absl::time absl::flat_hash_map absl::flat_hash_set
     absl::any_invocable Threads::Threads)
-  set(pch keelson_pch)
-  if(A_TEST AND CMAKE_BUILD_TYPE STREQUAL "Release")
-    set(pch keelson_pch_test)
-    target_compile_options(${target} PRIVATE -O0)
+  if(A_TEST)
+    target_compile_options(${target} PRIVATE ${KEELSON_TEST_OPTIONS} ${KEELSON_GTEST_DEFINITION})
   endif()
   if(KEELSON_PCH)
+    _keelson_pch_target(pch "${A_TEST}")
     target_precompile_headers(${target} REUSE_FROM ${pch})
     target_compile_options(${target} PRIVATE -fpch-preprocess)
   endif()
@@ -100,7 +124,7 @@ function(_keelson_existing var)
 endfunction()
 
 function(keelson_library name)
-  cmake_parse_arguments(A "" "" "SRCS;DEPS" ${ARGN})
+  cmake_parse_arguments(A "TEST" "" "SRCS;DEPS" ${ARGN})
   _keelson_existing(A_SRCS ${A_SRCS})
   add_library(keelson_${name} STATIC ${A_SRCS})
   _keelson_common(keelson_${name})
@@ -108,7 +132,7 @@ function(keelson_library name)
 endfunction()
 
 function(keelson_executable name)
-  cmake_parse_arguments(A "" "OUTPUT" "SRCS;DEPS" ${ARGN})
+  cmake_parse_arguments(A "TEST" "OUTPUT" "SRCS;DEPS" ${ARGN})
   _keelson_existing(A_SRCS ${A_SRCS})
   add_executable(${name} ${A_SRCS})
   _keelson_common(${name})
