@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <memory>
@@ -77,15 +78,11 @@ absl::Status RemoveTreeAt(int parent_fd, const std::string& name, dev_t device, 
   if (st.st_dev != device) {
     return absl::FailedPreconditionError(StrCat("remove ", name, ": something is still mounted there"));
   }
-  {
-    std::unique_ptr<DIR, int (*)(DIR*)> dir(::fdopendir(::dup(dir_fd.get())), ::closedir);
-    if (dir == nullptr) return ErrnoStatus(errno, StrCat("read ", name));
-    ::rewinddir(dir.get());
-    while (dirent* entry = ::readdir(dir.get())) {
-      std::string child = entry->d_name;
-      if (child == "." || child == "..") continue;
-      RETURN_IF_ERROR(RemoveTreeAt(dir_fd.get(), child, device, depth + 1));
-    }
+  auto children = FolderNames(dir_fd.get());
+  // NotFound: somebody removes it at the same time.
+  if (!children.ok() && !absl::IsNotFound(children.status())) return Annotate(children.status(), name);
+  for (size_t i = 0; children.ok() && i < children->size(); ++i) {
+    RETURN_IF_ERROR(RemoveTreeAt(dir_fd.get(), (*children)[i], device, depth + 1));
   }
   if (::unlinkat(parent_fd, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
     return ErrnoStatus(errno, StrCat("rmdir ", name));
@@ -165,6 +162,33 @@ absl::Status MakeDirs(const std::string& path, unsigned mode) {
   if (::stat(path.c_str(), &st) != 0) return ErrnoStatus(errno, StrCat("stat ", path));
   if (!S_ISDIR(st.st_mode)) return absl::FailedPreconditionError(StrCat("mkdir ", path, ": a file is there"));
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> FolderNames(int dir_fd, size_t max_names) {
+  Fd fd(::openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));  // an offset of its own
+  if (!fd.valid()) return ErrnoStatus(errno, "open folder");
+  std::unique_ptr<DIR, int (*)(DIR*)> dir(::fdopendir(fd.get()), ::closedir);
+  if (dir == nullptr) return ErrnoStatus(errno, "read folder");
+  fd.release();
+  std::vector<std::string> names;
+  for (errno = 0; const dirent* entry = ::readdir(dir.get()); errno = 0) {
+    std::string name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    if (names.size() >= max_names) {
+      return absl::ResourceExhaustedError(StrCat("read folder: more than ", max_names, " entries"));
+    }
+    names.push_back(std::move(name));
+  }
+  if (errno != 0) return ErrnoStatus(errno, "read folder");
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+absl::StatusOr<std::vector<std::string>> FolderNames(const std::string& path, size_t max_names) {
+  ASSIGN_OR_RETURN(Fd fd, OpenFile(path, O_RDONLY | O_DIRECTORY));
+  auto names = FolderNames(fd.get(), max_names);
+  if (!names.ok()) return Annotate(names.status(), path);
+  return names;
 }
 
 absl::Status RemoveTree(const std::string& path) {

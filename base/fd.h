@@ -5,6 +5,7 @@
 #include <absl/status/statusor.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -50,6 +51,10 @@ absl::Status WriteFileAtomic(const std::string& path, std::string_view data, uns
                              bool durable = true);
 // mkdir -p; existing is success.
 absl::Status MakeDirs(const std::string& path, unsigned mode = 0755);
+// Names of a folder's entries without "." and "..", sorted. `dir_fd` is open for reading and stays where it
+// was. More than max_names: ResourceExhausted.
+absl::StatusOr<std::vector<std::string>> FolderNames(int dir_fd, size_t max_names = SIZE_MAX);
+absl::StatusOr<std::vector<std::string>> FolderNames(const std::string& path, size_t max_names = SIZE_MAX);
 // rm -rf by directory fds, never across a mount point or through a symlink. Missing is success.
 absl::Status RemoveTree(const std::string& path);
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/paths.h"
+#include "base/strings.h"
 
 namespace keelson {
 namespace {
@@ -48,6 +49,21 @@ TEST_F(FdTest, OpenBeneathStaysInside) {
   }
   // In-root resolution treats the folder as "/": the absolute link points nowhere inside it.
   EXPECT_EQ(OpenInRoot(in->get(), "abs", O_RDONLY).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(FdTest, NamesOfAFolder) {
+  for (const char* name : {"b", "a", ".hidden"})
+    ASSERT_TRUE(WriteFileAtomic(StrCat(dir_, "/", name), "").ok());
+  const std::vector<std::string> all = {".hidden", "a", "b"};
+  EXPECT_EQ(*FolderNames(dir_), all);
+  auto fd = OpenFile(dir_, O_RDONLY | O_DIRECTORY);
+  ASSERT_TRUE(fd.ok());
+  // Twice: its offset is not moved.
+  EXPECT_EQ(*FolderNames(fd->get()), all);
+  EXPECT_EQ(*FolderNames(fd->get(), 3), all);
+  EXPECT_EQ(FolderNames(dir_, 2).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(FolderNames(dir_ + "/none").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_FALSE(FolderNames(dir_ + "/a").ok());
 }
 
 TEST_F(FdTest, RemoveTreeDoesNotFollowLinks) {

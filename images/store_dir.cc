@@ -1,6 +1,5 @@
 #include "images/store_dir.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -116,11 +115,9 @@ absl::Status StoreDir::PurgeTrash(const std::string& temp_name) const {
 void StoreDir::Clear(const std::string& name) const {
   auto fd = OpenFile(sub(name), O_RDONLY | O_DIRECTORY);
   if (!fd.ok()) return;
-  std::unique_ptr<DIR, int (*)(DIR*)> dir(::fdopendir(::dup(fd->get())), ::closedir);
-  if (dir == nullptr) return;
-  while (const dirent* entry = ::readdir(dir.get())) {
-    std::string child = entry->d_name;
-    if (child == "." || child == "..") continue;
+  auto children = FolderNames(fd->get());
+  if (!children.ok()) return;
+  for (const std::string& child : *children) {
     absl::Status status = RemoveTreeAt(fd->get(), child);
     if (!status.ok()) LogWarning("cannot remove a leftover", {{"dir", sub(name)}, {"error", status}});
   }

@@ -1,7 +1,6 @@
 // Export: an image as an OCI image layout or as an archive that `docker load` reads.
 #include <archive.h>
 #include <archive_entry.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -44,9 +43,9 @@ absl::Status CopyBlob(const StoreDir& dir, const std::string& digest, const std:
 absl::Status ExportLayout(const StoreDir& dir, const StoredImage& image, const std::vector<std::string>& tags,
                           const std::string& path) {
   RETURN_IF_ERROR(MakeDirs(path));
-  std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir(path.c_str()), ::closedir);
-  while (const dirent* entry = listing == nullptr ? nullptr : ::readdir(listing.get())) {
-    if (entry->d_name[0] != '.') return absl::AlreadyExistsError(StrCat(path, ": not an empty directory"));
+  ASSIGN_OR_RETURN(std::vector<std::string> there, FolderNames(path));
+  for (const std::string& name : there) {
+    if (name[0] != '.') return absl::AlreadyExistsError(StrCat(path, ": not an empty directory"));
   }
   RETURN_IF_ERROR(MakeDirs(path + "/blobs/sha256"));
   for (const std::string& digest : image.BlobDigests()) {

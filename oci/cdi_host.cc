@@ -1,6 +1,5 @@
 // CDI's view of the host: specification files, device nodes, sources of mounts, programs of hooks.
 #include <absl/strings/match.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -19,14 +18,12 @@ namespace {
 
 absl::StatusOr<std::vector<std::string>> SpecNames(const std::string& dir) {
   std::vector<std::string> names;
-  std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(dir.c_str()), ::closedir);
-  if (open == nullptr && errno == ENOENT) return names;
-  if (open == nullptr) return ErrnoStatus(errno, "list it");
-  while (const dirent* entry = ::readdir(open.get())) {
-    const std::string name = entry->d_name;
+  auto there = FolderNames(dir);
+  if (absl::IsNotFound(there.status())) return names;
+  if (!there.ok()) return there.status();
+  for (const std::string& name : *there) {
     if (absl::EndsWith(name, ".json") || absl::EndsWith(name, ".yaml")) names.push_back(name);
   }
-  std::sort(names.begin(), names.end());
   return names;
 }
 

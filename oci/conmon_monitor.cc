@@ -9,7 +9,6 @@
 //   <bundle>/            attach, ctl, winsz, pidfile, log-path
 #include <absl/strings/ascii.h>
 #include <absl/strings/numbers.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
@@ -232,9 +231,9 @@ class ConmonMonitor : public ContainerMonitor {
   // Names in the exit directory; conmon's temporary ones (ID.XXXXXX) do no harm.
   static std::set<std::string> Records(const std::string& dir) {
     std::set<std::string> out;
-    std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(dir.c_str()), ::closedir);
-    while (dirent* entry = open != nullptr ? ::readdir(open.get()) : nullptr) {
-      if (entry->d_name[0] != '.') out.insert(entry->d_name);
+    auto names = FolderNames(dir);
+    for (const std::string& name : names.ok() ? *names : std::vector<std::string>()) {
+      if (name[0] != '.') out.insert(name);
     }
     return out;
   }

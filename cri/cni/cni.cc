@@ -52,17 +52,9 @@ struct DirClose {
 
 // Names of the entries of a folder, without hidden ones, sorted. NotFound.
 absl::StatusOr<std::vector<std::string>> ListFolder(const std::string& path, size_t max_entries) {
-  std::unique_ptr<DIR, DirClose> dir(::opendir(path.c_str()));
-  if (dir == nullptr) return ErrnoStatus(errno, StrCat("list ", path));
-  std::vector<std::string> out;
-  while (dirent* entry = ::readdir(dir.get())) {
-    if (entry->d_name[0] == '.') continue;
-    if (out.size() >= max_entries)
-      return absl::ResourceExhaustedError(StrCat("list ", path, ": more than ", max_entries, " entries"));
-    out.emplace_back(entry->d_name);
-  }
-  std::sort(out.begin(), out.end());
-  return out;
+  ASSIGN_OR_RETURN(std::vector<std::string> names, FolderNames(path, max_entries));
+  std::erase_if(names, [](const std::string& name) { return name[0] == '.'; });
+  return names;
 }
 
 bool IsConfigName(const std::string& name) {

@@ -4,7 +4,6 @@
 #include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
 #include <absl/strings/strip.h>
-#include <dirent.h>
 
 #include <algorithm>
 #include <memory>
@@ -263,14 +262,12 @@ absl::Status FillIdentity(const KubeletFlags& flags, std::string_view host_name,
 
 // Names of the files of a --config-dir, in order.
 absl::StatusOr<std::vector<std::string>> DropIns(const std::string& folder) {
-  std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(folder.c_str()), ::closedir);
-  if (dir == nullptr) return ErrnoStatus(errno, StrCat("--config-dir ", folder));
+  auto names = FolderNames(folder);
+  if (!names.ok()) return Annotate(names.status(), "--config-dir");
   std::vector<std::string> files;
-  while (dirent* entry = ::readdir(dir.get())) {
-    std::string name = entry->d_name;
+  for (const std::string& name : *names) {
     if (name.ends_with(".conf")) files.push_back(StrCat(folder, "/", name));
   }
-  std::sort(files.begin(), files.end());
   return files;
 }
 

@@ -1,6 +1,5 @@
 #include "kubelet/volumes/atomic_writer.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,20 +29,6 @@ std::string Readlink(int dir_fd, const std::string& name) {
   return n <= 0 ? "" : std::string(target, static_cast<size_t>(n));
 }
 
-std::vector<std::string> NamesIn(int dir_fd) {
-  std::vector<std::string> names;
-  Fd fd(::openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.valid()) return names;
-  std::unique_ptr<DIR, int (*)(DIR*)> dir(::fdopendir(fd.get()), ::closedir);
-  if (dir == nullptr) return names;
-  fd.release();
-  while (dirent* entry = ::readdir(dir.get())) {
-    std::string name = entry->d_name;
-    if (name != "." && name != "..") names.push_back(std::move(name));
-  }
-  return names;
-}
-
 // Files and folders below `name`; the folder holds only what we wrote.
 absl::Status Remove(int dir_fd, const std::string& name, int depth = 0) {
   if (depth > kMaxDepth) return absl::ResourceExhaustedError(StrCat("remove ", name, ": nested too deep"));
@@ -51,7 +36,8 @@ absl::Status Remove(int dir_fd, const std::string& name, int depth = 0) {
   if (errno != EISDIR && errno != EPERM) return ErrnoStatus(errno, StrCat("unlink ", name));
   Fd sub(::openat(dir_fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!sub.valid()) return ErrnoStatus(errno, StrCat("open ", name));
-  for (const std::string& child : NamesIn(sub.get())) RETURN_IF_ERROR(Remove(sub.get(), child, depth + 1));
+  ASSIGN_OR_RETURN(std::vector<std::string> children, FolderNames(sub.get()));
+  for (const std::string& child : children) RETURN_IF_ERROR(Remove(sub.get(), child, depth + 1));
   if (::unlinkat(dir_fd, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
     return ErrnoStatus(errno, StrCat("rmdir ", name));
   }
@@ -78,7 +64,8 @@ bool SameFile(int data_fd, const std::string& path, const PayloadFile& want, int
 
 size_t CountFiles(int dir_fd, int depth = 0) {
   size_t count = 0;
-  for (const std::string& name : NamesIn(dir_fd)) {
+  auto names = FolderNames(dir_fd);
+  for (const std::string& name : names.ok() ? *names : std::vector<std::string>()) {
     Fd sub(::openat(dir_fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     count += sub.valid() && depth < kMaxDepth ? CountFiles(sub.get(), depth + 1) : 1;
   }
@@ -168,7 +155,8 @@ absl::StatusOr<bool> WriteAtomically(int dir_fd, const Payload& payload, int64_t
     std::string target = StrCat(kData, "/", first);
     if (Readlink(dir_fd, first) != target) RETURN_IF_ERROR(Link(dir_fd, target, first, "..link_tmp"));
   }
-  for (const std::string& name : NamesIn(dir_fd)) {
+  ASSIGN_OR_RETURN(std::vector<std::string> names, FolderNames(dir_fd));
+  for (const std::string& name : names) {
     bool ours = name == kData || name == stamp || firsts.contains(name);
     bool stale_folder = name.starts_with("..");
     bool stale_link = Readlink(dir_fd, name).starts_with(StrCat(kData, "/"));

@@ -1,7 +1,6 @@
 #include "kubelet/volumes/local_volumes.h"
 
 #include <absl/strings/str_split.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -65,13 +64,9 @@ absl::Status GroupTree(int parent_fd, const std::string& name, int64_t group, de
   if (::fstat(fd.get(), &st) != 0) return ErrnoStatus(errno, StrCat("stat ", name));
   if (st.st_dev != device) return absl::OkStatus();
   if (S_ISDIR(st.st_mode)) {
-    Fd list(::openat(fd.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    std::unique_ptr<DIR, int (*)(DIR*)> dir(list.valid() ? ::fdopendir(list.get()) : nullptr, ::closedir);
-    if (dir == nullptr) return ErrnoStatus(errno, StrCat("read ", name));
-    list.release();
-    while (dirent* entry = ::readdir(dir.get())) {
-      std::string child = entry->d_name;
-      if (child == "." || child == "..") continue;
+    auto children = FolderNames(fd.get());
+    if (!children.ok()) return Annotate(children.status(), name);
+    for (const std::string& child : *children) {
       RETURN_IF_ERROR(GroupTree(fd.get(), child, group, device, depth + 1));
     }
   }
