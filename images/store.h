@@ -113,10 +113,10 @@ class Store : public ImageStore {
   };
 
   // ---- store_open.cc ----
-  void DropLeftovers();
-  void LoadLayers();
-  void LoadImages();
-  void LoadRootfs();
+  absl::Status DropLeftovers();
+  absl::Status LoadLayers();
+  absl::Status LoadImages();
+  absl::Status LoadRootfs();
   void DropUnused();
 
   // ---- store.cc ----

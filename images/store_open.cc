@@ -1,5 +1,4 @@
 // Opening: what is on disk becomes the store's state, what a crash left half made goes.
-#include <dirent.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,15 +15,18 @@
 namespace keelson::images {
 namespace {
 
-std::vector<std::string> ListDir(const std::string& path) {
-  std::vector<std::string> out;
-  std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(path.c_str()), ::closedir);
-  if (dir == nullptr) return out;
-  while (const dirent* entry = ::readdir(dir.get())) {
-    std::string name = entry->d_name;
-    if (name != "." && name != "..") out.push_back(std::move(name));
-  }
-  return out;
+absl::StatusOr<std::string> ReadRecord(const std::string& path) {
+  auto text = ReadFile(path, kMaxRecordBytes);
+  if (!text.ok()) return Annotate(text.status(), path);
+  return text;
+}
+
+// Missing, damaged or no file at all is what a crash leaves: it goes, with what hangs on it. A file that
+// cannot be read now (no descriptors left, a disk error) says nothing against what it describes: the store is
+// not opened then.
+bool IsUnreadable(const absl::Status& status) {
+  return !status.ok() && !absl::IsNotFound(status) && !absl::IsDataLoss(status) &&
+         !absl::IsFailedPrecondition(status);
 }
 
 bool IsHexName(const std::string& name) { return name.size() == kSha256HexBytes && IsHex(name); }
@@ -39,10 +41,10 @@ absl::StatusOr<std::unique_ptr<ImageStore>> ImageStore::Open(Env& env, ImageStor
 
 absl::Status Store::Load() {
   RETURN_IF_ERROR(dir_.Open());
-  DropLeftovers();
-  LoadLayers();
-  LoadImages();
-  LoadRootfs();
+  RETURN_IF_ERROR(DropLeftovers());
+  RETURN_IF_ERROR(LoadLayers());
+  RETURN_IF_ERROR(LoadImages());
+  RETURN_IF_ERROR(LoadRootfs());
   absl::Status counted = ProbeProjectUsage(dir_.root());
   counts_projects_ = counted.ok();
   LogInfo(counts_projects_ ? "image store: writable layers are counted by project quota"
@@ -52,18 +54,23 @@ absl::Status Store::Load() {
   return absl::OkStatus();
 }
 
-void Store::DropLeftovers() {
-  for (const std::string& name : ListDir(dir_.sub("tmp"))) Trash(dir_.sub("tmp/" + name));
-  for (const std::string& name : ListDir(dir_.sub("trash"))) {
+absl::Status Store::DropLeftovers() {
+  ASSIGN_OR_RETURN(std::vector<std::string> half_made, FolderNames(dir_.sub("tmp")));
+  for (const std::string& name : half_made) Trash(dir_.sub("tmp/" + name));
+  ASSIGN_OR_RETURN(std::vector<std::string> trash, FolderNames(dir_.sub("trash")));
+  for (const std::string& name : trash) {
     env_.RunInPool([dir = dir_.root(), name] { (void)StoreDir(dir).PurgeTrash(name); }, [] {});
   }
+  return absl::OkStatus();
 }
 
-void Store::LoadLayers() {
-  for (const std::string& name : ListDir(dir_.sub("layers"))) {
+absl::Status Store::LoadLayers() {
+  ASSIGN_OR_RETURN(std::vector<std::string> layers, FolderNames(dir_.sub("layers")));
+  for (const std::string& name : layers) {
     std::string path = dir_.sub("layers/" + name);
-    auto text = ReadFile(path + "/layer.json", kMaxRecordBytes);
+    auto text = ReadRecord(path + "/layer.json");
     absl::Status status = text.status();
+    if (IsUnreadable(status)) return status;
     if (status.ok()) {
       auto layer = ParseLayer(*text);
       status = layer.status();
@@ -77,7 +84,8 @@ void Store::LoadLayers() {
     LogInfo("image store: dropping a layer that is not whole", {{"layer", name}, {"error", status}});
     Trash(path);
   }
-  for (const std::string& name : ListDir(dir_.sub("blobs/sha256"))) {
+  ASSIGN_OR_RETURN(std::vector<std::string> blobs, FolderNames(dir_.sub("blobs/sha256")));
+  for (const std::string& name : blobs) {
     struct stat st;
     std::string path = dir_.sub("blobs/sha256/" + name);
     if (!IsHexName(name) || ::lstat(path.c_str(), &st) != 0 || !S_ISREG(st.st_mode)) {
@@ -86,12 +94,15 @@ void Store::LoadLayers() {
     }
     AddBlobOnDisk(StrCat(kSha256Prefix, name), static_cast<uint64_t>(st.st_size));
   }
+  return absl::OkStatus();
 }
 
-void Store::LoadImages() {
-  for (const std::string& name : ListDir(dir_.sub("images"))) {
+absl::Status Store::LoadImages() {
+  ASSIGN_OR_RETURN(std::vector<std::string> records, FolderNames(dir_.sub("images")));
+  for (const std::string& name : records) {
     std::string path = dir_.sub("images/" + name);
-    auto text = ReadFile(path, kMaxRecordBytes);
+    auto text = ReadRecord(path);
+    if (IsUnreadable(text.status())) return text.status();
     auto image = text.ok() ? ParseImage(*text) : absl::StatusOr<StoredImage>(text.status());
     absl::Status status = image.status();
     if (status.ok() && path != dir_.image(image->record.id)) {
@@ -100,6 +111,7 @@ void Store::LoadImages() {
     if (status.ok()) {
       auto config = dir_.ReadBlob(image->record.id, oci::kMaxImageConfigBytes);
       status = config.status();
+      if (IsUnreadable(status)) return Annotate(status, path);
       if (status.ok()) {
         image->record.config_json = *std::move(config);
         auto parsed = CheckConfig(image->record.config_json);
@@ -131,12 +143,15 @@ void Store::LoadImages() {
     }
     Index(std::make_unique<StoredImage>(*std::move(image)));
   }
+  return absl::OkStatus();
 }
 
-void Store::LoadRootfs() {
-  for (const std::string& key : ListDir(dir_.sub("rootfs"))) {
+absl::Status Store::LoadRootfs() {
+  ASSIGN_OR_RETURN(std::vector<std::string> keys, FolderNames(dir_.sub("rootfs")));
+  for (const std::string& key : keys) {
     std::string path = dir_.sub("rootfs/" + key);
-    auto text = ReadFile(path + "/rootfs.json", kMaxRecordBytes);
+    auto text = ReadRecord(path + "/rootfs.json");
+    if (IsUnreadable(text.status())) return text.status();
     auto rootfs = text.ok() ? ParseRootfs(*text) : absl::StatusOr<RootfsRecord>(text.status());
     if (!rootfs.ok() || rootfs->key != key || !IsRootfsKey(key)) {
       LogInfo("image store: dropping a root file system that is not whole",
@@ -148,6 +163,7 @@ void Store::LoadRootfs() {
     if (rootfs->project != 0) projects_.insert(rootfs->project);
     rootfs_[key] = *std::move(rootfs);
   }
+  return absl::OkStatus();
 }
 
 void Store::DropUnused() {

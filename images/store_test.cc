@@ -1,6 +1,5 @@
 // The store against a registry of our own in the same process: pulls, faults, records. Needs no root.
 #include <absl/strings/match.h>
-#include <dirent.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -18,6 +17,7 @@
 #include "images/digest.h"
 #include "images/image_store.h"
 #include "images/manifest.h"
+#include "images/records.h"
 #include "images/testing/test_images.h"
 #include "images/testing/test_store.h"
 #include "net/test_util.h"
@@ -32,14 +32,9 @@ std::string Layer(const std::string& name, const std::string& data) {
 }
 
 std::set<std::string> Names(const std::string& dir) {
-  std::set<std::string> out;
-  DIR* stream = ::opendir(dir.c_str());
-  while (const dirent* entry = stream == nullptr ? nullptr : ::readdir(stream)) {
-    std::string name = entry->d_name;
-    if (name != "." && name != "..") out.insert(name);
-  }
-  if (stream != nullptr) ::closedir(stream);
-  return out;
+  auto names = FolderNames(dir);
+  if (!names.ok()) return {};
+  return {names->begin(), names->end()};
 }
 
 class StoreFaultTest : public StoreTest {
@@ -615,6 +610,28 @@ TEST_F(StoreFaultTest, WhatACrashLeftGoes) {
   ASSERT_TRUE(RemoveTree(root + "/layers/" + *Names(root + "/layers").begin()).ok());
   OpenStore();
   ExpectEmpty();
+}
+
+// What is there and cannot be read is not taken for what a crash left: nothing is dropped for it.
+TEST_F(StoreFaultTest, WhatCannotBeReadIsNotDropped) {
+  TestImage image = MakeImage({Layer("a", "a"), Layer("b", "b")});
+  registry_.Add("app", "1", image);
+  ASSERT_TRUE(Pull("app:1").ok());
+  CloseStore();
+  const std::string& root = options_.root_dir;
+  const std::string layers = root + "/layers/";
+  for (const std::string& file : {StrCat(root, "/images/", image.config_digest.substr(7), ".json"),
+                                  StrCat(layers, *Names(layers).begin(), "/layer.json")}) {
+    const std::string text = *ReadFile(file);
+    ASSERT_EQ(::truncate(file.c_str(), static_cast<off_t>(kMaxRecordBytes) + 1), 0);
+    auto refused = ImageStore::Open(env_, options_);
+    EXPECT_FALSE(refused.ok());
+    EXPECT_TRUE(absl::StrContains(refused.status().message(), Av(file))) << refused.status();
+    ASSERT_EQ(::truncate(file.c_str(), static_cast<off_t>(text.size())), 0);
+  }
+  OpenStore();
+  ASSERT_EQ(store_->List().size(), 1u);
+  EXPECT_EQ(store_->List()[0]->id, image.config_digest);
 }
 
 TEST_F(StoreFaultTest, OneProcessAtATimeAndNobodyElseLooksIn) {
