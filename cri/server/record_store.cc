@@ -4,8 +4,8 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include <cstring>
-#include <filesystem>
+#include <cerrno>
+#include <cstdio>
 
 #include "base/fd.h"
 #include "base/status.h"
@@ -13,8 +13,6 @@
 #include "base/version_file.h"
 
 namespace keelson::cri {
-
-namespace fs = std::filesystem;
 
 namespace {
 
@@ -40,14 +38,9 @@ absl::Status Unlink(const std::string& path) {
 template <class Record>
 absl::StatusOr<std::vector<Record>> Load(const std::string& dir, std::vector<std::string>* broken) {
   std::vector<Record> out;
-  std::error_code error;
-  std::vector<std::string> names;
-  for (const fs::directory_entry& entry : fs::directory_iterator(dir, error)) {
-    names.push_back(entry.path().filename().string());
-  }
-  if (error) return absl::UnavailableError(StrCat("list ", dir, ": ", error.message()));
-  std::sort(names.begin(), names.end());
-  for (const std::string& name : names) {
+  auto names = FolderNames(dir);
+  if (!names.ok()) return absl::UnavailableError(names.status().message());
+  for (const std::string& name : *names) {
     std::string path = StrCat(dir, "/", name);
     if (!std::string_view(name).ends_with(kSuffix)) {
       // What an interrupted write left.
@@ -55,15 +48,19 @@ absl::StatusOr<std::vector<Record>> Load(const std::string& dir, std::vector<std
       continue;
     }
     absl::StatusOr<std::string> bytes = ReadVersion(path, kMaxRecordBytes);
+    // A damaged one is set aside. Of one that cannot be read now (no descriptors left, a disk error) nothing
+    // is known: to throw it away would be to lose a running container.
+    if (!bytes.ok() && !absl::IsDataLoss(bytes.status())) return Annotate(bytes.status(), path);
     absl::Status status = bytes.status();
     Record record;
     if (status.ok()) status = DecodeRecord(*bytes, &record);
     if (status.ok() && StrCat(record.id(), kSuffix) != name) status = absl::DataLossError("names another id");
-    // After a downgrade: to throw it away would be to lose a running container.
+    // After a downgrade: as above.
     if (absl::IsUnimplemented(status)) return Annotate(status, path);
     if (!status.ok()) {
       broken->push_back(StrCat(path, ": ", status.message()));
-      fs::rename(path, path + ".broken", error);
+      if (::rename(path.c_str(), (path + ".broken").c_str()) != 0)
+        return ErrnoStatus(errno, StrCat("rename ", path));
       continue;
     }
     out.push_back(std::move(record));

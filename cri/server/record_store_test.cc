@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 
 #include "base/fd.h"
 #include "base/strings.h"
+#include "base/testing/few_descriptors.h"
 
 namespace keelson::cri {
 namespace {
@@ -61,6 +63,19 @@ class RecordStoreTest : public testing::Test {
 };
 
 using Ids = std::vector<std::string>;
+
+TEST_F(RecordStoreTest, WhatCannotBeReadNowIsNotSetAside) {
+  RecordStore store = Open();
+  ASSERT_TRUE(store.Put(Record("a")).ok());
+  absl::StatusOr<std::vector<records::Container>> none;
+  {
+    FewDescriptors limit(1);  // for the folder, but for no file in it
+    none = store.LoadContainers(&broken_);
+  }
+  EXPECT_FALSE(none.ok());
+  EXPECT_TRUE(broken_.empty());
+  EXPECT_EQ(Load(), std::vector<std::string>{"a"});
+}
 
 TEST_F(RecordStoreTest, KeepsReplacesAndForgets) {
   RecordStore store = Open();
