@@ -70,7 +70,7 @@ class PolledSource : public PodSource {
   Task<void> Stop() override { return scope_.Close(); }
 
  protected:
-  // Unavailable: keep what was. Otherwise the whole set.
+  // The whole set. On an error what was known stays.
   virtual Task<absl::StatusOr<std::vector<corev1::Pod>>> Read() = 0;
   Env& env_;
 
@@ -121,17 +121,18 @@ class FilePodSource : public PolledSource {
 
  protected:
   Task<absl::StatusOr<std::vector<corev1::Pod>>> Read() override {
-    std::error_code ec;
     std::vector<std::string> files;
-    if (fs::is_directory(path_, ec)) {
-      for (const auto& entry : fs::directory_iterator(path_, ec)) {
-        std::string name = entry.path().filename().string();
-        if (name.empty() || name[0] == '.' || !entry.is_regular_file(ec)) continue;
-        if (files.size() < kMaxManifestFiles) files.push_back(entry.path().string());
-      }
-      std::sort(files.begin(), files.end());
-    } else if (fs::exists(path_, ec)) {
-      files.push_back(path_);
+    absl::StatusOr<std::vector<std::string>> names = FolderNames(path_);
+    if (absl::IsFailedPrecondition(names.status())) {
+      files.push_back(path_);  // no folder
+    } else if (!names.ok() && !absl::IsNotFound(names.status())) {
+      co_return names.status();  // the pods known from before stay
+    }
+    for (const std::string& name : names.ok() ? *names : std::vector<std::string>()) {
+      std::error_code ec;
+      std::string file = StrCat(path_, "/", name);
+      if (name[0] == '.' || !fs::is_regular_file(file, ec)) continue;
+      if (files.size() < kMaxManifestFiles) files.push_back(std::move(file));
     }
     std::vector<corev1::Pod> out;
     std::map<std::string, std::vector<corev1::Pod>> by_file;

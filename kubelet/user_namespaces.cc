@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -18,7 +17,6 @@
 namespace keelson::kubelet {
 namespace {
 
-namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 constexpr absl::string_view kUser = "kubelet";
@@ -53,9 +51,9 @@ absl::StatusOr<IdRange> SubordinateRange(std::string_view text, std::string_view
   return ranges[0];
 }
 
-std::string ReadOrEmpty(const std::string& path) {
+absl::StatusOr<std::string> ReadOrEmpty(const std::string& path) {
   absl::StatusOr<std::string> text = ReadFile(path, kMaxHostFileBytes);
-  return text.ok() ? *text : "";
+  return absl::IsNotFound(text.status()) ? "" : text;
 }
 
 absl::Status BadFile(std::string_view what) {
@@ -181,15 +179,19 @@ absl::Status UserNamespaces::Record(const std::string& uid, uint32_t first_id) {
 
 absl::Status UserNamespaces::Load() {
   if (loaded_) return absl::OkStatus();
-  ASSIGN_OR_RETURN(range_, UserNamespaceIdRange(ReadOrEmpty(host_root_ + "/etc/passwd"),
-                                                ReadOrEmpty(host_root_ + "/etc/subuid"),
-                                                ReadOrEmpty(host_root_ + "/etc/subgid"), max_pods_));
+  ASSIGN_OR_RETURN(const std::string passwd, ReadOrEmpty(host_root_ + "/etc/passwd"));
+  ASSIGN_OR_RETURN(const std::string subuid, ReadOrEmpty(host_root_ + "/etc/subuid"));
+  ASSIGN_OR_RETURN(const std::string subgid, ReadOrEmpty(host_root_ + "/etc/subgid"));
+  ASSIGN_OR_RETURN(range_, UserNamespaceIdRange(passwd, subuid, subgid, max_pods_));
   next_ = range_.first;
-  std::error_code error;
-  for (fs::directory_iterator it(pods_dir_, error), end; !error && it != end; it.increment(error)) {
-    const std::string uid = it->path().filename().string();
+  // A pod that is overlooked would share its range with another.
+  absl::StatusOr<std::vector<std::string>> uids = FolderNames(pods_dir_);
+  if (absl::IsNotFound(uids.status())) uids.emplace();
+  RETURN_IF_ERROR(uids.status());
+  for (const std::string& uid : *uids) {
     absl::StatusOr<std::optional<uint32_t>> known = Read(uid);
     absl::Status status = known.status();
+    if (!status.ok() && !absl::IsDataLoss(status)) return status;
     if (status.ok() && known->has_value()) status = Record(uid, **known);
     if (!status.ok()) LogWarning("user namespace of a pod", {{"pod_uid", uid}, {"error", status}});
   }

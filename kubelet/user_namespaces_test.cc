@@ -8,6 +8,7 @@
 
 #include "base/fd.h"
 #include "base/status.h"
+#include "base/testing/few_descriptors.h"
 #include "kubelet/generate_container_config.h"
 
 namespace keelson::kubelet {
@@ -170,6 +171,17 @@ TEST_F(UserNamespacesDiskTest, APodKeepsItsRangeOverARestart) {
   EXPECT_NE(c, b);
   EXPECT_EQ(FirstId(again, "b"), b);
   EXPECT_EQ(FirstId(again, "a"), a);
+}
+
+TEST_F(UserNamespacesDiskTest, NoRangeIsGivenWhileTheKnownOnesCannotBeRead) {
+  UserNamespaces before = Make();
+  const uint32_t a = FirstId(before, "a");
+  UserNamespaces users = Make();
+  for (int more = 0; more < 2; ++more) {
+    FewDescriptors limit(more);  // for nothing; for the folder of the pods, but for no file in it
+    EXPECT_FALSE(users.Get("b").ok());
+  }
+  EXPECT_NE(FirstId(users, "b"), a);
 }
 
 TEST_F(UserNamespacesDiskTest, RangesEndAndComeBack) {
