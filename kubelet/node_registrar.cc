@@ -203,15 +203,14 @@ Task<absl::Status> NodeRegistrar::Register() {
     node_ = *updated;
   }
   registered_ = true;
-  Task<absl::Status> write = WriteStatus(true);
+  Task<absl::Status> write = PatchStatus(/*force=*/true);
   absl::Status written = co_await std::move(write);
   co_return written;
 }
 
-Task<absl::Status> NodeRegistrar::WriteStatus(bool force) {
+Task<absl::Status> NodeRegistrar::WriteStatus() {
   // Always against the newest copy: what others wrote since (their conditions) is not ours to undo, and
   // "Unknown", which the node lifecycle controller writes when we were not heard, is ours to correct at once.
-  const absl::Duration now = env_.clock().Monotonic();
   Task<absl::StatusOr<std::shared_ptr<const corev1::Node>>> get =
       client_->Get<corev1::Node>("", options_.node_name);
   absl::StatusOr<std::shared_ptr<const corev1::Node>> found = co_await std::move(get);
@@ -220,6 +219,13 @@ Task<absl::Status> NodeRegistrar::WriteStatus(bool force) {
     co_return found.status();
   }
   node_ = *found;
+  Task<absl::Status> patch = PatchStatus(/*force=*/false);
+  absl::Status patched = co_await std::move(patch);
+  co_return patched;
+}
+
+Task<absl::Status> NodeRegistrar::PatchStatus(bool force) {
+  const absl::Duration now = env_.clock().Monotonic();
   NodeStatusInputs in{machine_,    node_ips_, runtime_version_,  health_,
                       image_list_, handlers_, env_.clock().Now()};
   corev1::NodeStatus status = MakeNodeStatus(options_, in, node_->status());
@@ -266,7 +272,7 @@ Task<void> NodeRegistrar::StatusLoop() {
     absl::Status status;
     if (client_ != nullptr) {
       const bool known = registered_;
-      Task<absl::Status> write = known ? WriteStatus(false) : Register();
+      Task<absl::Status> write = known ? WriteStatus() : Register();
       status = co_await std::move(write);
       if (!status.ok())
         LogWarning("node status not written", {{"node", options_.node_name}, {"error", status}});

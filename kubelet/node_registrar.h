@@ -58,7 +58,9 @@ class NodeRegistrar {
   Task<void> StatusLoop();
   Task<void> LeaseLoop();
   Task<absl::Status> Register();
-  Task<absl::Status> WriteStatus(bool force);
+  Task<absl::Status> WriteStatus();
+  // What has changed against node_; everything, `force`, also when nothing has.
+  Task<absl::Status> PatchStatus(bool force);
   Task<absl::Status> RenewLease();
   Task<void> TellPodCidr(std::string cidr);
 

@@ -416,7 +416,6 @@ Task<absl::StatusOr<criv1::ContainerConfig>> RuntimeManager::MakeConfig(std::sha
   co_return GenerateContainerConfig(*round->pod, container, in);
 }
 
-// True when it runs now.
 // A start that was not answered, to this kubelet or to one before it, can still be under way: its container
 // would run beside the next one.
 Task<absl::Status> RuntimeManager::RemoveUnstarted(std::shared_ptr<Round> round, std::string container_name) {
@@ -435,6 +434,7 @@ Task<absl::Status> RuntimeManager::RemoveUnstarted(std::shared_ptr<Round> round,
   co_return absl::OkStatus();
 }
 
+// True when it runs now.
 Task<bool> RuntimeManager::StartContainer(std::shared_ptr<Round> round, corev1::Container container,
                                           std::string target_id) {
   const PodPtr pod = round->pod;
