@@ -4,6 +4,7 @@
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_split.h>
 #include <dirent.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -68,6 +69,14 @@ std::vector<std::string> CommandLineOf(int pid) {
   auto line = ReadFile(StrCat("/proc/", pid, "/cmdline"), kMaxCommandLineBytes);
   if (!line.ok()) return {};
   return absl::StrSplit(*line, '\0', absl::SkipEmpty());
+}
+
+absl::Status RaiseOpenFilesLimit() {
+  rlimit limit;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return ErrnoStatus(errno, "read the limit of open files");
+  limit.rlim_cur = limit.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return ErrnoStatus(errno, "raise the limit of open files");
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Fd> OpenProcess(int pid) {

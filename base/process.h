@@ -32,6 +32,10 @@ std::vector<int> ProcessIds(const std::string& proc_root = "/proc");
 // The words of its command line; none when it is gone, dead or a thread of the kernel.
 std::vector<std::string> CommandLineOf(int pid);
 
+// Lets this process open as many files as it may at all: the soft RLIMIT_NOFILE, 1024 on most systems for the
+// sake of programs that call select(2), becomes the hard one. Programs it starts inherit that.
+absl::Status RaiseOpenFilesLimit();
+
 // A pidfd of whoever has the pid now. NotFound when nobody has.
 absl::StatusOr<Fd> OpenProcess(int pid);
 

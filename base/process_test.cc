@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -32,6 +33,18 @@ TEST(Process, FindsItself) {
   EXPECT_EQ(*ProcessStartTicks(::getpid()), self->start_ticks);
   EXPECT_THAT(CommandLineOf(::getpid()).at(0), ::testing::HasSubstr("base_test"));
   EXPECT_TRUE(OpenProcess(::getpid()).ok());
+}
+
+TEST(Process, OpenFilesUpToTheHardLimit) {
+  rlimit usual, now;
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &usual), 0);
+  rlimit few = {64, usual.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  EXPECT_TRUE(RaiseOpenFilesLimit().ok());
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &now), 0);
+  EXPECT_EQ(now.rlim_cur, usual.rlim_max);
+  EXPECT_EQ(now.rlim_max, usual.rlim_max);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &usual), 0);
 }
 
 TEST(Process, WhatIsGoneIsNotFound) {

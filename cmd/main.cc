@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/log.h"
+#include "base/process.h"
 #include "base/strings.h"
 #include "cmd/check.h"
 #include "cmd/cluster_layout.h"
@@ -84,6 +85,8 @@ absl::Status Kubeconfig(const ClusterOptions& options, const std::string& output
 
 int Main(int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);
+  // Every watch of every client is a connection, every exec and log a few descriptors.
+  if (absl::Status raised = RaiseOpenFilesLimit(); !raised.ok()) (void)Report(raised);
   CLI::App app{
       "Keelson: a Kubernetes node agent and a compact Kubernetes master.\n"
       "First time here? Run `keelson check`, then `keelson up`."};

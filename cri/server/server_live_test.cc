@@ -57,6 +57,17 @@ TEST_F(ServerLiveTest, VersionStatusAndConfiguration) {
   EXPECT_TRUE(Call(runtime().UpdateRuntimeConfig(v1::UpdateRuntimeConfigRequest())).ok());
 }
 
+// However it was started: one client's execs and logs take some hundreds.
+TEST_F(ServerLiveTest, OpenFilesUpToTheHardLimit) {
+  auto limits = ReadFile(StrCat("/proc/", live_->server_pid(), "/limits"), 16 << 10);
+  ASSERT_TRUE(limits.ok()) << limits.status();
+  size_t at = limits->find("Max open files");
+  ASSERT_NE(at, std::string::npos);
+  std::vector<absl::string_view> words =
+      absl::StrSplit(Av(std::string_view(*limits).substr(at)), ' ', absl::SkipEmpty());
+  EXPECT_EQ(words.at(3), words.at(4)) << *limits;
+}
+
 TEST_F(ServerLiveTest, RuntimeHandlersByName) {
   for (const char* handler : {"crun", "runc", ""}) {
     v1::RunPodSandboxRequest request;
