@@ -525,6 +525,7 @@ absl::Status DecodeJsonMapEntry(const FieldPlan& plan, std::string_view key, con
 
 absl::StatusOr<JsonDocument> JsonDocument::Parse(std::string_view text, size_t max_bytes, int max_depth) {
   if (text.size() > max_bytes) return RequestEntityTooLarge(absl::StrCat("limit is ", max_bytes));
+  if (text.data() == nullptr) text = "";  // simdjson copies from it, if only nothing
   JsonDocument document;
   simdjson::dom::parser* parser;
   if (text.size() <= kSharedParserBytes && !t_parser_used && max_depth == kMaxJsonDepth) {
