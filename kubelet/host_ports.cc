@@ -6,19 +6,12 @@
 
 #include "base/strings.h"
 #include "kubelet/pod_network.h"
+#include "net/host_ip.h"
 
 namespace keelson::kubelet {
 namespace {
 
 constexpr size_t kMaxCniConfigBytes = 1 << 20;
-
-bool IsAny(const std::string& ip) { return ip.empty() || ip == "0.0.0.0"; }
-
-bool Overlap(const std::string& a, const std::string& b) {
-  if (a == b || IsAny(a) || IsAny(b)) return true;
-  auto is_v6 = [](const std::string& ip) { return ip.find(':') != std::string::npos; };
-  return (a == "::" && is_v6(b)) || (b == "::" && is_v6(a));
-}
 
 const char* ProtocolName(criv1::Protocol protocol) {
   return protocol == criv1::UDP ? "UDP" : protocol == criv1::SCTP ? "SCTP" : "TCP";
@@ -44,7 +37,8 @@ bool HostPortsConflict(const corev1::Pod& pod, const corev1::Pod& other) {
   if (taken.empty()) return false;
   for (const criv1::PortMapping& m : MakePortMappings(pod)) {
     for (const criv1::PortMapping& t : taken) {
-      if (m.host_port() == t.host_port() && m.protocol() == t.protocol() && Overlap(m.host_ip(), t.host_ip()))
+      if (m.host_port() == t.host_port() && m.protocol() == t.protocol() &&
+          net::HostIpsOverlap(net::CanonicalHostIp(m.host_ip()), net::CanonicalHostIp(t.host_ip())))
         return true;
     }
   }

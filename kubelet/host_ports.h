@@ -12,7 +12,7 @@
 namespace keelson::kubelet {
 
 // Whether a host port of `pod` cannot be had beside those of `other`: the scheduler's NodePorts filter. The
-// same number and protocol on one address; no address, 0.0.0.0 and :: stand for all (of their family).
+// same number and protocol on addresses that overlap (net/host_ip.h).
 bool HostPortsConflict(const corev1::Pod& pod, const corev1::Pod& other);
 
 // A line for each host port that is also the node port of a service: the rules of both are in place, and only

@@ -15,6 +15,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "net/address.h"
+#include "net/host_ip.h"
 #include "net/nft.h"
 
 namespace keelson::cri {
@@ -57,7 +58,7 @@ absl::StatusOr<std::vector<Mapping>> Resolve(const HostPort& port, const std::ve
   if (!port.host_ip.empty()) {
     absl::StatusOr<IpAddress> parsed = IpAddress::Parse(port.host_ip);
     if (!parsed.ok()) return bad("hostIP is no IP address");
-    host = *parsed;
+    host = net::Unmapped(*parsed);
     if (host->is_v6() && host->is_loopback()) return bad("a port on ::1 cannot lead to a pod, use 127.0.0.1");
     if (host->is_multicast()) return bad("hostIP is a multicast address");
   }
@@ -98,17 +99,9 @@ bool OnLocalhost(const Mapping& m) { return !m.v6 && (!m.host_ip.has_value() || 
 
 bool IsLocalhost(const IpAddress& ip) { return ip.is_v4() && ip.v4() == 0x7f000001; }
 
-// An IPv4 address in an IPv6 socket's clothes.
-IpAddress Unmapped(const IpAddress& ip) {
-  constexpr std::string_view kPrefix("\0\0\0\0\0\0\0\0\0\0\xff\xff", 12);
-  std::string bytes = ip.ToBytes();
-  if (bytes.size() != 16 || std::string_view(bytes).substr(0, 12) != kPrefix) return ip;
-  return *IpAddress::FromBytes(std::string_view(bytes).substr(12));
-}
-
 bool Shadows(const Mapping& m, const net::ListeningSocket& s) {
   if (s.port != m.host_port || m.protocol != (s.udp ? "udp" : "tcp")) return false;
-  IpAddress at = Unmapped(s.address);
+  IpAddress at = net::Unmapped(s.address);
   // A socket on :: hears IPv4 too, unless it said otherwise; that is not to be seen from outside.
   if (at.is_unspecified()) return at.is_v6() || !m.v6;
   if (at.is_v6() != m.v6) return false;

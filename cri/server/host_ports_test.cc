@@ -9,6 +9,7 @@
 #include "base/fake_env.h"
 #include "base/fd.h"
 #include "base/strings.h"
+#include "net/host_ip.h"
 
 namespace keelson::cri {
 namespace {
@@ -191,6 +192,24 @@ add element inet t targets4 {
   EXPECT_THAT(change, Not(HasSubstr("any6")));
 }
 
+// What the scheduler and the kubelet let onto one node together, the node's rules can do.
+TEST(HostPortsCheck, NoStricterThanTheScheduler) {
+  const std::string addresses[] = {
+      "",   "0.0.0.0",     "127.0.0.1",     "192.0.2.1",  "192.0.2.2", "::ffff:192.0.2.1",
+      "::", "2001:db8::1", "2001:db8:0::1", "2001:db8::2"};
+  for (const std::string& a : addresses) {
+    for (const std::string& b : addresses) {
+      HostPortSandbox one{
+          .pod_name = "default/one", .ips = {"10.244.0.2", "fd00::2"}, .ports = {{"tcp", a, 80, 1}}};
+      HostPortSandbox two{
+          .pod_name = "default/two", .ips = {"10.244.0.3", "fd00::3"}, .ports = {{"tcp", b, 80, 1}}};
+      if (net::HostIpsOverlap(net::CanonicalHostIp(a), net::CanonicalHostIp(b))) continue;
+      absl::Status together = CheckHostPorts({{"one", one}}, two);
+      EXPECT_TRUE(together.ok()) << a << " and " << b << ": " << together;
+    }
+  }
+}
+
 TEST(HostPortsCheck, Collisions) {
   HostPortState state = {{"abc", Web()}};
   struct Row {
@@ -202,6 +221,7 @@ TEST(HostPortsCheck, Collisions) {
       {{"tcp", "0.0.0.0", 8080, 1}, {"10.244.0.3"}, "taken by pod default/web"},
       {{"tcp", "127.0.0.1", 8080, 1}, {"10.244.0.3"}, "host port 8080/tcp on 127.0.0.1 is taken"},
       {{"tcp", "::", 8080, 1}, {"fd00::3"}, "taken"},
+      {{"udp", "::ffff:192.168.1.1", 53, 1}, {"10.244.0.3"}, "taken"},
       {{"udp", "", 8080, 1}, {"10.244.0.3"}, ""},
       {{"sctp", "", 8080, 1}, {"10.244.0.3"}, ""},
       {{"tcp", "", 8081, 80}, {"10.244.0.3"}, ""},

@@ -167,6 +167,10 @@ TEST(FiltersTest, NodePorts) {
   EXPECT_FALSE(
       FilterNodePorts(*with_port("p", R"({"containerPort":1,"hostPort":80,"hostIP":"10.0.0.2"})"), node)
           .has_value());
+  // The same address.
+  EXPECT_TRUE(FilterNodePorts(
+                  *with_port("p", R"({"containerPort":1,"hostPort":80,"hostIP":"::ffff:10.0.0.1"})"), node)
+                  .has_value());
   EXPECT_FALSE(FilterNodePorts(*with_port("p", R"({"containerPort":1,"hostPort":80,"protocol":"UDP"})"), node)
                    .has_value());
   EXPECT_FALSE(FilterNodePorts(*with_port("p", R"({"containerPort":80})"), node).has_value());

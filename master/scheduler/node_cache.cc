@@ -1,6 +1,7 @@
 #include "master/scheduler/node_cache.h"
 
 #include "api/quantity.h"
+#include "net/host_ip.h"
 
 namespace keelson::master {
 
@@ -44,7 +45,7 @@ int64_t NodeInfo::PodsOfOwner(const std::string& uid) const {
 bool NodeInfo::HasPortConflict(const HostPort& wanted) const {
   for (const auto& [used, count] : ports_) {
     if (used.port != wanted.port || used.protocol != wanted.protocol) continue;
-    if (used.ip == wanted.ip || used.ip == "0.0.0.0" || wanted.ip == "0.0.0.0") return true;
+    if (net::HostIpsOverlap(used.ip, wanted.ip)) return true;
   }
   return false;
 }

@@ -4,6 +4,7 @@
 
 #include "api/object.h"
 #include "api/quantity.h"
+#include "net/host_ip.h"
 
 namespace keelson::master {
 
@@ -101,8 +102,8 @@ std::vector<HostPort> HostPortsOf(const corev1::PodSpec& spec) {
       int32_t host_port = port.host_port();
       if (host_port == 0 && spec.host_network()) host_port = port.container_port();
       if (host_port <= 0) continue;
-      out.push_back({port.host_ip().empty() ? "0.0.0.0" : port.host_ip(),
-                     port.protocol().empty() ? "TCP" : port.protocol(), host_port});
+      out.push_back({net::CanonicalHostIp(port.host_ip()), port.protocol().empty() ? "TCP" : port.protocol(),
+                     host_port});
     }
   };
   for (const auto& container : spec.containers()) collect(container);

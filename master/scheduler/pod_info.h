@@ -37,7 +37,7 @@ ResourceAmounts AmountsOf(const QuantityMap& list);
 ResourceAmounts PodRequests(const ::k8s::core::v1::PodSpec& spec);
 
 struct HostPort {
-  std::string ip;        // "0.0.0.0" for all addresses
+  std::string ip;        // net::CanonicalHostIp
   std::string protocol;  // "TCP" when unset
   int32_t port = 0;
   auto operator<=>(const HostPort&) const = default;
