@@ -66,7 +66,6 @@ std::vector<UnimplementedField> UnimplementedPodFields(const corev1::PodSpec& sp
   out.Refused(!spec.resource_claims().empty(), path, "resourceClaims");
   out.Refused(!spec.os().name().empty() && spec.os().name() != "linux", path, "os.name");
   out.Refused(spec.security_context().has_windows_options(), path, "securityContext.windowsOptions");
-  out.Ignored(spec.has_runtime_class_name(), path, "runtimeClassName");
   out.Ignored(!spec.ephemeral_containers().empty(), path, "ephemeralContainers");
   out.Ignored(!spec.topology_spread_constraints().empty(), path, "topologySpreadConstraints");
   out.Ignored(spec.affinity().has_pod_affinity(), path, "affinity.podAffinity");

@@ -19,7 +19,9 @@
 #include "api/core/v1/service.pb.h"
 #include "api/discovery/v1/discovery.pb.h"
 #include "api/labels.h"
+#include "api/node/v1/node.pb.h"
 #include "api/object.h"
+#include "api/quantity.h"
 #include "api/validation_internal.h"
 #include "base/strings.h"
 
@@ -293,6 +295,17 @@ void CheckLease(const ::k8s::coordination::v1::Lease& lease, Errors& errors) {
   }
 }
 
+void CheckRuntimeClass(const ::k8s::node::v1::RuntimeClass& c, Errors& errors) {
+  errors.Messages("handler", c.handler(), IsDns1123Label(c.handler()));
+  for (const auto& [name, quantity] : c.overhead().pod_fixed()) {
+    if (Quantity::Of(quantity).Sign() < 0) {
+      errors.InvalidText(validation::KeyOf("overhead.podFixed", name), quantity.string(),
+                         "must be greater than or equal to 0");
+    }
+  }
+  errors.Labels("scheduling.nodeSelector", c.scheduling().node_selector());
+}
+
 void CheckKind(const google::protobuf::Message& object, Errors& errors) {
   if (const auto* pod = As<corev1::Pod>(object)) return validation::PodSpec(pod->spec(), "spec", errors);
   if (const auto* rc = As<corev1::ReplicationController>(object))
@@ -305,6 +318,7 @@ void CheckKind(const google::protobuf::Message& object, Errors& errors) {
   if (const auto* endpoints = As<corev1::Endpoints>(object)) return CheckEndpoints(*endpoints, errors);
   if (const auto* event = As<corev1::Event>(object)) return CheckEvent(*event, errors);
   if (const auto* lease = As<::k8s::coordination::v1::Lease>(object)) return CheckLease(*lease, errors);
+  if (const auto* c = As<::k8s::node::v1::RuntimeClass>(object)) return CheckRuntimeClass(*c, errors);
 }
 
 }  // namespace
@@ -345,6 +359,10 @@ FieldErrors ValidateUpdate(const google::protobuf::Message& object, const google
   } else if (const auto* slice = As<discoveryv1::EndpointSlice>(object)) {
     if (slice->address_type() != static_cast<const discoveryv1::EndpointSlice&>(old).address_type()) {
       errors.InvalidText("addressType", slice->address_type(), "field is immutable");
+    }
+  } else if (const auto* c = As<::k8s::node::v1::RuntimeClass>(object)) {
+    if (c->handler() != static_cast<const ::k8s::node::v1::RuntimeClass&>(old).handler()) {
+      errors.InvalidText("handler", c->handler(), "field is immutable");
     }
   }
   return errors.Take();

@@ -155,6 +155,22 @@ TEST(ValidationTest, ImmutableConfig) {
   EXPECT_EQ(CheckUpdate(config(R"("data":{"a":"1"})"), config(R"("data":{"a":"2"})")), "");
 }
 
+TEST(ValidationTest, RuntimeClasses) {
+  auto c = [](std::string_view rest) {
+    return StrCat(
+        R"({"kind":"RuntimeClass","apiVersion":"node.k8s.io/v1","metadata":{"name":"c","resourceVersion":"1"},)",
+        rest, "}");
+  };
+  EXPECT_EQ(Check(c(R"("handler":"crun","overhead":{"podFixed":{"memory":"8Mi"}})")), "");
+  EXPECT_EQ(
+      Check(c(R"("handler":"Crun!")")).find("handler: Invalid value: \"Crun!\": a lowercase RFC 1123 label"),
+      0u);
+  EXPECT_EQ(Check(c(R"("handler":"crun","overhead":{"podFixed":{"memory":"-1"}})")),
+            "overhead.podFixed[memory]: Invalid value: \"-1\": must be greater than or equal to 0");
+  EXPECT_EQ(CheckUpdate(c(R"("handler":"crun")"), c(R"("handler":"runc")")),
+            "handler: Invalid value: \"runc\": field is immutable");
+}
+
 TEST(DefaultsTest, AreIdempotentAndAsUpstream) {
   auto decoded = DecodeJson(Pod(
       R"({"name":"a","image":"nginx:latest","ports":[{"containerPort":80}],"resources":{"limits":{"cpu":"1"}}})"));

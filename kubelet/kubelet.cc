@@ -98,6 +98,7 @@ Kubelet::Kubelet(Env& env, KubeletDeps deps, KubeletOptions options)
   runtime.objects = deps_.objects;
   runtime.volumes = deps_.volumes;
   runtime.events = deps_.events;
+  runtime.client = deps_.client;
   runtime.facts = [this] { return Facts(); };
   runtime_ = std::make_unique<RuntimeManager>(env_, std::move(runtime), options_);
   statuses_ = std::make_unique<StatusManager>(env_, deps_.client);

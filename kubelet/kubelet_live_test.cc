@@ -6,9 +6,13 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <map>
+#include <set>
 
 #include "api/core/v1/event.pb.h"
+#include "api/node/v1/node.pb.h"
 #include "api/time.h"
 #include "base/env.h"
 #include "base/status.h"
@@ -116,6 +120,14 @@ class KubeletLiveTest : public ::testing::Test {
     CO_ASSIGN_OR_RETURN(criv1::ListPodSandboxResponse left,
                         remote_->runtime().ListPodSandbox(std::move(request)));
     if (left.items_size() > 0) co_return absl::InternalError(StrCat(left.items_size(), " sandboxes left"));
+    co_return absl::OkStatus();
+  }
+  // Handler by name of the pod.
+  static Task<absl::Status> CollectHandlers(Task<absl::StatusOr<criv1::ListPodSandboxResponse>> list,
+                                            std::map<std::string, std::string>* used) {
+    absl::StatusOr<criv1::ListPodSandboxResponse> listed = co_await std::move(list);
+    if (!listed.ok()) co_return listed.status();
+    for (const auto& item : listed->items()) (*used)[item.metadata().name()] = item.runtime_handler();
     co_return absl::OkStatus();
   }
   Task<absl::Status> Poll(std::function<bool()> done, absl::Duration limit) {
@@ -252,6 +264,46 @@ TEST_F(KubeletLiveTest, PodsRunSurviveARestartAndGo) {
   });
   auto left = qos_tree_->ListPods();
   EXPECT_TRUE(left.ok() && left->empty()) << "pod cgroups left";
+  WaitForCleanUp();
+  ASSERT_TRUE(env_->RunUntilDone(CollectAll()).ok());
+}
+
+TEST_F(KubeletLiveTest, PodsOfRuntimeClasses) {
+  Start();
+  std::set<std::string> handlers;
+  Until([&] {
+    auto node = api_->FindAs<corev1::Node>("live");
+    if (node == nullptr) return false;
+    for (const auto& handler : node->status().runtime_handlers()) {
+      if (!handler.name().empty()) handlers.insert(handler.name());
+    }
+    return node->status().conditions_size() > 0;
+  });
+  if (handlers.empty()) GTEST_SKIP() << "the runtime names no handlers";
+  for (const std::string& handler : handlers) {
+    ::k8s::node::v1::RuntimeClass c;
+    c.mutable_metadata()->set_name("class-of-" + handler);
+    c.set_handler(handler);
+    api_->Put(c);
+    corev1::Pod pod = MakePod(handler);
+    pod.mutable_spec()->set_runtime_class_name(c.metadata().name());
+    api_->Put(pod);
+  }
+  Until([&] {
+    return std::all_of(handlers.begin(), handlers.end(), [&](const auto& name) { return Ready(name); });
+  });
+  criv1::ListPodSandboxRequest request;
+  (*request.mutable_filter()->mutable_label_selector())[kLabelNode] = "live";
+  std::map<std::string, std::string> used;
+  Task<absl::StatusOr<criv1::ListPodSandboxResponse>> list =
+      remote_->runtime().ListPodSandbox(std::move(request));
+  ASSERT_TRUE(env_->RunUntilDone(CollectHandlers(std::move(list), &used)).ok());
+  EXPECT_EQ(used.size(), handlers.size());
+  for (const auto& [name, handler] : used) EXPECT_EQ(name, handler);
+  for (const std::string& handler : handlers) {
+    Delete(handler);
+    Until([&] { return Get(handler) == nullptr; });
+  }
   WaitForCleanUp();
   ASSERT_TRUE(env_->RunUntilDone(CollectAll()).ok());
 }

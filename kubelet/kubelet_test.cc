@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <set>
 
+#include "api/node/v1/node.pb.h"
 #include "base/fake_env.h"
 #include "base/fd.h"
 #include "cgroups/testing/fake_tree.h"
@@ -378,6 +379,38 @@ TEST_F(KubeletTest, UnsupportedFieldIsRefusedByName) {
   api_.Put(pod);
   ASSERT_TRUE(Until([&] { return Phase("dra") == "Failed"; }));
   EXPECT_THAT(Get("dra")->status().message(), HasSubstr("spec.resourceClaims"));
+}
+
+TEST_F(KubeletTest, TheRuntimeClassesHandlerIsAskedFor) {
+  ::k8s::node::v1::RuntimeClass light;
+  light.mutable_metadata()->set_name("light");
+  light.set_handler("crun");
+  api_.Put(light);
+  corev1::Pod pod = MakePod("light");
+  pod.mutable_spec()->set_runtime_class_name("light");
+  StartKubelet();
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return Phase("light") == "Running"; }));
+  EXPECT_EQ(runtime_.Sandboxes().at(0).runtime_handler(), "crun");
+  // One that is not there yet: the pod waits for it.
+  corev1::Pod heavy = MakePod("heavy");
+  heavy.mutable_spec()->set_runtime_class_name("heavy");
+  api_.Put(heavy);
+  ASSERT_TRUE(Until([&] { return !Events("FailedCreatePodSandBox").empty(); }));
+  EXPECT_THAT(Events("FailedCreatePodSandBox").at(0),
+              HasSubstr("failed to get sandbox runtime: RuntimeClass \"heavy\" not found"));
+  light.mutable_metadata()->set_name("heavy");
+  light.set_handler("runc");
+  api_.Put(light);
+  ASSERT_TRUE(Until([&] { return Phase("heavy") == "Running"; }));
+  // Without an API server the class known from before serves.
+  fault_ = [](const std::string& call) {
+    return call == "get runtimeclasses" ? absl::UnavailableError("cut off") : absl::OkStatus();
+  };
+  pod.mutable_metadata()->set_name("again");
+  pod.mutable_metadata()->set_uid("again-uid");
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return Phase("again") == "Running"; }));
 }
 
 TEST_F(KubeletTest, HostUsersFalseGivesThePodIdsOfItsOwn) {

@@ -66,6 +66,7 @@ RuntimeManager::RuntimeManager(Env& env, RuntimeManagerDeps deps, const KubeletO
       deps_(std::move(deps)),
       options_(options),
       hooks_(env, *deps_.runtime),
+      runtime_classes_(deps_.client, options.runtime_handlers),
       user_namespaces_(StrCat(env.paths().kubelet_dir, "/pods"), options.host_root, options.max_pods),
       backoff_(absl::Seconds(10), options.max_container_restart_period),
       scope_(env.executor()) {}
@@ -159,12 +160,10 @@ Task<absl::Status> RuntimeManager::EnsureSandbox(std::shared_ptr<Round> round) {
   std::string handler = options_.runtime_class_handler;
   if (round->actions.create_sandbox && pod.spec().has_runtime_class_name() &&
       !pod.spec().runtime_class_name().empty()) {
-    auto it = options_.runtime_handlers.find(pod.spec().runtime_class_name());
-    if (it == options_.runtime_handlers.end()) {
-      co_return absl::NotFoundError(StrCat("failed to get sandbox runtime: no runtime for \"",
-                                           pod.spec().runtime_class_name(), "\" is configured"));
-    }
-    handler = it->second;
+    Task<absl::StatusOr<std::string>> look = runtime_classes_.HandlerOf(pod.spec().runtime_class_name());
+    absl::StatusOr<std::string> found = co_await std::move(look);
+    if (!found.ok()) co_return Annotate(found.status(), "failed to get sandbox runtime");
+    handler = *std::move(found);
   }
   CO_RETURN_IF_ERROR(EnsureUserNamespace(round, handler));
   CO_ASSIGN_OR_RETURN_SYNC(round->name, MakeHostname(pod, round->facts.hostname, options_.cluster_domain));

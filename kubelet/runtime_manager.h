@@ -26,6 +26,7 @@
 #include "kubelet/lifecycle_hooks.h"
 #include "kubelet/object_cache.h"
 #include "kubelet/options.h"
+#include "kubelet/runtime_classes.h"
 #include "kubelet/user_namespaces.h"
 #include "kubelet/volume_manager.h"
 
@@ -47,6 +48,7 @@ struct RuntimeManagerDeps {
   ObjectCache* objects = nullptr;
   VolumeManager* volumes = nullptr;
   client::EventRecorder* events = nullptr;  // may be null
+  client::ApiClient* client = nullptr;      // null: no RuntimeClasses but the configured ones
   cgroups::QosTree* qos_tree = nullptr;     // null: no pod cgroups are made
   std::function<NodeFacts()> facts;
 };
@@ -111,6 +113,7 @@ class RuntimeManager {
   RuntimeManagerDeps deps_;
   const KubeletOptions& options_;
   LifecycleHooks hooks_;
+  RuntimeClasses runtime_classes_;
   UserNamespaces user_namespaces_;
   Backoff backoff_;
   std::map<std::string, std::map<std::string, StartFailure>> failures_;  // uid -> container -> why

@@ -35,6 +35,7 @@ AdmissionChain DefaultAdmissionChain() {
   plugins.push_back(NewTaintNodesByCondition());
   plugins.push_back(NewPriority());
   plugins.push_back(NewDefaultTolerationSeconds());
+  plugins.push_back(NewRuntimeClass());
   return AdmissionChain(std::move(plugins));
 }
 

@@ -76,6 +76,7 @@ std::unique_ptr<AdmissionPlugin> NewServiceAccountDefault();
 std::unique_ptr<AdmissionPlugin> NewNodeRestriction();
 std::unique_ptr<AdmissionPlugin> NewTaintNodesByCondition();
 std::unique_ptr<AdmissionPlugin> NewPriority();
+std::unique_ptr<AdmissionPlugin> NewRuntimeClass();
 std::unique_ptr<AdmissionPlugin> NewDefaultTolerationSeconds();
 
 // All of them in upstream's order.

@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 #include "api/core/v1/namespace.pb.h"
 #include "api/core/v1/pod.pb.h"
+#include "api/node/v1/node.pb.h"
 #include "api/scheduling/v1/scheduling.pb.h"
 #include "api/status_error.h"
 #include "base/strings.h"
@@ -67,7 +69,7 @@ TEST_F(AdmissionTest, OrderIsUpstreams) {
   for (std::string_view name : DefaultAdmissionChain().names()) StrAppend(&names, name, " ");
   EXPECT_EQ(names,
             "NamespaceLifecycle ServiceAccount NodeRestriction TaintNodesByCondition Priority "
-            "DefaultTolerationSeconds ");
+            "DefaultTolerationSeconds RuntimeClass ");
 }
 
 TEST_F(AdmissionTest, TolerationsOfThePodWin) {
@@ -112,6 +114,51 @@ TEST_F(AdmissionTest, PriorityFollowsTheClass) {
   Pod plain;
   ASSERT_TRUE(Create(plain).ok());
   EXPECT_EQ(plain.spec().priority_class_name(), "default");
+}
+
+TEST_F(AdmissionTest, RuntimeClassMustExistAndIsTakenOver) {
+  Pod pod;
+  pod.mutable_spec()->set_runtime_class_name("light");
+  absl::Status status = Create(pod);
+  EXPECT_TRUE(api::IsForbidden(status));
+  EXPECT_EQ(status.message(), "pods \"p\" is forbidden: pod rejected: RuntimeClass \"light\" not found");
+
+  ::k8s::node::v1::RuntimeClass light;
+  light.mutable_metadata()->set_name("light");
+  light.set_handler("crun");
+  cluster_.Add(light);
+  Pod plain = pod;
+  ASSERT_TRUE(Create(plain).ok());
+  EXPECT_TRUE(plain.spec().overhead().empty());
+
+  (*light.mutable_overhead()->mutable_pod_fixed())["memory"].set_string("8Mi");
+  (*light.mutable_scheduling()->mutable_node_selector())["runtime"] = "crun";
+  auto* toleration = light.mutable_scheduling()->add_tolerations();
+  toleration->set_key("runtime");
+  toleration->set_operator_("Exists");
+  cluster_.Add(light);
+  Pod whole = pod;
+  *whole.mutable_spec()->add_tolerations() = *toleration;
+  ASSERT_TRUE(Create(whole).ok());
+  EXPECT_EQ(whole.spec().overhead().at("memory").string(), "8Mi");
+  EXPECT_EQ(whole.spec().node_selector().at("runtime"), "crun");
+  EXPECT_EQ(std::count_if(whole.spec().tolerations().begin(), whole.spec().tolerations().end(),
+                          [](const auto& t) { return t.key() == "runtime"; }),
+            1);
+  Pod same = pod;
+  (*same.mutable_spec()->mutable_overhead())["memory"].set_string("8192Ki");
+  EXPECT_TRUE(Create(same).ok());
+  Pod other = pod;
+  (*other.mutable_spec()->mutable_overhead())["memory"].set_string("9Mi");
+  EXPECT_NE(Create(other).message().find("doesn't match RuntimeClass's defined Overhead"), std::string::npos);
+  Pod elsewhere = pod;
+  (*elsewhere.mutable_spec()->mutable_node_selector())["runtime"] = "runc";
+  EXPECT_NE(
+      Create(elsewhere).message().find("conflict: runtimeClass.scheduling.nodeSelector[runtime] = crun"),
+      std::string::npos);
+  Pod none;
+  (*none.mutable_spec()->mutable_overhead())["memory"].set_string("9Mi");
+  EXPECT_NE(Create(none).message().find("without corresponding RuntimeClass"), std::string::npos);
 }
 
 TEST_F(AdmissionTest, MirrorPodsKeepTheirAccount) {
