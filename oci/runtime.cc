@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <set>
 #include <utility>
@@ -624,19 +625,36 @@ std::vector<int> ProcessesThat(Test test) {
   return pids;
 }
 
-// Whether it is what a killed process like ours left between fork and exec: our words, and older.
-bool IsUnbornCommand(int pid, const std::vector<std::string>& own_words) {
+// Whether the process runs what is at `path`, or a copy in memory, which crun makes of itself.
+bool RunsProgram(int pid, const std::string& path) {
+  const std::string link = StrCat("/proc/", pid, "/exe");  // none: dead, or a thread of the kernel
+  struct stat its, wanted;
+  if (::stat(link.c_str(), &its) != 0) return false;
+  if (::stat(path.c_str(), &wanted) == 0 && its.st_dev == wanted.st_dev && its.st_ino == wanted.st_ino)
+    return true;
+  char target[PATH_MAX];
+  ssize_t n = ::readlink(link.c_str(), target, sizeof target);
+  if (n <= 0) return false;
+  const std::string_view name(target, static_cast<size_t>(n));
+  return name.starts_with("/memfd:") && absl::StrContains(Av(name), Av(path.substr(path.rfind('/') + 1)));
+}
+
+// Whether it is what a killed process like ours left between fork and the end of exec: older, and with our
+// words, or, while the kernel changes its program for the runtime's, with none.
+bool IsUnbornCommand(int pid, const std::vector<std::string>& own_words, const std::string& runtime_path) {
   if (pid == ::getpid()) return false;
   std::vector<std::string> words = CommandLineOf(pid);
-  if (words.empty() || words != own_words) return false;
+  if (words.empty() ? !RunsProgram(pid, "/proc/self/exe") && !RunsProgram(pid, runtime_path)
+                    : words != own_words)
+    return false;
   return ProcessStartTicks(pid).value_or(UINT64_MAX) <= ProcessStartTicks(::getpid()).value_or(0);
 }
 
 // Commands that a caller who was killed left running would cross ours on the same containers.
-Task<void> AwaitOrphans(Env* env, std::string state_dir) {
+Task<void> AwaitOrphans(Env* env, std::string state_dir, std::string runtime_path) {
   absl::Duration limit = env->clock().Monotonic() + kForkLimit;
   const std::vector<std::string> own_words = CommandLineOf(::getpid());
-  auto unborn = [&own_words](int pid) { return IsUnbornCommand(pid, own_words); };
+  auto unborn = [&](int pid) { return IsUnbornCommand(pid, own_words, runtime_path); };
   while (!ProcessesThat(unborn).empty() && env->clock().Monotonic() < limit) {
     Task<void> nap = env->clock().Sleep(kForkInterval);
     co_await std::move(nap);
@@ -673,7 +691,7 @@ Task<absl::StatusOr<std::unique_ptr<OciRuntime>>> OpenRuntime(Env* env, RuntimeO
   CO_RETURN_IF_ERROR_SYNC(MakeDirs(options.state_dir, 0700));
   CO_RETURN_IF_ERROR_SYNC(MakeDirs(options.run_dir, 0700));
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) co_return ErrnoStatus(errno, "become subreaper");
-  Task<void> orphans = AwaitOrphans(env, options.state_dir);
+  Task<void> orphans = AwaitOrphans(env, options.state_dir, path);
   co_await std::move(orphans);
   RemoveScratch(options.run_dir);
   CO_ASSIGN_OR_RETURN(ProbeResult probe, ProbeRuntime(env, options, path));
