@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "base/strings.h"
+#include "cri/remote/remote_image_files.h"
 
 namespace keelson::cri {
 
@@ -71,9 +72,11 @@ std::string LiveServer::CgroupOf(const std::string& name, const std::string& con
 
 absl::Status LiveServer::Connect() {
   remote_.reset();
+  image_files_.reset();
   RemoteOptions options;
   options.endpoint = endpoint_;
   ASSIGN_OR_RETURN(remote_, RemoteRuntime::Create(env_, options));
+  ASSIGN_OR_RETURN(image_files_, ConnectImageFiles(env_, endpoint_));
   return absl::OkStatus();
 }
 

@@ -12,6 +12,7 @@
 
 #include "base/env.h"
 #include "base/status.h"
+#include "cri/image_files.h"
 #include "cri/remote/remote_runtime.h"
 
 namespace keelson::cri {
@@ -46,6 +47,7 @@ class LiveServer {
 
   RuntimeService& runtime() { return remote_->runtime(); }
   ImageService& images() { return remote_->images(); }
+  ImageFilesService& image_files() { return *image_files_; }
   // A new connection, without the back-off of the one before.
   absl::Status Connect();
 
@@ -67,6 +69,7 @@ class LiveServer {
   int given_pid_ = 0;
   std::unique_ptr<ChildProcess> server_;
   std::unique_ptr<RemoteRuntime> remote_;
+  std::unique_ptr<ImageFilesService> image_files_;
 };
 
 }  // namespace keelson::cri

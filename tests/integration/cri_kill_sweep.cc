@@ -9,6 +9,8 @@
 //  in its log;
 //  - one that ended meanwhile has its own exit code and reason;
 //  - what the kernel and the disk hold is what the answers say and no more (kernel_state.h);
+//  - an image whose pull or import was answered is there, one whose removal was is not; an export that was
+//  answered is whole and has nothing half made beside it;
 //  - the calls that were cut off can be repeated and succeed; names are free again.
 // The first run that fails is printed with its seed and its calls.
 #include <absl/strings/numbers.h>
@@ -30,6 +32,7 @@
 #include "base/strings.h"
 #include "cri/testing/kernel_state.h"
 #include "cri/testing/live_server.h"
+#include "images/testing/test_images.h"
 
 namespace keelson::cri {
 namespace {
@@ -56,19 +59,24 @@ enum class Kind {
   kExec,
   kUpdate,
   kPull,
+  kImport,
+  kExport,
   kRemoveImage
 };
-constexpr const char* kKindNames[] = {"RunPodSandbox",   "StopPodSandbox", "RemovePodSandbox",
-                                      "CreateContainer", "StartContainer", "StopContainer",
-                                      "RemoveContainer", "ExecSync",       "UpdateContainerResources",
-                                      "PullImage",       "RemoveImage"};
-constexpr int kKinds = 11;
+constexpr const char* kKindNames[] = {
+    "RunPodSandbox", "StopPodSandbox",  "RemovePodSandbox", "CreateContainer",          "StartContainer",
+    "StopContainer", "RemoveContainer", "ExecSync",         "UpdateContainerResources", "PullImage",
+    "Import",        "Export",          "RemoveImage"};
+constexpr int kKinds = 13;
+// As long as an import of it takes longer than a call does.
+constexpr size_t kArchiveBytes = 4 << 20, kMaxExportBytes = 64 << 20;
+constexpr char kImportedImage[] = "keelson.local/sweep/imported:1";
 // Whatever can be done to what is there, in this mix.
-constexpr Kind kDrawn[] = {Kind::kRun,    Kind::kRun,    Kind::kStopPod, Kind::kRemovePod,
-                           Kind::kCreate, Kind::kCreate, Kind::kCreate,  Kind::kStart,
-                           Kind::kStart,  Kind::kStart,  Kind::kStart,   Kind::kStop,
-                           Kind::kStop,   Kind::kRemove, Kind::kExec,    Kind::kExec,
-                           Kind::kExec,   Kind::kUpdate, Kind::kPull,    Kind::kRemoveImage};
+constexpr Kind kDrawn[] = {Kind::kRun,    Kind::kRun,    Kind::kStopPod,    Kind::kRemovePod, Kind::kCreate,
+                           Kind::kCreate, Kind::kCreate, Kind::kStart,      Kind::kStart,     Kind::kStart,
+                           Kind::kStart,  Kind::kStop,   Kind::kStop,       Kind::kRemove,    Kind::kExec,
+                           Kind::kExec,   Kind::kExec,   Kind::kUpdate,     Kind::kPull,      Kind::kImport,
+                           Kind::kImport, Kind::kExport, Kind::kRemoveImage};
 
 // What is known of a pod. `unsure`: calls on it were cut off.
 struct Pod {
@@ -95,11 +103,31 @@ struct Op {
   Kind kind;
   Pod* pod = nullptr;
   Member* member = nullptr;
+  std::string image;  // that it is about
   bool done = false;
   absl::Status status = absl::UnknownError("not answered");
   std::string id;  // from the answer
   absl::Duration took;
 };
+
+bool IsOnImages(Kind kind) {
+  return kind == Kind::kPull || kind == Kind::kImport || kind == Kind::kExport || kind == Kind::kRemoveImage;
+}
+
+// A docker archive with one layer that no other image has.
+std::string MakeArchive() {
+  std::string data(kArchiveBytes, '\0');
+  std::mt19937_64 random(1);
+  for (char& c : data) c = static_cast<char>(random());
+  images::TestImage image = images::MakeImage(
+      {images::MakeTar({{.name = "etc/", .type = '5', .mode = 0755}, {.name = "etc/data", .data = data}})},
+      "none");
+  std::string index =
+      StrCat(R"([{"Config":"config.json","RepoTags":[")", kImportedImage, R"("],"Layers":["layer.tar"]}])");
+  return images::MakeTar({{.name = "manifest.json", .data = index},
+                          {.name = "config.json", .data = image.config},
+                          {.name = "layer.tar", .data = image.layers[0]}});
+}
 
 std::string StartTime(int pid) {
   absl::StatusOr<std::string> stat = ReadFile(StrCat("/proc/", pid, "/stat"));
@@ -122,6 +150,7 @@ class Sweep {
     CO_RETURN_IF_ERROR_SYNC(live_.Spawn());
     CO_RETURN_IF_ERROR(live_.WaitUntilUp());
     CO_RETURN_IF_ERROR(Pull(live_.busybox()));
+    CO_RETURN_IF_ERROR_SYNC(WriteFileAtomic(logs_ + "/import.tar", MakeArchive(), 0644, false));
     for (run_ = 0; run_ < runs && env_.clock().Monotonic() - begin < limit; ++run_) {
       Task<absl::Status> once = Once();
       absl::Status status = co_await std::move(once);
@@ -177,9 +206,10 @@ class Sweep {
     std::vector<std::string> words;
     for (const auto& op : ops_) {
       words.push_back(StrCat(kKindNames[static_cast<int>(op->kind)], " ",
-                             op->member != nullptr ? op->member->name
-                             : op->pod != nullptr  ? StrCat("pod", op->pod->number)
-                                                   : "",
+                             !op->image.empty()      ? op->image
+                             : op->member != nullptr ? op->member->name
+                             : op->pod != nullptr    ? StrCat("pod", op->pod->number)
+                                                     : "",
                              " (", op->status.ok() ? "ok" : op->status.ToString(), ")"));
     }
     return absl::StrJoin(words, "; ");
@@ -199,11 +229,14 @@ class Sweep {
     for (int attempt = 0; attempt < 50; ++attempt) {
       auto op = std::make_shared<Op>();
       op->kind = kDrawn[Draw(std::size(kDrawn))];
-      if (op->kind == Kind::kPull || op->kind == Kind::kRemoveImage) {
-        bool taken = std::any_of(ops_.begin(), ops_.end(), [](const auto& other) {
-          return other->kind == Kind::kPull || other->kind == Kind::kRemoveImage;
-        });
+      if (IsOnImages(op->kind)) {
+        bool taken =
+            std::any_of(ops_.begin(), ops_.end(), [](const auto& other) { return IsOnImages(other->kind); });
         if (taken) continue;
+        op->image = op->kind == Kind::kExport ? live_.busybox()
+                    : op->kind == Kind::kImport || (op->kind == Kind::kRemoveImage && Draw(3) != 0)
+                        ? kImportedImage
+                        : live_.user_image();
       } else if (op->kind == Kind::kRun) {
         if (pods_.size() >= kMaxPods) continue;
         op->pod = NewPod();
@@ -404,13 +437,30 @@ class Sweep {
         co_return response.status();
       }
       case Kind::kPull: {
-        Task<absl::Status> pull = Pull(live_.user_image());
+        Task<absl::Status> pull = Pull(op->image);
         absl::Status status = co_await std::move(pull);
         co_return status;
       }
+      case Kind::kImport: {
+        files::ImportRequest request;
+        request.set_path(logs_ + "/import.tar");
+        CO_ASSIGN_OR_RETURN(files::ImportResponse response, live_.image_files().Import(request));
+        REQUIRE(response.images_size() == 1 && response.images(0).repo_tags_size() == 1,
+                response.ShortDebugString());
+        co_return absl::OkStatus();
+      }
+      case Kind::kExport: {
+        files::ExportRequest request;
+        request.set_image(op->image);
+        request.set_path(logs_ + "/export.tar");
+        request.set_docker_archive(true);
+        Task<absl::StatusOr<files::ExportResponse>> call = live_.image_files().Export(request);
+        auto response = co_await std::move(call);
+        co_return response.status();
+      }
       case Kind::kRemoveImage: {
         v1::RemoveImageRequest request;
-        request.mutable_image()->set_image(live_.user_image());
+        request.mutable_image()->set_image(op->image);
         Task<absl::StatusOr<v1::RemoveImageResponse>> call = live_.images().RemoveImage(request);
         auto response = co_await std::move(call);
         co_return response.status();
@@ -507,7 +557,27 @@ class Sweep {
           std::any_of(members_.begin(), members_.end(), [&id = id](const auto& m) { return m->id == id; });
       REQUIRE(known, when, ": nobody made container ", name);
     }
+    for (const auto& op : ops_) {
+      if (IsOnImages(op->kind) && op->status.ok()) CO_RETURN_IF_ERROR(CompareImage(op.get(), when));
+    }
     CO_RETURN_IF_ERROR(CompareKernel(when));
+    co_return absl::OkStatus();
+  }
+
+  Task<absl::Status> CompareImage(const Op* op, std::string when) {
+    std::string what = StrCat(when, ": ", kKindNames[static_cast<int>(op->kind)], " of ", op->image);
+    if (op->kind == Kind::kExport) {
+      absl::StatusOr<std::string> archive = ReadFile(logs_ + "/export.tar", kMaxExportBytes);
+      REQUIRE(archive.ok(), what, ": ", archive.status().ToString());
+      if (exported_.empty()) exported_ = *archive;
+      REQUIRE(*archive == exported_, what, ": not the bytes of the first one");
+      REQUIRE(!ReadFile(logs_ + "/export.tar.partial").ok(), what, ": something half made is left");
+      co_return absl::OkStatus();
+    }
+    v1::ImageStatusRequest request;
+    request.mutable_image()->set_image(op->image);
+    CO_ASSIGN_OR_RETURN(v1::ImageStatusResponse status, live_.images().ImageStatus(request));
+    REQUIRE(status.has_image() == (op->kind != Kind::kRemoveImage), what);
     co_return absl::OkStatus();
   }
 
@@ -687,7 +757,7 @@ class Sweep {
   LiveServer& live_;
   std::mt19937_64 random_;
   Scope scope_;
-  std::string logs_;
+  std::string logs_, exported_;
   int run_ = 0, next_pod_ = 1, next_member_ = 1, killed_in_recovery_ = 0;
   std::vector<std::unique_ptr<Pod>> pods_;
   std::vector<std::unique_ptr<Member>> members_;
