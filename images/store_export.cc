@@ -1,6 +1,4 @@
 // Export: an image as an OCI image layout or as an archive that `docker load` reads.
-#include <archive.h>
-#include <archive_entry.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,6 +10,7 @@
 #include "base/strings.h"
 #include "images/digest.h"
 #include "images/store.h"
+#include "images/tar_writer.h"
 
 namespace keelson::images {
 namespace {
@@ -68,58 +67,13 @@ absl::Status ExportLayout(const StoreDir& dir, const StoredImage& image, const s
   return WriteFileAtomic(path + "/index.json", EncodeIndex(entries));
 }
 
-class TarWriter {
- public:
-  explicit TarWriter(int fd) : archive_(::archive_write_new(), ::archive_write_free) {
-    ::archive_write_set_format_pax_restricted(archive_.get());
-    ::archive_write_set_bytes_in_last_block(archive_.get(), 1);
-    ok_ = ::archive_write_open_fd(archive_.get(), fd) == ARCHIVE_OK;
-  }
-  absl::Status Add(const std::string& name, std::string_view bytes) {
-    RETURN_IF_ERROR(Header(name, bytes.size()));
-    return Data(bytes);
-  }
-  absl::Status AddFile(const std::string& name, const std::string& path) {
-    ASSIGN_OR_RETURN(Fd fd, OpenFile(path, O_RDONLY));
-    struct stat st;
-    if (::fstat(fd.get(), &st) != 0) return ErrnoStatus(errno, StrCat("stat ", path));
-    RETURN_IF_ERROR(Header(name, static_cast<uint64_t>(st.st_size)));
-    std::string buffer(kCopyBytes, '\0');
-    while (true) {
-      ssize_t n = ::read(fd.get(), buffer.data(), buffer.size());
-      if (n < 0) return ErrnoStatus(errno, StrCat("read ", path));
-      if (n == 0) return absl::OkStatus();
-      RETURN_IF_ERROR(Data(std::string_view(buffer.data(), static_cast<size_t>(n))));
-    }
-  }
-  absl::Status Close() {
-    return ok_ && ::archive_write_close(archive_.get()) == ARCHIVE_OK ? absl::OkStatus() : Error();
-  }
-
- private:
-  absl::Status Header(const std::string& name, uint64_t size) {
-    std::unique_ptr<archive_entry, void (*)(archive_entry*)> entry(::archive_entry_new(),
-                                                                   ::archive_entry_free);
-    ::archive_entry_set_pathname(entry.get(), name.c_str());
-    ::archive_entry_set_size(entry.get(), static_cast<int64_t>(size));
-    ::archive_entry_set_filetype(entry.get(), AE_IFREG);
-    ::archive_entry_set_perm(entry.get(), 0644);
-    ::archive_entry_set_mtime(entry.get(), 0, 0);
-    return ok_ && ::archive_write_header(archive_.get(), entry.get()) == ARCHIVE_OK ? absl::OkStatus()
-                                                                                    : Error();
-  }
-  absl::Status Data(std::string_view bytes) {
-    la_ssize_t n = ::archive_write_data(archive_.get(), bytes.data(), bytes.size());
-    return n == static_cast<la_ssize_t>(bytes.size()) ? absl::OkStatus() : Error();
-  }
-  absl::Status Error() {
-    const char* text = ::archive_error_string(archive_.get());
-    return absl::DataLossError(StrCat("write archive: ", text == nullptr ? "failed" : text));
-  }
-
-  std::unique_ptr<archive, int (*)(archive*)> archive_;
-  bool ok_ = false;
-};
+absl::Status AddBlob(const StoreDir& dir, const std::string& digest, const std::string& name,
+                     TarWriter* tar) {
+  ASSIGN_OR_RETURN(Fd fd, OpenFile(dir.blob(digest), O_RDONLY));
+  struct stat st;
+  if (::fstat(fd.get(), &st) != 0) return ErrnoStatus(errno, StrCat("stat blob ", digest));
+  return tar->AddFile({.name = name}, fd.get(), static_cast<uint64_t>(st.st_size));
+}
 
 absl::Status WriteArchive(const StoreDir& dir, const StoredImage& image, const std::vector<std::string>& tags,
                           const std::string& path) {
@@ -132,10 +86,10 @@ absl::Status WriteArchive(const StoreDir& dir, const StoredImage& image, const s
   for (const StoredLayer& layer : image.layers) {
     std::string name = HexOf(layer.digest) + ".tar";
     entry.layer_paths.push_back(name);
-    if (written.insert(name).second) RETURN_IF_ERROR(tar.AddFile(name, dir.blob(layer.digest)));
+    if (written.insert(name).second) RETURN_IF_ERROR(AddBlob(dir, layer.digest, name, &tar));
   }
-  RETURN_IF_ERROR(tar.AddFile(entry.config_path, dir.blob(image.record.id)));
-  RETURN_IF_ERROR(tar.Add("manifest.json", EncodeDockerArchive({entry})));
+  RETURN_IF_ERROR(AddBlob(dir, image.record.id, entry.config_path, &tar));
+  RETURN_IF_ERROR(tar.AddBytes({.name = "manifest.json"}, EncodeDockerArchive({entry})));
   RETURN_IF_ERROR(tar.Close());
   if (::fsync(fd.get()) != 0) return ErrnoStatus(errno, StrCat("fsync ", path));
   return absl::OkStatus();
