@@ -91,7 +91,15 @@ absl::Status LiveServer::Spawn() {
 
 Task<absl::Status> LiveServer::WaitUntilUp() {
   absl::Duration limit = env_.clock().Monotonic() + kStartLimit;
-  while (!Accepts(endpoint_)) {
+  while (true) {
+    if (Accepts(endpoint_)) {
+      // What accepts may be the socket of the one before: a child of it that has not come to its exec yet
+      // holds it open, and who has connected is cut off at that moment.
+      CO_RETURN_IF_ERROR_SYNC(Connect());
+      Task<absl::StatusOr<v1::VersionResponse>> ask = runtime().Version(v1::VersionRequest());
+      absl::StatusOr<v1::VersionResponse> version = co_await std::move(ask);
+      if (!absl::IsUnavailable(version.status())) co_return version.status();
+    }
     if (env_.clock().Monotonic() > limit)
       co_return absl::DeadlineExceededError("keelson cri did not come up");
     if (absl::IsNotFound(server_->Signal(0))) {
@@ -100,7 +108,6 @@ Task<absl::Status> LiveServer::WaitUntilUp() {
     Task<void> nap = env_.clock().Sleep(kPollInterval);
     co_await std::move(nap);
   }
-  co_return Connect();
 }
 
 bool LiveServer::Ended() const { return server_ != nullptr && absl::IsNotFound(server_->Signal(0)); }

@@ -51,7 +51,7 @@ class LiveServer {
   // A new connection, without the back-off of the one before.
   absl::Status Connect();
 
-  // With --no-server. Start() returns when somebody accepts at the socket, Spawn() at once.
+  // With --no-server. Spawn() returns at once, WaitUntilUp() when the server answers.
   absl::Status Spawn();
   Task<absl::Status> WaitUntilUp();
   // Whether the process that Spawn() started has ended.
