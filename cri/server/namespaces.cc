@@ -151,14 +151,17 @@ class NamespaceHolder {
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED) return ErrnoStatus(errno, "map a stack");
     holder.stack_ = stack;
+    // Below the stack that grows towards it, in memory that both see: it may outlive this process by a
+    // moment.
+    auto* order = new (stack) Order{pipe[0], ::getpid()};
     // No signal handler of ours may run on its stack.
     sigset_t all, before;
     ::sigfillset(&all);
     ::pthread_sigmask(SIG_SETMASK, &all, &before);
     // CLONE_VM: nothing is copied, whatever the size of this process. Without an exit signal only __WALL sees
     // it.
-    int pid = ::clone(&Hold, static_cast<char*>(stack) + kHolderStackBytes, CLONE_VM | CLONE_FILES | flags,
-                      reinterpret_cast<void*>(static_cast<intptr_t>(pipe[0])));
+    int pid =
+        ::clone(&Hold, static_cast<char*>(stack) + kHolderStackBytes, CLONE_VM | CLONE_FILES | flags, order);
     int error = errno;
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     if (pid < 0) return ErrnoStatus(error, "make a user namespace");
@@ -184,10 +187,19 @@ class NamespaceHolder {
  private:
   NamespaceHolder() = default;
 
-  __attribute__((no_sanitize("address", "thread", "undefined"))) static int Hold(void* read_end) {
+  struct Order {
+    int read_end;
+    pid_t parent;
+  };
+
+  __attribute__((no_sanitize("address", "thread", "undefined"))) static int Hold(void* order) {
+    const Order& given = *static_cast<const Order*>(order);
     ::syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    // Killed before that, the parent took no signal along, and the pipe does not end either: the other end of
+    // it, like every lock and socket of the parent, is in the descriptors that are this process' as well.
+    if (::syscall(SYS_getppid) != given.parent) ::syscall(SYS_exit, 0);
     char byte;
-    ::syscall(SYS_read, static_cast<int>(reinterpret_cast<intptr_t>(read_end)), &byte, 1);
+    ::syscall(SYS_read, given.read_end, &byte, 1);
     ::syscall(SYS_exit, 0);
     return 0;
   }

@@ -4,17 +4,21 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/nsfs.h>
+#include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
 #include <functional>
+#include <random>
 #include <thread>
 
 #include "base/fd.h"
@@ -180,6 +184,35 @@ TEST_F(NamespacesLiveTest, UserNamespaceOwnsTheOthers) {
   request.uid_mappings = {{0, 200000, 10}, {5, 300000, 10}};
   EXPECT_FALSE(PinNamespaces(request).ok());
   EXPECT_NE(::access(dir_.c_str(), F_OK), 0);
+}
+
+// The process that holds the namespaces until they are bound shares the descriptors of the server. If it
+// outlived it, it would hold its locks and its socket for ever, and no server could start again.
+TEST_F(NamespacesLiveTest, NothingOutlivesAServerKilledInTheMiddle) {
+  constexpr int kKills = 200;
+  constexpr int kEndMs = 5000;
+  const PinRequest request{
+      .dir = dir_, .uts = true, .uid_mappings = {{0, 200000, 10}}, .gid_mappings = {{0, 200000, 10}}};
+  std::mt19937 random(1);
+  for (int i = 0; i < kKills; ++i) {
+    int ends[2];
+    ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    Fd read_end(ends[0]), write_end(ends[1]);
+    pid_t server = ::fork();
+    ASSERT_GE(server, 0);
+    while (server == 0) {
+      if (!PinNamespaces(request).ok() || !UnpinNamespaces(dir_).ok()) ::_exit(1);
+    }
+    write_end.reset();
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 3000));
+    ASSERT_EQ(::kill(server, SIGKILL), 0);
+    int status = 0;
+    ASSERT_EQ(::waitpid(server, &status, 0), server);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "it ended by itself";
+    pollfd closed = {read_end.get(), POLLIN, 0};
+    ASSERT_EQ(::poll(&closed, 1, kEndMs), 1) << "kill " << i << ": somebody still has its descriptors";
+    ASSERT_TRUE(UnpinNamespaces(dir_).ok());
+  }
 }
 
 // A TCP listener in a namespace, on a thread.
