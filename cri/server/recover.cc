@@ -1,9 +1,7 @@
 // After a start of the server: records against the kernel.
-#include <linux/magic.h>
 #include <signal.h>
-#include <sys/stat.h>
-#include <sys/statfs.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 #include <utility>
@@ -23,12 +21,7 @@ namespace {
 
 constexpr int kLostExitCode = 255;  // containerd's for a container whose end nobody saw
 
-bool IsNamespacePin(const std::string& path) {
-  struct statfs info;
-  return ::statfs(path.c_str(), &info) == 0 && info.f_type == NSFS_MAGIC;
-}
-
-// Names below `dir` that are not in `known`.
+// Names below `dir` that are not in `known`, sorted.
 std::vector<std::string> UnknownEntries(const std::string& dir, const std::set<std::string>& known) {
   std::vector<std::string> out;
   std::error_code error;
@@ -36,6 +29,7 @@ std::vector<std::string> UnknownEntries(const std::string& dir, const std::set<s
     std::string name = entry.path().filename().string();
     if (!known.contains(name)) out.push_back(name);
   }
+  std::sort(out.begin(), out.end());
   return out;
 }
 
@@ -140,11 +134,12 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
     container->exit.Set();
     co_return absl::OkStatus();
   }
-  bool alive = record.boot_id() == boot_id_ && IsAlive(record.init());
+  bool alive = record.boot_id() == boot_id_ && deps_.kernel->IsAlive(record.init());
   std::optional<oci::ContainerExit> exit;
   if (!alive) exit = deps_.monitor->ReadExit(id);
   // Alive, or its monitor is about to write how it ended: OnExit comes.
-  if (alive || (!exit.has_value() && record.boot_id() == boot_id_ && IsAlive(record.monitor()))) {
+  if (alive ||
+      (!exit.has_value() && record.boot_id() == boot_id_ && deps_.kernel->IsAlive(record.monitor()))) {
     OpenOomLedger(record);
     scope_.Spawn("watch monitor", WatchMonitor(container));
     co_return absl::OkStatus();
@@ -175,7 +170,7 @@ Task<absl::Status> RuntimeServer::ResolveInterruptedStart(std::shared_ptr<Contai
     // Whether it runs is not known: it must not be taken for one that does not. The next start asks again.
     if (!state.ok() && !absl::IsNotFound(state.status())) co_return state.status();
     const Sandbox& sandbox = *sandboxes_.at(record.sandbox_id());
-    if (state.ok() && state->status == "created" && IsAlive(record.monitor()) &&
+    if (state.ok() && state->status == "created" && deps_.kernel->IsAlive(record.monitor()) &&
         sandbox.record.state() == records::SANDBOX_RUNNING) {
       Task<absl::Status> start = runtime->Start(id);
       absl::Status started = co_await std::move(start);
@@ -226,9 +221,9 @@ Task<absl::Status> RuntimeServer::RecoverSandbox(std::shared_ptr<Sandbox> sandbo
   }
   std::string ns = SandboxDir(id) + "/ns/";
   bool intact = record.boot_id() == boot_id_ &&
-                (HostNetwork(record.config()) || IsNamespacePin(ns + kNetNamespace)) &&
-                (HostIpc(record.config()) || IsNamespacePin(ns + kIpcNamespace)) &&
-                (!record.has_pause() || IsAlive(record.pause()));
+                (HostNetwork(record.config()) || deps_.kernel->IsPinned(ns + kNetNamespace)) &&
+                (HostIpc(record.config()) || deps_.kernel->IsPinned(ns + kIpcNamespace)) &&
+                (!record.has_pause() || deps_.kernel->IsAlive(record.pause()));
   if (intact) co_return absl::OkStatus();
   LogWarning("a pod was being stopped, or its namespaces are gone: it is stopped", {{"sandbox", id}});
   Task<absl::Status> stop = StopSandboxLocked(sandbox);

@@ -23,6 +23,7 @@
 #include "cri/rpcs.h"
 #include "cri/runtime_service.h"
 #include "cri/server/events.h"
+#include "cri/server/host_kernel.h"
 #include "cri/server/host_ports.h"
 #include "cri/server/oom_ledger.h"
 #include "cri/server/record_store.h"
@@ -61,6 +62,7 @@ struct RuntimeServerDeps {
   cgroups::Manager* cgroups = nullptr;
   oci::ContainerMonitor* monitor = nullptr;
   std::map<std::string, oci::OciRuntime*> runtimes;  // by handler
+  HostKernel* kernel = nullptr;                      // null: this machine's
   oci::HostFacts host;
 };
 
@@ -228,9 +230,11 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   std::string boot_id_;
   StreamingServer* streaming_ = nullptr;
   EventHub events_;
-  absl::flat_hash_map<std::string, std::shared_ptr<Sandbox>> sandboxes_;     // by ID
-  absl::flat_hash_map<std::string, std::shared_ptr<Container>> containers_;  // by ID
-  Names sandbox_names_;                                                      // name key -> ID
+  // By ID. Sorted: their order is the order of signals, of clean-up and of lists, and a simulation replays
+  // it.
+  std::map<std::string, std::shared_ptr<Sandbox>> sandboxes_;
+  std::map<std::string, std::shared_ptr<Container>> containers_;
+  Names sandbox_names_;  // name key -> ID
   Names container_names_;
   bool warned_oom_score_ = false;
   Semaphore dials_{kMaxDials};

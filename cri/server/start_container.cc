@@ -116,7 +116,7 @@ Task<absl::Status> RuntimeServer::PrepareStart(std::shared_ptr<Container> contai
   const records::Container& record = container->record;
   const v1::NamespaceOption& namespaces = NamespacesOf(record.config());
   // The specification names their PID namespaces by pid, and pids are used again.
-  if (namespaces.pid() == v1::POD && !IsAlive(sandbox->record.pause())) {
+  if (namespaces.pid() == v1::POD && !deps_.kernel->IsAlive(sandbox->record.pause())) {
     co_return absl::FailedPreconditionError("the pod's pause process has ended");
   }
   if (namespaces.pid() == v1::TARGET) {
