@@ -315,7 +315,15 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer
     Task<absl::Status> undo = TearDownContainer(container);
     absl::Status undone = co_await std::move(undo);
     if (undone.ok()) undone = store_.RemoveContainer(id);
-    if (!undone.ok()) LogError("a failed container is not undone", {{"container", id}, {"error", undone}});
+    if (!undone.ok()) {
+      // Known from now on, so that whoever removes it or its pod tries again; nobody can start it.
+      LogError("a failed container is not undone", {{"container", id}, {"error", undone}});
+      record.set_removing(true);
+      absl::Status saved = Save(*container);
+      if (!saved.ok()) LogError("container record not written", {{"container", id}, {"error", saved}});
+      containers_[id] = container;
+      co_return Annotate(status, StrCat("create container ", key));
+    }
     FreeName(&container_names_, key, id);
     co_return Annotate(status, StrCat("create container ", key));
   }
