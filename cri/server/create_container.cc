@@ -246,6 +246,22 @@ absl::Status MapMountSources(const std::string& dir, const std::string& userns_p
   return absl::OkStatus();
 }
 
+// Known to the sandbox while it is being made: whoever removes the sandbox waits for it.
+class Creating {
+ public:
+  Creating(std::shared_ptr<Sandbox> sandbox, const std::shared_ptr<Container>& container)
+      : sandbox_(std::move(sandbox)), id_(container->record.id()) {
+    sandbox_->creating[id_] = container;
+  }
+  ~Creating() { sandbox_->creating.erase(id_); }
+  Creating(const Creating&) = delete;
+  Creating& operator=(const Creating&) = delete;
+
+ private:
+  const std::shared_ptr<Sandbox> sandbox_;
+  const std::string id_;
+};
+
 }  // namespace
 
 absl::Status PrepareLog(const std::string& log_directory, const std::string& log_path) {
@@ -298,6 +314,7 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer
   record.set_cgroup_path(ContainerCgroupPath(sandbox->record.config().linux().cgroup_parent(),
                                              options_.default_cgroup_parent, id));
   *record.mutable_resources() = record.config().linux().resources();
+  Creating creating(sandbox, container);
   Task<AsyncMutex::Guard> lock = container->mutex.Lock();
   AsyncMutex::Guard guard = co_await std::move(lock);
   absl::Status status = Save(*container);
