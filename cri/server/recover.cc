@@ -119,7 +119,7 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
   if (record.state() == records::CONTAINER_EXITED) {
     container->exit.Set();
     // Between its end and its clean-up: the cgroup goes last.
-    if (record.boot_id() != boot_id_ || !record.has_init()) co_return absl::OkStatus();
+    if (record.boot_id() != boot_id_) co_return absl::OkStatus();
     Task<absl::Status> release = ReleaseExited(container);
     absl::Status released = co_await std::move(release);
     co_return released;
