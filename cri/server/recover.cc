@@ -167,18 +167,21 @@ Task<absl::Status> RuntimeServer::ResolveInterruptedStart(std::shared_ptr<Contai
   if (record.boot_id() == boot_id_ && record.has_monitor()) {
     Task<absl::StatusOr<oci::RuntimeState>> look = runtime->State(id);
     absl::StatusOr<oci::RuntimeState> state = co_await std::move(look);
-    // Whether it runs is not known: it must not be taken for one that does not. The next start asks again.
+    // Whether it runs is not known: it must not be taken for one that does not. Somebody asks again.
     if (!state.ok() && !absl::IsNotFound(state.status())) co_return state.status();
     const Sandbox& sandbox = *sandboxes_.at(record.sandbox_id());
     if (state.ok() && state->status == "created" && deps_.kernel->IsAlive(record.monitor()) &&
         sandbox.record.state() == records::SANDBOX_RUNNING) {
       Task<absl::Status> start = runtime->Start(id);
       absl::Status started = co_await std::move(start);
-      if (started.ok()) {
-        state->status = "running";
-      } else {
-        LogWarning("an interrupted start is undone", {{"container", id}, {"error", started}});
+      if (!started.ok()) {
+        // It may have run all the same: never a second time.
+        LogWarning("an interrupted start failed", {{"container", id}, {"error", started}});
+        Task<void> fail = FailStart(container, started);
+        co_await std::move(fail);
+        co_return absl::OkStatus();
       }
+      state->status = "running";
     }
     bool ended = deps_.monitor->ReadExit(id).has_value() || (state.ok() && state->status == "stopped");
     if (state.ok() && (state->status == "running" || ended)) {

@@ -144,6 +144,8 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   Task<absl::StatusOr<std::map<std::string, std::string>>> MakeVolumes(std::string id, std::string rootfs,
                                                                        std::vector<std::string> volumes);
   Task<absl::Status> PrepareStart(std::shared_ptr<Container> container, std::shared_ptr<Sandbox> sandbox);
+  // A start that was begun ends as an exit with reason StartError. With the container's mutex held.
+  Task<void> FailStart(std::shared_ptr<Container> container, absl::Status why);
   // Everything CreateContainer made besides the record; any part may be missing.
   Task<absl::Status> TearDownContainer(std::shared_ptr<Container> container);
   // The stop signal, up to `grace`, SIGKILL; returns when it has exited. With the container's mutex free.
