@@ -19,6 +19,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
+// Between questions what became of an interrupted start.
+constexpr absl::Duration kMinResolvePause = absl::Seconds(1), kMaxResolvePause = absl::Minutes(1);
 constexpr int kLostExitCode = 255;  // containerd's for a container whose end nobody saw
 
 // Names below `dir` that are not in `known`, sorted.
@@ -115,7 +117,14 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
     absl::erase_if(container_names_, [&](const auto& entry) { return entry.second == id; });
     co_return store_.RemoveContainer(id);
   }
-  if (record.state() == records::CONTAINER_STARTING) CO_RETURN_IF_ERROR(ResolveInterruptedStart(container));
+  if (record.state() == records::CONTAINER_STARTING) {
+    Task<absl::Status> resolve = ResolveInterruptedStart(container);
+    absl::Status resolved = co_await std::move(resolve);
+    if (!resolved.ok()) {
+      scope_.Spawn("resolve start", ResolveLater(container));
+      co_return resolved;
+    }
+  }
   if (record.state() == records::CONTAINER_EXITED) {
     container->exit.Set();
     // Between its end and its clean-up: the cgroup goes last.
@@ -197,6 +206,36 @@ Task<absl::Status> RuntimeServer::ResolveInterruptedStart(std::shared_ptr<Contai
   record.clear_monitor();
   record.set_state(records::CONTAINER_CREATED);
   co_return Save(*container);
+}
+
+Task<absl::Status> RuntimeServer::ResolveAndWatch(std::shared_ptr<Container> container) {
+  if (container->removed || container->record.removing() ||
+      container->record.state() != records::CONTAINER_STARTING) {
+    co_return absl::OkStatus();
+  }
+  CO_RETURN_IF_ERROR(ResolveInterruptedStart(container));
+  if (container->record.state() == records::CONTAINER_RUNNING) {
+    OpenOomLedger(container->record);
+    scope_.Spawn("watch monitor", WatchMonitor(container));
+  }
+  co_return absl::OkStatus();
+}
+
+Task<void> RuntimeServer::ResolveLater(std::shared_ptr<Container> container) {
+  absl::Status resolved = absl::UnknownError("not yet");
+  for (absl::Duration pause = kMinResolvePause; !resolved.ok();
+       pause = std::min(pause * 2, kMaxResolvePause)) {
+    Task<void> nap = env_.clock().Sleep(pause);
+    co_await std::move(nap);
+    Task<AsyncMutex::Guard> lock = container->mutex.Lock();
+    AsyncMutex::Guard guard = co_await std::move(lock);
+    Task<absl::Status> resolve = ResolveAndWatch(container);
+    resolved = co_await std::move(resolve);
+    if (!resolved.ok()) {
+      LogWarning("not known yet whether a container runs",
+                 {{"container", container->record.id()}, {"error", resolved}});
+    }
+  }
 }
 
 Task<absl::Status> RuntimeServer::RecoverSandbox(std::shared_ptr<Sandbox> sandbox) {

@@ -182,6 +182,10 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   Task<absl::Status> RecoverSandbox(std::shared_ptr<Sandbox> sandbox);
   Task<absl::Status> RecoverContainer(std::shared_ptr<Container> container);
   Task<absl::Status> ResolveInterruptedStart(std::shared_ptr<Container> container);
+  // That, for what Recover() could not tell of, and its watch. With the container's mutex held.
+  Task<absl::Status> ResolveAndWatch(std::shared_ptr<Container> container);
+  // Until it is known.
+  Task<void> ResolveLater(std::shared_ptr<Container> container);
   Task<absl::Status> KillUnknown(std::string name);
   Task<absl::Status> RemoveLeftovers();
 

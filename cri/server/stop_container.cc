@@ -52,6 +52,8 @@ Task<absl::Status> RuntimeServer::StopRunningContainer(std::shared_ptr<Container
     // Until the start has ended one way or the other.
     Task<AsyncMutex::Guard> lock = container->mutex.Lock();
     AsyncMutex::Guard guard = co_await std::move(lock);
+    // Still: an earlier server began it, and Recover() could not tell what became of it. It may run.
+    CO_RETURN_IF_ERROR(ResolveAndWatch(container));
   }
   if (container->record.state() != records::CONTAINER_RUNNING) co_return absl::OkStatus();
   const std::string& id = container->record.id();
