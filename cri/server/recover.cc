@@ -129,6 +129,9 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
     container->exit.Set();
     // Between its end and its clean-up: the cgroup goes last.
     if (record.boot_id() != boot_id_) co_return absl::OkStatus();
+    // Of a start that failed the record is written first: it must not run on when it cannot be deleted.
+    absl::Status killed = record.has_init() ? SignalInit(*container, SIGKILL) : absl::OkStatus();
+    if (!killed.ok() && !absl::IsNotFound(killed)) co_return killed;
     Task<absl::Status> release = ReleaseExited(container);
     absl::Status released = co_await std::move(release);
     co_return released;
