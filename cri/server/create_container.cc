@@ -246,6 +246,22 @@ absl::Status MapMountSources(const std::string& dir, const std::string& userns_p
   return absl::OkStatus();
 }
 
+// Known to the sandbox while it is being made: whoever removes the sandbox waits for it.
+class Creating {
+ public:
+  Creating(std::shared_ptr<Sandbox> sandbox, const std::shared_ptr<Container>& container)
+      : sandbox_(std::move(sandbox)), id_(container->record.id()) {
+    sandbox_->creating[id_] = container;
+  }
+  ~Creating() { sandbox_->creating.erase(id_); }
+  Creating(const Creating&) = delete;
+  Creating& operator=(const Creating&) = delete;
+
+ private:
+  const std::shared_ptr<Sandbox> sandbox_;
+  const std::string id_;
+};
+
 }  // namespace
 
 absl::Status PrepareLog(const std::string& log_directory, const std::string& log_path) {
@@ -298,6 +314,7 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer
   record.set_cgroup_path(ContainerCgroupPath(sandbox->record.config().linux().cgroup_parent(),
                                              options_.default_cgroup_parent, id));
   *record.mutable_resources() = record.config().linux().resources();
+  Creating creating(sandbox, container);
   Task<AsyncMutex::Guard> lock = container->mutex.Lock();
   AsyncMutex::Guard guard = co_await std::move(lock);
   absl::Status status = Save(*container);
@@ -315,7 +332,15 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer
     Task<absl::Status> undo = TearDownContainer(container);
     absl::Status undone = co_await std::move(undo);
     if (undone.ok()) undone = store_.RemoveContainer(id);
-    if (!undone.ok()) LogError("a failed container is not undone", {{"container", id}, {"error", undone}});
+    if (!undone.ok()) {
+      // Known from now on, so that whoever removes it or its pod tries again; nobody can start it.
+      LogError("a failed container is not undone", {{"container", id}, {"error", undone}});
+      record.set_removing(true);
+      absl::Status saved = Save(*container);
+      if (!saved.ok()) LogError("container record not written", {{"container", id}, {"error", saved}});
+      containers_[id] = container;
+      co_return Annotate(status, StrCat("create container ", key));
+    }
     FreeName(&container_names_, key, id);
     co_return Annotate(status, StrCat("create container ", key));
   }

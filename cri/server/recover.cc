@@ -1,9 +1,7 @@
 // After a start of the server: records against the kernel.
-#include <linux/magic.h>
 #include <signal.h>
-#include <sys/stat.h>
-#include <sys/statfs.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 #include <utility>
@@ -21,14 +19,11 @@ namespace fs = std::filesystem;
 
 namespace {
 
+// Between questions what became of an interrupted start.
+constexpr absl::Duration kMinResolvePause = absl::Seconds(1), kMaxResolvePause = absl::Minutes(1);
 constexpr int kLostExitCode = 255;  // containerd's for a container whose end nobody saw
 
-bool IsNamespacePin(const std::string& path) {
-  struct statfs info;
-  return ::statfs(path.c_str(), &info) == 0 && info.f_type == NSFS_MAGIC;
-}
-
-// Names below `dir` that are not in `known`.
+// Names below `dir` that are not in `known`, sorted.
 std::vector<std::string> UnknownEntries(const std::string& dir, const std::set<std::string>& known) {
   std::vector<std::string> out;
   std::error_code error;
@@ -36,6 +31,7 @@ std::vector<std::string> UnknownEntries(const std::string& dir, const std::set<s
     std::string name = entry.path().filename().string();
     if (!known.contains(name)) out.push_back(name);
   }
+  std::sort(out.begin(), out.end());
   return out;
 }
 
@@ -121,11 +117,21 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
     absl::erase_if(container_names_, [&](const auto& entry) { return entry.second == id; });
     co_return store_.RemoveContainer(id);
   }
-  if (record.state() == records::CONTAINER_STARTING) CO_RETURN_IF_ERROR(ResolveInterruptedStart(container));
+  if (record.state() == records::CONTAINER_STARTING) {
+    Task<absl::Status> resolve = ResolveInterruptedStart(container);
+    absl::Status resolved = co_await std::move(resolve);
+    if (!resolved.ok()) {
+      scope_.Spawn("resolve start", ResolveLater(container));
+      co_return resolved;
+    }
+  }
   if (record.state() == records::CONTAINER_EXITED) {
     container->exit.Set();
     // Between its end and its clean-up: the cgroup goes last.
-    if (record.boot_id() != boot_id_ || !record.has_init()) co_return absl::OkStatus();
+    if (record.boot_id() != boot_id_) co_return absl::OkStatus();
+    // Of a start that failed the record is written first: it must not run on when it cannot be deleted.
+    absl::Status killed = record.has_init() ? SignalInit(*container, SIGKILL) : absl::OkStatus();
+    if (!killed.ok() && !absl::IsNotFound(killed)) co_return killed;
     Task<absl::Status> release = ReleaseExited(container);
     absl::Status released = co_await std::move(release);
     co_return released;
@@ -140,11 +146,12 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
     container->exit.Set();
     co_return absl::OkStatus();
   }
-  bool alive = record.boot_id() == boot_id_ && IsAlive(record.init());
+  bool alive = record.boot_id() == boot_id_ && deps_.kernel->IsAlive(record.init());
   std::optional<oci::ContainerExit> exit;
   if (!alive) exit = deps_.monitor->ReadExit(id);
   // Alive, or its monitor is about to write how it ended: OnExit comes.
-  if (alive || (!exit.has_value() && record.boot_id() == boot_id_ && IsAlive(record.monitor()))) {
+  if (alive ||
+      (!exit.has_value() && record.boot_id() == boot_id_ && deps_.kernel->IsAlive(record.monitor()))) {
     OpenOomLedger(record);
     scope_.Spawn("watch monitor", WatchMonitor(container));
     co_return absl::OkStatus();
@@ -172,18 +179,21 @@ Task<absl::Status> RuntimeServer::ResolveInterruptedStart(std::shared_ptr<Contai
   if (record.boot_id() == boot_id_ && record.has_monitor()) {
     Task<absl::StatusOr<oci::RuntimeState>> look = runtime->State(id);
     absl::StatusOr<oci::RuntimeState> state = co_await std::move(look);
-    // Whether it runs is not known: it must not be taken for one that does not. The next start asks again.
+    // Whether it runs is not known: it must not be taken for one that does not. Somebody asks again.
     if (!state.ok() && !absl::IsNotFound(state.status())) co_return state.status();
     const Sandbox& sandbox = *sandboxes_.at(record.sandbox_id());
-    if (state.ok() && state->status == "created" && IsAlive(record.monitor()) &&
+    if (state.ok() && state->status == "created" && deps_.kernel->IsAlive(record.monitor()) &&
         sandbox.record.state() == records::SANDBOX_RUNNING) {
       Task<absl::Status> start = runtime->Start(id);
       absl::Status started = co_await std::move(start);
-      if (started.ok()) {
-        state->status = "running";
-      } else {
-        LogWarning("an interrupted start is undone", {{"container", id}, {"error", started}});
+      if (!started.ok()) {
+        // It may have run all the same: never a second time.
+        LogWarning("an interrupted start failed", {{"container", id}, {"error", started}});
+        Task<void> fail = FailStart(container, started);
+        co_await std::move(fail);
+        co_return absl::OkStatus();
       }
+      state->status = "running";
     }
     bool ended = deps_.monitor->ReadExit(id).has_value() || (state.ok() && state->status == "stopped");
     if (state.ok() && (state->status == "running" || ended)) {
@@ -199,6 +209,36 @@ Task<absl::Status> RuntimeServer::ResolveInterruptedStart(std::shared_ptr<Contai
   record.clear_monitor();
   record.set_state(records::CONTAINER_CREATED);
   co_return Save(*container);
+}
+
+Task<absl::Status> RuntimeServer::ResolveAndWatch(std::shared_ptr<Container> container) {
+  if (container->removed || container->record.removing() ||
+      container->record.state() != records::CONTAINER_STARTING) {
+    co_return absl::OkStatus();
+  }
+  CO_RETURN_IF_ERROR(ResolveInterruptedStart(container));
+  if (container->record.state() == records::CONTAINER_RUNNING) {
+    OpenOomLedger(container->record);
+    scope_.Spawn("watch monitor", WatchMonitor(container));
+  }
+  co_return absl::OkStatus();
+}
+
+Task<void> RuntimeServer::ResolveLater(std::shared_ptr<Container> container) {
+  absl::Status resolved = absl::UnknownError("not yet");
+  for (absl::Duration pause = kMinResolvePause; !resolved.ok();
+       pause = std::min(pause * 2, kMaxResolvePause)) {
+    Task<void> nap = env_.clock().Sleep(pause);
+    co_await std::move(nap);
+    Task<AsyncMutex::Guard> lock = container->mutex.Lock();
+    AsyncMutex::Guard guard = co_await std::move(lock);
+    Task<absl::Status> resolve = ResolveAndWatch(container);
+    resolved = co_await std::move(resolve);
+    if (!resolved.ok()) {
+      LogWarning("not known yet whether a container runs",
+                 {{"container", container->record.id()}, {"error", resolved}});
+    }
+  }
 }
 
 Task<absl::Status> RuntimeServer::RecoverSandbox(std::shared_ptr<Sandbox> sandbox) {
@@ -226,9 +266,9 @@ Task<absl::Status> RuntimeServer::RecoverSandbox(std::shared_ptr<Sandbox> sandbo
   }
   std::string ns = SandboxDir(id) + "/ns/";
   bool intact = record.boot_id() == boot_id_ &&
-                (HostNetwork(record.config()) || IsNamespacePin(ns + kNetNamespace)) &&
-                (HostIpc(record.config()) || IsNamespacePin(ns + kIpcNamespace)) &&
-                (!record.has_pause() || IsAlive(record.pause()));
+                (HostNetwork(record.config()) || deps_.kernel->IsPinned(ns + kNetNamespace)) &&
+                (HostIpc(record.config()) || deps_.kernel->IsPinned(ns + kIpcNamespace)) &&
+                (!record.has_pause() || deps_.kernel->IsAlive(record.pause()));
   if (intact) co_return absl::OkStatus();
   LogWarning("a pod was being stopped, or its namespaces are gone: it is stopped", {{"sandbox", id}});
   Task<absl::Status> stop = StopSandboxLocked(sandbox);

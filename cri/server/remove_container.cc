@@ -60,7 +60,8 @@ Task<absl::Status> RuntimeServer::TearDownContainer(std::shared_ptr<Container> c
   const std::string dir = ContainerDir(id);
   std::string what = StrCat("remove container ", id);
   // Only what was begun to start can be known to the OCI runtime.
-  if (record.has_init() || record.state() == records::CONTAINER_STARTING) {
+  if (record.has_init() ||
+      (record.state() != records::CONTAINER_CREATING && record.state() != records::CONTAINER_CREATED)) {
     Task<absl::Status> remove = DeleteInRuntime(id, record.runtime_handler(), record.cgroup_path());
     absl::Status status = co_await std::move(remove);
     if (!status.ok()) co_return Annotate(status, what);

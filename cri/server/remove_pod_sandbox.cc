@@ -20,6 +20,12 @@ Task<absl::Status> RuntimeServer::RemoveSandboxLocked(std::shared_ptr<Sandbox> s
   if (sandbox->removed) co_return absl::OkStatus();
   CO_RETURN_IF_ERROR(StopSandboxLocked(sandbox));
   std::string id = sandbox->record.id();
+  // Those that are just being made find the pod stopped, and undo what they have.
+  const std::map<std::string, std::shared_ptr<Container>> creating = sandbox->creating;
+  for (const auto& [container_id, container] : creating) {
+    Task<AsyncMutex::Guard> lock = container->mutex.Lock();
+    AsyncMutex::Guard guard = co_await std::move(lock);
+  }
   for (const auto& container : ContainersOf(id)) {
     CO_RETURN_IF_ERROR(StopRunningContainer(container, absl::ZeroDuration()));
     Task<AsyncMutex::Guard> lock = container->mutex.Lock();

@@ -1,5 +1,4 @@
 #include <fcntl.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include <utility>
@@ -92,8 +91,9 @@ absl::Status CheckConfig(const v1::PodSandboxConfig& config) {
 }
 
 // What its containers will mount, in the pod's directory. Blocking.
-absl::Status PrepareSandboxFiles(const std::string& dir, const v1::PodSandboxConfig& config,
-                                 const std::string& host_resolv_conf, const std::string& host_hosts) {
+absl::Status PrepareSandboxFiles(HostKernel* kernel, const std::string& dir,
+                                 const v1::PodSandboxConfig& config, const std::string& host_resolv_conf,
+                                 const std::string& host_hosts) {
   std::string resolv;
   if (config.has_dns_config() &&
       (config.dns_config().servers_size() > 0 || config.dns_config().searches_size() > 0 ||
@@ -128,9 +128,7 @@ absl::Status PrepareSandboxFiles(const std::string& dir, const v1::PodSandboxCon
       const v1::UserNamespace& user = NamespacesOf(config).userns_options();
       StrAppend(&shm_options, ",uid=", user.uids(0).host_id(), ",gid=", user.gids(0).host_id());
     }
-    if (::mount("shm", shm.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, shm_options.c_str()) != 0) {
-      return ErrnoStatus(errno, StrCat("mount ", shm));
-    }
+    RETURN_IF_ERROR(kernel->MountShm(shm, shm_options));
   }
   return absl::OkStatus();
 }
@@ -225,7 +223,7 @@ Task<absl::StatusOr<v1::RunPodSandboxResponse>> RuntimeServer::RunPodSandbox(
   }
   sandboxes_[id] = sandbox;
   // An exit before this line found no such sandbox.
-  if (sandbox->record.has_pause() && !IsAlive(sandbox->record.pause())) {
+  if (sandbox->record.has_pause() && !deps_.kernel->IsAlive(sandbox->record.pause())) {
     scope_.Spawn("pause exit", HandlePauseExit(sandbox));
   }
   Publish(v1::CONTAINER_CREATED_EVENT, id, id);
@@ -258,9 +256,9 @@ Task<absl::Status> RuntimeServer::SetUpSandbox(std::shared_ptr<Sandbox> sandbox)
     pins.sysctls.try_emplace("net.ipv4.ping_group_range", "0 2147483647");
   }
   Sysctls late = WaitsForInterfaces(pins.sysctls);
-  auto make_namespaces = [dir, group = MappedRootGroup(config), pins] {
+  auto make_namespaces = [kernel = deps_.kernel, dir, group = MappedRootGroup(config), pins] {
     absl::Status status = MakePodDir(dir, group);
-    return status.ok() ? PinNamespaces(pins) : status;
+    return status.ok() ? kernel->PinNamespaces(pins) : status;
   };
   Task<absl::Status> namespaces = env_.Blocking<absl::Status>(make_namespaces);
   absl::Status status = co_await std::move(namespaces);
@@ -272,7 +270,7 @@ Task<absl::Status> RuntimeServer::SetUpSandbox(std::shared_ptr<Sandbox> sandbox)
   status = co_await std::move(both);
   if (!status.ok()) co_return status;
   if (pins.network && !late.empty()) {
-    auto write = [ns = pins.dir, late] { return WriteSysctls(ns, late); };
+    auto write = [kernel = deps_.kernel, ns = pins.dir, late] { return kernel->WriteSysctls(ns, late); };
     Task<absl::Status> written = env_.Blocking<absl::Status>(write);
     status = co_await std::move(written);
     if (!status.ok()) co_return status;
@@ -285,8 +283,10 @@ Task<absl::Status> RuntimeServer::SetUpInside(std::shared_ptr<Sandbox> sandbox) 
   const v1::PodSandboxConfig& config = sandbox->record.config();
   bool pause = options_.always_pause || SharesPid(config);
   if (pause) attach_warmer_.Warm();
-  auto prepare = [dir = SandboxDir(sandbox->record.id()), config, resolv = options_.host_resolv_conf,
-                  hosts = options_.host_hosts] { return PrepareSandboxFiles(dir, config, resolv, hosts); };
+  auto prepare = [kernel = deps_.kernel, dir = SandboxDir(sandbox->record.id()), config,
+                  resolv = options_.host_resolv_conf, hosts = options_.host_hosts] {
+    return PrepareSandboxFiles(kernel, dir, config, resolv, hosts);
+  };
   Task<absl::Status> files = env_.Blocking<absl::Status>(prepare);
   absl::Status status = co_await std::move(files);
   if (!status.ok() || !pause) co_return status;

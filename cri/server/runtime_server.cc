@@ -1,6 +1,5 @@
 #include "cri/server/runtime_server.h"
 
-#include <absl/strings/ascii.h>
 #include <absl/strings/escaping.h>
 #include <absl/strings/str_join.h>
 #include <sys/stat.h>
@@ -57,10 +56,11 @@ absl::StatusOr<std::unique_ptr<RuntimeServer>> RuntimeServer::Create(RuntimeServ
   RETURN_IF_ERROR(MakeDirs(options.run_dir + "/containers", 0711));
   RETURN_IF_ERROR(MakeDirs(options.state_dir + "/volumes", 0700));
   RETURN_IF_ERROR(RemoveTree(options.state_dir + "/checkpoints"));  // of a server that was killed
-  ASSIGN_OR_RETURN(std::string boot_id, ReadFile("/proc/sys/kernel/random/boot_id", 128));
+  if (deps.kernel == nullptr) deps.kernel = &RealHostKernel();
+  ASSIGN_OR_RETURN(std::string boot_id, deps.kernel->BootId());
   std::unique_ptr<RuntimeServer> server(
       new RuntimeServer(std::move(deps), std::move(options), std::move(store)));
-  server->boot_id_ = std::string(absl::StripAsciiWhitespace(boot_id));
+  server->boot_id_ = std::move(boot_id);
   return server;
 }
 

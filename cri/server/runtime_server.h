@@ -23,6 +23,7 @@
 #include "cri/rpcs.h"
 #include "cri/runtime_service.h"
 #include "cri/server/events.h"
+#include "cri/server/host_kernel.h"
 #include "cri/server/host_ports.h"
 #include "cri/server/oom_ledger.h"
 #include "cri/server/record_store.h"
@@ -61,6 +62,7 @@ struct RuntimeServerDeps {
   cgroups::Manager* cgroups = nullptr;
   oci::ContainerMonitor* monitor = nullptr;
   std::map<std::string, oci::OciRuntime*> runtimes;  // by handler
+  HostKernel* kernel = nullptr;                      // null: this machine's
   oci::HostFacts host;
 };
 
@@ -142,6 +144,8 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   Task<absl::StatusOr<std::map<std::string, std::string>>> MakeVolumes(std::string id, std::string rootfs,
                                                                        std::vector<std::string> volumes);
   Task<absl::Status> PrepareStart(std::shared_ptr<Container> container, std::shared_ptr<Sandbox> sandbox);
+  // A start that was begun ends as an exit with reason StartError. With the container's mutex held.
+  Task<void> FailStart(std::shared_ptr<Container> container, absl::Status why);
   // Everything CreateContainer made besides the record; any part may be missing.
   Task<absl::Status> TearDownContainer(std::shared_ptr<Container> container);
   // The stop signal, up to `grace`, SIGKILL; returns when it has exited. With the container's mutex free.
@@ -178,6 +182,10 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   Task<absl::Status> RecoverSandbox(std::shared_ptr<Sandbox> sandbox);
   Task<absl::Status> RecoverContainer(std::shared_ptr<Container> container);
   Task<absl::Status> ResolveInterruptedStart(std::shared_ptr<Container> container);
+  // That, for what Recover() could not tell of, and its watch. With the container's mutex held.
+  Task<absl::Status> ResolveAndWatch(std::shared_ptr<Container> container);
+  // Until it is known.
+  Task<void> ResolveLater(std::shared_ptr<Container> container);
   Task<absl::Status> KillUnknown(std::string name);
   Task<absl::Status> RemoveLeftovers();
 
@@ -228,9 +236,11 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   std::string boot_id_;
   StreamingServer* streaming_ = nullptr;
   EventHub events_;
-  absl::flat_hash_map<std::string, std::shared_ptr<Sandbox>> sandboxes_;     // by ID
-  absl::flat_hash_map<std::string, std::shared_ptr<Container>> containers_;  // by ID
-  Names sandbox_names_;                                                      // name key -> ID
+  // By ID. Sorted: their order is the order of signals, of clean-up and of lists, and a simulation replays
+  // it.
+  std::map<std::string, std::shared_ptr<Sandbox>> sandboxes_;
+  std::map<std::string, std::shared_ptr<Container>> containers_;
+  Names sandbox_names_;  // name key -> ID
   Names container_names_;
   bool warned_oom_score_ = false;
   Semaphore dials_{kMaxDials};

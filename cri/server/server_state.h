@@ -34,9 +34,12 @@ struct LayerUsage {
   uint64_t used_bytes = 0, inodes = 0;
 };
 
+struct Container;
+
 struct Sandbox {
   records::Sandbox record;
-  AsyncMutex mutex;      // one change at a time
+  std::map<std::string, std::shared_ptr<Container>> creating;  // by ID: CreateContainer under way
+  AsyncMutex mutex;                                            // one change at a time
   bool removed = false;  // its record is gone; for those who waited for the mutex
   CpuSample cpu;
 };

@@ -80,19 +80,8 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
     status = Annotate(status, StrCat("command \"", record.config().command(0), "\""));
   }
   if (!status.ok()) {
-    // crun leaves the cgroup of some failed creates.
-    Task<absl::Status> remove = DeleteInRuntime(id, record.runtime_handler(), record.cgroup_path());
-    absl::Status removed = co_await std::move(remove);
-    if (!removed.ok()) LogWarning("failed container not deleted", {{"container", id}, {"error", removed}});
-    record.set_state(records::CONTAINER_EXITED);
-    record.set_finished_at_ns(NowNs());
-    record.set_exit_code(kStartErrorExitCode);
-    record.set_reason(kStartError);
-    record.set_message(std::string(status.message()));
-    container->exit.Set();
-    absl::Status saved = Save(*container);
-    if (!saved.ok()) LogError("container record not written", {{"container", id}, {"error", saved}});
-    Publish(v1::CONTAINER_STOPPED_EVENT, id, record.sandbox_id());
+    Task<void> fail = FailStart(container, status);
+    co_await std::move(fail);
     co_return Annotate(status, StrCat("start container ", id));
   }
   record.set_state(records::CONTAINER_RUNNING);
@@ -109,6 +98,33 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
   co_return v1::StartContainerResponse();
 }
 
+Task<void> RuntimeServer::FailStart(std::shared_ptr<Container> container, absl::Status why) {
+  records::Container exited = container->record;
+  const std::string id = exited.id();
+  exited.set_state(records::CONTAINER_EXITED);
+  exited.set_finished_at_ns(NowNs());
+  exited.set_exit_code(kStartErrorExitCode);
+  exited.set_reason(kStartError);
+  exited.set_message(std::string(why.message()));
+  // Written before it is deleted: a restart in between would find nothing of it, and take it for one that
+  // never ran.
+  absl::Status saved = store_.Put(exited);
+  if (!saved.ok()) LogError("container record not written", {{"container", id}, {"error", saved}});
+  // crun leaves the cgroup of some failed creates.
+  Task<absl::Status> remove = DeleteInRuntime(id, exited.runtime_handler(), exited.cgroup_path());
+  absl::Status removed = co_await std::move(remove);
+  if (!removed.ok()) {
+    LogWarning("failed container not deleted", {{"container", id}, {"error", removed}});
+    // RemoveContainer tries again; but it must not run on meanwhile.
+    absl::Status killed = exited.has_init() ? SignalInit(*container, SIGKILL) : absl::OkStatus();
+    if (!killed.ok() && !absl::IsNotFound(killed))
+      LogError("failed container not killed", {{"container", id}, {"error", killed}});
+  }
+  container->record = exited;
+  container->exit.Set();
+  Publish(v1::CONTAINER_STOPPED_EVENT, id, exited.sandbox_id());
+}
+
 // Looks at what was true at its creation and the start relies on, makes the log, and writes the record,
 // beside each other where they can be.
 Task<absl::Status> RuntimeServer::PrepareStart(std::shared_ptr<Container> container,
@@ -116,7 +132,7 @@ Task<absl::Status> RuntimeServer::PrepareStart(std::shared_ptr<Container> contai
   const records::Container& record = container->record;
   const v1::NamespaceOption& namespaces = NamespacesOf(record.config());
   // The specification names their PID namespaces by pid, and pids are used again.
-  if (namespaces.pid() == v1::POD && !IsAlive(sandbox->record.pause())) {
+  if (namespaces.pid() == v1::POD && !deps_.kernel->IsAlive(sandbox->record.pause())) {
     co_return absl::FailedPreconditionError("the pod's pause process has ended");
   }
   if (namespaces.pid() == v1::TARGET) {

@@ -1,16 +1,9 @@
-#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
-#include <unistd.h>
-extern "C" {  // glibc 2.36 forgot it
-#include <sys/pidfd.h>
-}
 
 #include <utility>
 
-#include "base/fd.h"
 #include "base/log.h"
-#include "base/process.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "cri/server/cgroup_names.h"
@@ -59,6 +52,8 @@ Task<absl::Status> RuntimeServer::StopRunningContainer(std::shared_ptr<Container
     // Until the start has ended one way or the other.
     Task<AsyncMutex::Guard> lock = container->mutex.Lock();
     AsyncMutex::Guard guard = co_await std::move(lock);
+    // Still: an earlier server began it, and Recover() could not tell what became of it. It may run.
+    CO_RETURN_IF_ERROR(ResolveAndWatch(container));
   }
   if (container->record.state() != records::CONTAINER_RUNNING) co_return absl::OkStatus();
   const std::string& id = container->record.id();
@@ -81,13 +76,7 @@ Task<absl::Status> RuntimeServer::StopRunningContainer(std::shared_ptr<Container
 
 absl::Status RuntimeServer::SignalInit(const Container& container, int signal) {
   const records::Container& record = container.record;
-  ASSIGN_OR_RETURN(Fd process, OpenProcess(record.init().pid()));
-  // The descriptor is of whoever has the pid now: ours only if it started when ours did.
-  if (!IsAlive(record.init())) return absl::NotFoundError("the process has ended");
-  if (::pidfd_send_signal(process.get(), signal, nullptr, 0) != 0) {
-    return errno == ESRCH ? absl::NotFoundError("the process has ended")
-                          : ErrnoStatus(errno, "pidfd_send_signal");
-  }
+  RETURN_IF_ERROR(deps_.kernel->Signal(record.init(), signal));
   // Without a PID namespace of its own the kernel does not take the rest along.
   if (signal == SIGKILL && !record.own_pid_namespace()) {
     absl::Status rest = deps_.cgroups->KillAll(record.cgroup_path());
@@ -215,7 +204,7 @@ Task<void> RuntimeServer::WatchMonitor(std::shared_ptr<Container> container) {
   const std::string id = container->record.id();
   const records::Process monitor = container->record.monitor(), init = container->record.init();
   absl::StatusOr<std::unique_ptr<ChildProcess>> process = env_.subprocess().Adopt(monitor.pid());
-  if (process.ok() && IsAlive(monitor)) {
+  if (process.ok() && deps_.kernel->IsAlive(monitor)) {
     Task<int> wait = (*process)->Wait();
     co_await std::move(wait);
   }
@@ -226,10 +215,9 @@ Task<void> RuntimeServer::WatchMonitor(std::shared_ptr<Container> container) {
     exit.emplace();
     exit->exit_code = kLostExitCode;
     absl::StatusOr<std::unique_ptr<ChildProcess>> orphan = env_.subprocess().Adopt(init.pid());
-    if (orphan.ok() && IsAlive(init)) {
+    if (orphan.ok() && deps_.kernel->IsAlive(init)) {
       // It became our child when its monitor died, or an earlier server's: only a parent reads the status.
-      absl::StatusOr<ProcessFacts> facts = ProcessFactsOf(init.pid());
-      bool ours = facts.ok() && facts->parent == ::getpid();
+      bool ours = deps_.kernel->IsOwnChild(init.pid());
       Task<int> wait = (*orphan)->Wait();
       int status = co_await std::move(wait);
       if (ours)
@@ -245,7 +233,7 @@ Task<void> RuntimeServer::WatchMonitor(std::shared_ptr<Container> container) {
 Task<void> RuntimeServer::AwaitMonitorEnd(records::Process monitor) {
   if (monitor.pid() == 0) co_return;
   absl::StatusOr<std::unique_ptr<ChildProcess>> adopted = env_.subprocess().Adopt(monitor.pid());
-  if (!adopted.ok() || !IsAlive(monitor)) co_return;
+  if (!adopted.ok() || !deps_.kernel->IsAlive(monitor)) co_return;
   ChildProcess* process = adopted->get();
   LoopTimer timer(&env_, kMonitorLimit, [process, pid = monitor.pid()] {
     LogWarning("a monitor outlasts its container, it is killed", {{"monitor", pid}});

@@ -1,4 +1,4 @@
-#include <sys/mount.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -14,17 +14,10 @@ namespace keelson::cri {
 
 namespace {
 
-absl::Status Unmount(const std::string& path) {
-  if (::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0 && errno != EINVAL && errno != ENOENT) {
-    return ErrnoStatus(errno, StrCat("unmount ", path));
-  }
-  return absl::OkStatus();
-}
-
 // Mounts, pins and files of a sandbox; any may be missing. Blocking.
-absl::Status RemoveSandboxFiles(const std::string& dir) {
-  RETURN_IF_ERROR(UnpinNamespaces(dir + "/ns"));
-  RETURN_IF_ERROR(Unmount(dir + "/shm"));
+absl::Status RemoveSandboxFiles(HostKernel* kernel, const std::string& dir) {
+  RETURN_IF_ERROR(kernel->UnpinNamespaces(dir + "/ns"));
+  RETURN_IF_ERROR(kernel->Unmount(dir + "/shm"));
   return RemoveTree(dir);
 }
 
@@ -93,7 +86,7 @@ Task<absl::Status> RuntimeServer::TearDownSandbox(std::shared_ptr<Sandbox> sandb
     sandbox->record.clear_pause();
     sandbox->record.clear_pause_monitor();
   }
-  auto files = [dir] { return RemoveSandboxFiles(dir); };
+  auto files = [kernel = deps_.kernel, dir] { return RemoveSandboxFiles(kernel, dir); };
   Task<absl::Status> removed = env_.Blocking<absl::Status>(files);
   absl::Status status = co_await std::move(removed);
   if (!status.ok()) co_return Annotate(status, what);
