@@ -87,7 +87,17 @@ absl::StatusOr<UsageBytes> LayerUsageOf(const std::string& own, uint32_t project
   return usage;
 }
 
-absl::Status MountBlocking(const StoreDir& dir, const RootfsRecord& rootfs, OverlayMount mount, bool fresh) {
+absl::Status FillUpper(const std::string& upper, const std::string& layer_tar, uint64_t max_bytes) {
+  ASSIGN_OR_RETURN(Fd tar, OpenFile(layer_tar, O_RDONLY | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(Fd root, OpenFile(upper, O_RDONLY | O_DIRECTORY));
+  FdSource source(tar.get());
+  ByteBudget budget(max_bytes);
+  return Annotate(UnpackLayer(&source, root.get(), &budget, UnpackOptions()).status(),
+                  StrCat("unpack ", layer_tar));
+}
+
+absl::Status MountBlocking(const StoreDir& dir, const RootfsRecord& rootfs, OverlayMount mount, bool fresh,
+                           const std::string& layer_tar, uint64_t max_bytes) {
   std::string own = dir.rootfs(rootfs.key);
   if (!fresh) {
     ASSIGN_OR_RETURN(bool mounted, IsOverlayMounted(mount.target, mount.upper));
@@ -98,6 +108,7 @@ absl::Status MountBlocking(const StoreDir& dir, const RootfsRecord& rootfs, Over
   if (!rootfs.userns_path.empty()) RETURN_IF_ERROR(mapped.Map(rootfs.userns_path, &mount.lower));
   if (fresh) {
     if (!rootfs.readonly) RETURN_IF_ERROR(MakeUpper(own, mount.lower[0], rootfs.project));
+    if (!layer_tar.empty()) RETURN_IF_ERROR(FillUpper(mount.upper, layer_tar, max_bytes));
     RETURN_IF_ERROR(WriteFileAtomic(own + "/rootfs.json", EncodeRootfs(rootfs), 0644, /*durable=*/false));
   }
   RETURN_IF_ERROR(MakeDirs(mount.target, 0755));
@@ -143,6 +154,9 @@ Task<absl::Status> Store::MountRootfs(RootfsOptions options) {
   if (options.mount_path.empty() || options.mount_path[0] != '/') {
     co_return absl::InvalidArgumentError(StrCat(what, ": the path must be absolute"));
   }
+  if (options.readonly && !options.layer_tar.empty()) {
+    co_return absl::InvalidArgumentError(StrCat(what, ": a layer for what has no writable one"));
+  }
   const StoredImage* image = FindStored(options.image_id);
   if (image == nullptr) co_return absl::NotFoundError(StrCat(what, ": no image ", options.image_id));
   RootfsRecord rootfs{options.key,      image->record.id,  options.mount_path,
@@ -162,8 +176,9 @@ Task<absl::Status> Store::MountRootfs(RootfsOptions options) {
     for (const std::string& chain_id : rootfs.chain_ids) ++layer_references_[chain_id];
     rootfs_[options.key] = rootfs;
   }
-  absl::AnyInvocable<absl::Status()> work = [root = dir_.root(), rootfs, mount = *mount, fresh] {
-    return MountBlocking(StoreDir(root), rootfs, mount, fresh);
+  absl::AnyInvocable<absl::Status()> work = [root = dir_.root(), rootfs, mount = *mount, fresh,
+                                             tar = options.layer_tar, limit = options_.max_image_bytes] {
+    return MountBlocking(StoreDir(root), rootfs, mount, fresh, tar, limit);
   };
   Task<absl::Status> run = env_.Blocking<absl::Status>(std::move(work));
   absl::Status status = co_await std::move(run);

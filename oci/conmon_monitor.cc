@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <map>
 #include <set>
@@ -32,6 +33,10 @@ namespace keelson::oci {
 namespace {
 
 constexpr absl::Duration kReopenTimeout = absl::Seconds(10);
+constexpr absl::Duration kRestoreTimeout = absl::Minutes(10);  // all of its memory is read
+constexpr absl::Duration kRestoreGrace = absl::Seconds(20);    // for one whose caller died
+constexpr size_t kMaxRestoreLogBytes = 64 << 20;
+constexpr char kRestoreLog[] = "restore.log";  // criu's, in the bundle
 constexpr size_t kMaxSocketPathBytes = 107;
 constexpr size_t kShortIdBytes = 32;
 constexpr size_t kMaxRunDirBytes = kMaxSocketPathBytes - kShortIdBytes - (sizeof("/a//attach") - 1);
@@ -122,6 +127,16 @@ class ConmonMonitor : public ContainerMonitor {
         absl::StatusOr<std::unique_ptr<ChildProcess>> process = env_->subprocess().Adopt(pid);
         // Its command line once more, now that the pid cannot become another's.
         if (!process.ok() || !IsCreatorOf(pid, id)) continue;
+        if (IsRestore(pid, id)) {
+          // criu takes its mounts back, if it may end by itself.
+          ChildProcess* restore = process->get();
+          uint64_t timer =
+              env_->clock().Schedule(kRestoreGrace, [restore] { (void)restore->Signal(SIGKILL); });
+          Task<int> wait = restore->Wait();
+          co_await std::move(wait);
+          env_->clock().CancelTimer(timer);
+          continue;
+        }
         absl::Status killed = (*process)->Signal(SIGKILL);
         if (!killed.ok() && !absl::IsNotFound(killed)) {
           co_return Annotate(killed, StrCat("kill monitor of ", id));
@@ -191,9 +206,15 @@ class ConmonMonitor : public ContainerMonitor {
     for (size_t i = 0; i + 1 < argv.size(); ++i) {
       ours = ours || (argv[i] == "--exit-dir" && argv[i + 1] == exits);
       its = its || (argv[i] == "--cid" && argv[i + 1] == id);
-      creates = creates || argv[i] == "create";
+      creates = creates || argv[i] == "create" || argv[i] == "restore";
     }
     return (ours && its) || (creates && argv.back() == id);
+  }
+
+  // The runtime alone, not its monitor.
+  static bool IsRestore(int pid, const std::string& id) {
+    std::vector<std::string> argv = CommandLineOf(pid);
+    return !argv.empty() && argv.back() == id && std::find(argv.begin(), argv.end(), "restore") != argv.end();
   }
 
   std::vector<int> CreatorsOf(const std::string& id) const {
@@ -286,6 +307,7 @@ class ConmonMonitor : public ContainerMonitor {
     if (options.stdin_open) argv.push_back("--stdin");
     if (options.stdin_open && !options.stdin_once) argv.push_back("--leave-stdin-open");
     if (options.tty) argv.push_back("--terminal");
+    if (!options.restore_from.empty()) add("--restore", options.restore_from);
     spawn.env = RuntimeEnvironment();
     spawn.env.push_back(StrCat("TMPDIR=", options_.run_dir, "/t"));
     spawn.env.push_back(StrCat("_OCI_SYNCPIPE=", kSyncPipeFd));
@@ -324,7 +346,7 @@ class ConmonMonitor : public ContainerMonitor {
     CO_RETURN_IF_ERROR_SYNC(
         WriteFileAtomic(options.bundle_dir + "/log-path", options.log_path, 0600, /*durable=*/false));
     // Of a create that was cut off; runc insists on making its temporary one anew.
-    for (const char* name : {"pidfile", ".pidfile", "ctl", "winsz", "attach"}) {
+    for (const char* name : {"pidfile", ".pidfile", "ctl", "winsz", "attach", kRestoreLog}) {
       ::unlink(StrCat(options.bundle_dir, "/", name).c_str());
     }
     int fds[2];
@@ -338,8 +360,9 @@ class ConmonMonitor : public ContainerMonitor {
     KillUnlessDone guard{conmon.get()};
     write_end.reset();
 
+    const bool restore = !options.restore_from.empty();
     Task<absl::StatusOr<std::string>> reading =
-        ReadLine(env_, sync, kMaxSyncMessageBytes, kRuntimeCommandTimeout);
+        ReadLine(env_, sync, kMaxSyncMessageBytes, restore ? kRestoreTimeout : kRuntimeCommandTimeout);
     absl::StatusOr<std::string> line = co_await std::move(reading);
     if (!line.ok()) co_return Annotate(line.status(), StrCat(context, ": waiting for ", runtime->name()));
     if (line->empty()) {
@@ -348,7 +371,12 @@ class ConmonMonitor : public ContainerMonitor {
                  " with log ", options.log_path));
     }
     CO_ASSIGN_OR_RETURN_SYNC(SyncMessage message, ParseSyncMessage(*line));
-    if (message.value <= 0) co_return RuntimeError(runtime->name(), "create", options.id, message.message);
+    if (message.value <= 0) {
+      if (!restore) co_return RuntimeError(runtime->name(), "create", options.id, message.message);
+      absl::Status failed = RuntimeError(runtime->name(), "restore", options.id, message.message);
+      auto log = ReadFile(StrCat(options.bundle_dir, "/", kRestoreLog), kMaxRestoreLogBytes);
+      co_return log.ok() ? Annotate(failed, StrCat("criu: ", CriuCause(*log))) : failed;
+    }
 
     MonitoredProcess out;
     out.pid = message.value;

@@ -23,6 +23,9 @@ struct MonitorOptions {
   std::string log_path;    // absolute; "" : output is dropped. The directory exists
   bool stdin_open = false, stdin_once = false, tty = false;
   std::string cgroup_parent;  // where the monitor itself is to live; "" : ours
+  // criu's images of a checkpoint: instead of being created, the container is restored from them, and runs
+  // when Create returns. "" : created.
+  std::string restore_from;
 };
 
 struct MonitoredProcess {

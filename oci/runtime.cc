@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <simdjson.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -323,19 +324,6 @@ class CliExecProcess : public ExecProcess {
   Fd tty_;
 };
 
-// The first complaint of criu's log, without its time and file.
-std::string CriuCause(std::string_view log) {
-  constexpr size_t kMaxCauseBytes = 300;
-  for (absl::string_view line : absl::StrSplit(Av(log), '\n')) {
-    size_t at = line.find("Error (");
-    if (at == absl::string_view::npos) continue;
-    size_t text = line.find("): ", at);
-    return std::string(
-        line.substr(text == absl::string_view::npos ? at : text + 3).substr(0, kMaxCauseBytes));
-  }
-  return std::string(log.substr(0, kMaxCauseBytes));
-}
-
 // Ends an exec that is being started: the runtime, what it has begun in the container, and the command that
 // it has already left to us. Blocking, milliseconds.
 void KillStarting(Env* env, ChildProcess* runtime, const ScratchFiles& files) {
@@ -443,6 +431,8 @@ class CliRuntime : public OciRuntime {
     }
     std::vector<std::string> options;
     if (force) options.push_back("--force");
+    // The root file system, which a runc that was killed while it restored leaves in its way.
+    (void)::umount2(StrCat(options_.state_dir, "/", id, "/criu-root").c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
     Task<absl::Status> deleting = Simple("delete", id, std::move(options), {});
     absl::Status deleted = co_await std::move(deleting);
     if (absl::IsNotFound(deleted)) deleted = absl::OkStatus();
@@ -607,10 +597,13 @@ class CliRuntime : public OciRuntime {
   bool can_checkpoint_ = false;
 };
 
-// Whether a process is a runtime's command on containers of `state_dir`; a monitor's `create` is not meant.
+// Whether a process is a runtime's command on containers of `state_dir`; a monitor's `create` or `restore` is
+// not meant.
 bool IsCommandOn(int pid, const std::string& state_dir) {
   std::vector<std::string> words = CommandLineOf(pid);
-  if (std::find(words.begin(), words.end(), "create") != words.end()) return false;
+  for (const char* command : {"create", "restore"}) {
+    if (std::find(words.begin(), words.end(), command) != words.end()) return false;
+  }
   auto root = std::adjacent_find(words.begin(), words.end(), [&](const std::string& a, const std::string& b) {
     return a == "--root" && b == state_dir;
   });

@@ -300,4 +300,16 @@ absl::StatusOr<SyncMessage> ParseSyncMessage(std::string_view line) {
   return out;
 }
 
+std::string CriuCause(std::string_view log) {
+  constexpr size_t kMaxCauseBytes = 300;
+  for (absl::string_view line : absl::StrSplit(Av(log), '\n')) {
+    size_t at = line.find("Error (");
+    if (at == absl::string_view::npos) continue;
+    size_t text = line.find("): ", at);
+    return std::string(
+        line.substr(text == absl::string_view::npos ? at : text + 3).substr(0, kMaxCauseBytes));
+  }
+  return std::string(log.substr(0, kMaxCauseBytes));
+}
+
 }  // namespace keelson::oci

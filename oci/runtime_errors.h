@@ -24,6 +24,9 @@ std::string RuntimeMessage(std::string_view output);
 absl::Status RuntimeError(std::string_view runtime, std::string_view command, std::string_view id,
                           std::string_view output);
 
+// The first error in the text of criu (its log, or stderr); without one, how the text begins.
+std::string CriuCause(std::string_view log);
+
 // What conmon writes to its sync pipe: {"data": PID} or {"data": -1, "message": "..."}.
 struct SyncMessage {
   int value = 0;

@@ -16,6 +16,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kMaxConfigDepth = 32;
 constexpr size_t kMaxConfigBytes = 8 << 20;
+constexpr char kCriuConfig[] = "org.criu.config";
 
 bool Matches(std::string_view key, const std::vector<std::string>& patterns) {
   for (const std::string& pattern : patterns) {
@@ -36,6 +37,9 @@ std::map<std::string, std::string> Annotations(const SpecInput& input) {
     if (Matches(key, input.pod_annotation_patterns)) out[key] = value;
   }
   for (const auto& [key, value] : input.container->annotations()) out[key] = value;
+  // criu runs programs that its configuration names.
+  out.erase(kCriuConfig);
+  if (!input.criu_config_path.empty()) out[kCriuConfig] = input.criu_config_path;
   const criv1::PodSandboxMetadata& pod = input.sandbox->metadata();
   out["io.kubernetes.cri.container-type"] = "container";
   out["io.kubernetes.cri.container-name"] = input.container->metadata().name();

@@ -96,6 +96,9 @@ struct SpecInput {
   HostFacts host;
   RuntimeFeatures features;
   std::string runtime_handler;  // for messages
+  // criu's options for this container, read by the OCI runtime when it is checkpointed or restored; the file
+  // need not be there before. "" : none. Nobody else names one.
+  std::string criu_config_path;
   // Edits of CDI devices, as ApplyCdiEdits (cdi.h) gives them. They win over what the container says.
   std::vector<std::string> cdi_env;
   std::vector<HostDevice> cdi_devices;  // permissions "none": a node without a rule

@@ -152,6 +152,14 @@ TEST_F(SpecTest, PodAnnotationsDoNotSteerTheRuntime) {
   EXPECT_FALSE(annotations.contains("org.systemd.property.ExecStop"));
 }
 
+// criu runs programs that its configuration names, as root.
+TEST_F(SpecTest, OnlyTheServerNamesCriusConfiguration) {
+  (*container_.mutable_annotations())["org.criu.config"] = "/data/mine.conf";
+  EXPECT_FALSE(Config()["annotations"].contains("org.criu.config"));
+  input_.criu_config_path = "/run/keelson/cri/containers/ID/criu.conf";
+  EXPECT_EQ(Config()["annotations"]["org.criu.config"], "/run/keelson/cri/containers/ID/criu.conf");
+}
+
 // Limits and figures are the scope's: crun by itself makes a cgroup below it.
 TEST_F(SpecTest, CrunPutsTheProcessIntoTheScopeItself) {
   constexpr char kSubgroup[] = "run.oci.systemd.subgroup";

@@ -92,6 +92,13 @@ absl::Duration DeadlineOf(const RemoteOptions& options, const v1::ExecSyncReques
 absl::Duration DeadlineOf(const RemoteOptions& options, const v1::CheckpointContainerRequest& request) {
   return options.call_deadline + absl::Seconds(std::max<int64_t>(request.timeout(), 0));
 }
+// All memory of a pod, to disk and back.
+absl::Duration DeadlineOf(const RemoteOptions& options, const v1::CheckpointPodRequest&) {
+  return options.pull_deadline;
+}
+absl::Duration DeadlineOf(const RemoteOptions& options, const v1::RestorePodRequest&) {
+  return options.pull_deadline;
+}
 
 class RemoteRuntimeService : public RuntimeService {
  public:

@@ -1,8 +1,6 @@
-// CheckpointContainer, through runc and criu (KEP-2008). CheckpointPod, RestorePod: refused with the reason.
+// CheckpointContainer, through runc and criu (KEP-2008), and what CheckpointPod shares with it.
 #include <absl/time/time.h>
 #include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -18,34 +16,13 @@ namespace {
 constexpr size_t kMaxConfigJsonBytes = 16 << 20;
 // For requests that name none.
 constexpr absl::Duration kCheckpointTimeout = absl::Minutes(10);
-constexpr char kNoPods[] =
-    "checkpoints of whole pods are not made here: CheckpointContainer takes one container at a time, and "
-    "archives are read by checkpointctl, not restored";
 
 std::string Rfc3339(int64_t ns) {
   return absl::FormatTime(absl::RFC3339_full, absl::FromUnixNanos(ns), absl::UTCTimeZone());
 }
 
-// The scratch folder of one checkpoint, and its unfinished archive.
-struct Scratch {
-  std::string dir, archive;
-  ~Scratch() {
-    if (!archive.empty()) ::unlink(archive.c_str());
-    absl::Status removed = RemoveTree(dir);
-    if (!removed.ok()) LogWarning("checkpoint's scratch stays", {{"dir", dir}, {"error", removed}});
-  }
-};
-
 absl::Status Prepare(const std::string& dir, const std::string& location) {
-  struct stat info;
-  std::string folder = location.substr(0, location.rfind('/') + 1);
-  if (::stat(folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
-    return absl::InvalidArgumentError(StrCat("location \"", location, "\": there is no folder ", folder));
-  }
-  if (::lstat(location.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
-    return absl::InvalidArgumentError(
-        StrCat("location \"", location, "\": there is something else than a file"));
-  }
+  RETURN_IF_ERROR(CheckArchivePlace(location, "location"));
   RETURN_IF_ERROR(MakeDirs(dir + "/checkpoint", 0700));
   return MakeDirs(dir + "/work", 0700);
 }
@@ -73,10 +50,18 @@ Task<absl::StatusOr<v1::CheckpointContainerResponse>> RuntimeServer::CheckpointC
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(container->record.runtime_handler()));
   CO_RETURN_IF_ERROR(runtime->CanCheckpoint());
   CO_RETURN_IF_ERROR_SYNC(FindRunningContainer(id).status());
+  if (container->record.checkpointing()) {
+    co_return absl::FailedPreconditionError(
+        StrCat("checkpoint container ", id, ": a checkpoint of its pod is under way"));
+  }
 
-  Scratch scratch;
+  CheckpointScratch scratch;
   scratch.dir = StrCat(options_.state_dir, "/checkpoints/", id, "-", env_.random().Suffix(8));
-  auto prepare = [dir = scratch.dir, location] { return Prepare(dir, location); };
+  // Its images go to whoever reads them: the cgroups in them are the host's.
+  auto prepare = [this, dir = scratch.dir, location, id]() -> absl::Status {
+    RETURN_IF_ERROR(Prepare(dir, location));
+    return WriteCriuConfig(id, /*cgroup=*/"");
+  };
   Task<absl::Status> preparing = env_.Blocking<absl::Status>(prepare);
   absl::Status status = co_await std::move(preparing);
   if (!status.ok()) co_return Annotate(status, StrCat("checkpoint container ", id));
@@ -90,19 +75,8 @@ Task<absl::StatusOr<v1::CheckpointContainerResponse>> RuntimeServer::CheckpointC
   status = co_await std::move(dumping);
   if (!status.ok()) co_return Annotate(status, StrCat("checkpoint container ", id));
 
-  const records::Container& record = container->record;
-  CheckpointFacts facts;
-  facts.id = id;
-  facts.name = record.config().metadata().name();
-  facts.image_ref = record.image_ref();
-  facts.image_name = record.config().image().user_specified_image().empty()
-                         ? record.config().image().image()
-                         : record.config().image().user_specified_image();
-  facts.runtime = runtime->name();
-  facts.created_at = Rfc3339(record.created_at_ns());
-  facts.checkpointed_at = Rfc3339(at_ns);
   CheckpointParts parts;
-  parts.config_dump = EncodeCheckpointFacts(facts);
+  parts.config_dump = EncodeCheckpointFacts(FactsOf(*container, at_ns));
   parts.images_dir = options.images_dir;
   parts.work_dir = options.work_dir;
   parts.upper_dir = deps_.images->RootfsLayer(id);
@@ -116,14 +90,27 @@ Task<absl::StatusOr<v1::CheckpointContainerResponse>> RuntimeServer::CheckpointC
   co_return v1::CheckpointContainerResponse();
 }
 
-Task<absl::StatusOr<v1::CheckpointPodResponse>> RuntimeServer::CheckpointPod(
-    v1::CheckpointPodRequest request) {
-  CO_RETURN_IF_ERROR_SYNC(FindSandbox(request.pod_sandbox_id()).status());
-  co_return absl::UnimplementedError(kNoPods);
+absl::Status RuntimeServer::WriteCriuConfig(const std::string& id, const std::string& cgroup) const {
+  // No connection outlives its address: its two ends find it closed when they are restored.
+  std::string text = "tcp-close\n";
+  // What the processes are in is named from their container's cgroup on, and so goes with it.
+  if (!cgroup.empty()) StrAppend(&text, "cgroup-root=/", cgroup, "\n");
+  return WriteFileAtomic(CriuConfigPath(id), text, 0600, /*durable=*/false);
 }
 
-Task<absl::StatusOr<v1::RestorePodResponse>> RuntimeServer::RestorePod(v1::RestorePodRequest request) {
-  co_return absl::UnimplementedError(kNoPods);
+CheckpointFacts RuntimeServer::FactsOf(const Container& container, int64_t at_ns) const {
+  const records::Container& record = container.record;
+  CheckpointFacts facts;
+  facts.id = record.id();
+  facts.name = record.config().metadata().name();
+  facts.image_ref = record.image_ref();
+  facts.image_name = record.config().image().user_specified_image().empty()
+                         ? record.config().image().image()
+                         : record.config().image().user_specified_image();
+  facts.runtime = record.runtime_handler();
+  facts.created_at = Rfc3339(record.created_at_ns());
+  facts.checkpointed_at = Rfc3339(at_ns);
+  return facts;
 }
 
 }  // namespace keelson::cri

@@ -217,6 +217,18 @@ absl::Status AddFile(TarWriter* tar, const std::string& path, const std::string&
   return tar->AddOpenFile(name, fd.get(), info, /*own=*/true);
 }
 
+// A tar in the tar: its length stands before it, so it is a file first.
+absl::Status AddTreeAsTar(TarWriter* tar, const std::string& dir, const std::string& work_dir,
+                          const std::string& name) {
+  std::string path = StrCat(work_dir, "/", name);
+  ASSIGN_OR_RETURN(Fd fd, OpenFile(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+  RETURN_IF_ERROR(Annotate(WriteLayerTar(dir, fd.get()), name));
+  fd.reset();
+  RETURN_IF_ERROR(AddFile(tar, path, name));
+  if (::unlink(path.c_str()) != 0) return ErrnoStatus(errno, StrCat("unlink ", path));
+  return absl::OkStatus();
+}
+
 absl::Status WriteParts(const CheckpointParts& parts, int fd) {
   TarWriter tar(fd);
   RETURN_IF_ERROR(tar.AddText("config.dump", parts.config_dump));
@@ -226,12 +238,10 @@ absl::Status WriteParts(const CheckpointParts& parts, int fd) {
     if (!added.ok() && !absl::IsNotFound(added)) return added;
   }
   if (!parts.upper_dir.empty()) {
-    // Its length stands before it.
-    std::string path = parts.work_dir + "/rootfs-diff.tar";
-    ASSIGN_OR_RETURN(Fd diff, OpenFile(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-    RETURN_IF_ERROR(Annotate(WriteLayerTar(parts.upper_dir, diff.get()), "rootfs-diff.tar"));
-    diff.reset();
-    RETURN_IF_ERROR(AddFile(&tar, path, "rootfs-diff.tar"));
+    RETURN_IF_ERROR(AddTreeAsTar(&tar, parts.upper_dir, parts.work_dir, "rootfs-diff.tar"));
+  }
+  if (!parts.volumes_dir.empty()) {
+    RETURN_IF_ERROR(AddTreeAsTar(&tar, parts.volumes_dir, parts.work_dir, "volumes.tar"));
   }
   ASSIGN_OR_RETURN(Fd images, OpenFile(parts.images_dir, O_RDONLY | O_DIRECTORY));
   struct stat info;
@@ -264,23 +274,42 @@ absl::Status WriteLayerTar(const std::string& upper_dir, int fd) {
   return tar.Close();
 }
 
-absl::Status WriteCheckpointArchive(const CheckpointParts& parts, const std::string& path) {
+namespace {
+
+// A new file at `path`, filled by `write`, or none.
+template <class Write>
+absl::Status WriteNew(const std::string& path, bool durable, Write write) {
   ASSIGN_OR_RETURN(Fd fd, OpenFile(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-  absl::Status written = WriteParts(parts, fd.get());
-  if (written.ok() && ::fsync(fd.get()) != 0) written = ErrnoStatus(errno, StrCat("sync ", path));
+  absl::Status written = write(fd.get());
+  if (written.ok() && durable && ::fsync(fd.get()) != 0) written = ErrnoStatus(errno, StrCat("sync ", path));
   if (!written.ok()) ::unlink(path.c_str());
   return written;
 }
 
-absl::Status CheckCheckpointLocation(std::string_view location) {
+}  // namespace
+
+absl::Status WriteCheckpointArchive(const CheckpointParts& parts, const std::string& path, bool durable) {
+  return WriteNew(path, durable, [&](int fd) { return WriteParts(parts, fd); });
+}
+
+absl::Status WriteFilesTar(const std::string& dir, const std::vector<std::string>& names,
+                           const std::string& path) {
+  return WriteNew(path, /*durable=*/true, [&](int fd) -> absl::Status {
+    TarWriter tar(fd);
+    for (const std::string& name : names) RETURN_IF_ERROR(AddFile(&tar, StrCat(dir, "/", name), name));
+    return tar.Close();
+  });
+}
+
+absl::Status CheckCheckpointLocation(std::string_view location, std::string_view field) {
   auto refuse = [&](std::string_view why) {
-    return absl::InvalidArgumentError(StrCat("location \"", location, "\": ", why));
+    return absl::InvalidArgumentError(StrCat(field, " \"", location, "\": ", why));
   };
-  if (location.empty()) return absl::InvalidArgumentError("location: required");
+  if (location.empty()) return absl::InvalidArgumentError(StrCat(field, ": required"));
   if (location.find('\0') != std::string_view::npos)
-    return absl::InvalidArgumentError("location: a NUL byte");
+    return absl::InvalidArgumentError(StrCat(field, ": a NUL byte"));
   if (location.front() != '/') return refuse("want an absolute path");
-  if (location.size() >= PATH_MAX) return absl::InvalidArgumentError("location: too long");
+  if (location.size() >= PATH_MAX) return absl::InvalidArgumentError(StrCat(field, ": too long"));
   std::vector<absl::string_view> words = absl::StrSplit(Av(location.substr(1)), '/');
   for (absl::string_view word : words) {
     if (word.empty()) return refuse("an empty component");

@@ -7,6 +7,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace keelson::cri {
 
@@ -26,16 +27,23 @@ struct CheckpointParts {
   std::string images_dir;   // criu's: checkpoint/
   std::string work_dir;     // criu's: dump.log, stats-dump
   std::string upper_dir;    // what the container wrote; "": nothing (a read-only root file system)
+  std::string volumes_dir;  // of the image's VOLUMEs: volumes.tar; "": none, as others make it
 };
 
-// Writes the archive with mode 0600 to a new file at `path`, durable. Reads what the container may change
+// Writes the archive with mode 0600 to a new file at `path`. Reads what the container may change
 // meanwhile: a file is as long as it was when it was opened. AlreadyExists. Blocking.
-absl::Status WriteCheckpointArchive(const CheckpointParts& parts, const std::string& path);
+absl::Status WriteCheckpointArchive(const CheckpointParts& parts, const std::string& path,
+                                    bool durable = true);
 
 // A writable layer as a tar of an OCI layer: whiteouts as ".wh." files. To the open file `fd`. Blocking.
 absl::Status WriteLayerTar(const std::string& upper_dir, int fd);
 
-// CheckpointContainerRequest.location: an absolute, plain path of a file. Pure.
-absl::Status CheckCheckpointLocation(std::string_view location);
+// Files of ours, `names` below `dir`, as a tar with mode 0600 to a new file at `path`, durable.
+// AlreadyExists. Blocking.
+absl::Status WriteFilesTar(const std::string& dir, const std::vector<std::string>& names,
+                           const std::string& path);
+
+// A path of an archive, as `field` of a request has it: absolute and plain, of a file. Pure.
+absl::Status CheckCheckpointLocation(std::string_view location, std::string_view field = "location");
 
 }  // namespace keelson::cri

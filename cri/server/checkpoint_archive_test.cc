@@ -65,12 +65,14 @@ TEST_F(CheckpointArchiveTest, HasEverythingThatOthersExpect) {
   Write("images/core-1.img", std::string(300000, 'c'));
   Write("images/descriptors.json", "[]");
   Write("upper/data/file", "written");
+  Write("volumes/0/kept", "in a volume");
   CheckpointParts parts;
   parts.config_dump = "{}";
   parts.spec_dump = "{\"ociVersion\":\"1\"}";
   parts.images_dir = dir_ + "/images";
   parts.work_dir = dir_ + "/work";
   parts.upper_dir = dir_ + "/upper";
+  parts.volumes_dir = dir_ + "/volumes";
   std::string path = dir_ + "/a.tar";
   mode_t before = ::umask(0);
   absl::Status written = WriteCheckpointArchive(parts, path);
@@ -92,6 +94,8 @@ TEST_F(CheckpointArchiveTest, HasEverythingThatOthersExpect) {
   auto diff = ReadTar(dir_ + "/diff.tar");
   EXPECT_EQ(diff["data/file"].text, "written");
   EXPECT_EQ(diff["data/file"].mode, 0640u);
+  ASSERT_TRUE(WriteFileAtomic(dir_ + "/volumes.tar", members["volumes.tar"].text, 0600, false).ok());
+  EXPECT_EQ(ReadTar(dir_ + "/volumes.tar")["0/kept"].text, "in a volume");
   EXPECT_TRUE(absl::IsAlreadyExists(WriteCheckpointArchive(parts, path))) << "nothing is written over";
 }
 

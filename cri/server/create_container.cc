@@ -286,6 +286,11 @@ absl::Status PrepareLog(const std::string& log_directory, const std::string& log
 
 Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer(
     v1::CreateContainerRequest request) {
+  return CreateContainerOn(std::move(request), "");
+}
+
+Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainerOn(
+    v1::CreateContainerRequest request, std::string rootfs_diff) {
   CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Sandbox> sandbox, FindSandbox(request.pod_sandbox_id()));
   CO_RETURN_IF_ERROR_SYNC(CheckConfig(request.config()));
   auto not_running = [&] {
@@ -298,6 +303,7 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer
   attach_warmer_.Warm();  // it is started soon
   std::string key = ContainerNameKey(request.config().metadata(), sandbox->record.config().metadata());
   auto container = std::make_shared<Container>();
+  container->rootfs_diff = std::move(rootfs_diff);
   std::string id = NewId();
   auto [reserved, fresh] = container_names_.try_emplace(key, id);
   if (!fresh) {
@@ -382,6 +388,7 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   rootfs.key = id;
   rootfs.image_id = record.image_id();
   rootfs.mount_path = dir + "/rootfs";
+  rootfs.layer_tar = container->rootfs_diff;
   std::string userns_path = StrCat(SandboxDir(sandbox->record.id()), "/ns/", kUserNamespace);
   if (HasUserNamespace(pod)) rootfs.userns_path = userns_path;
   CO_RETURN_IF_ERROR(deps_.images->MountRootfs(rootfs));
@@ -479,6 +486,7 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   input.host = deps_.host;
   input.features = runtime->features();
   input.runtime_handler = runtime->name();
+  input.criu_config_path = CriuConfigPath(id);
   CO_ASSIGN_OR_RETURN(input.image_volume_paths, MakeVolumes(id, rootfs.mount_path, input.image.volumes));
   CO_ASSIGN_OR_RETURN_SYNC(oci::SpecOutput spec, oci::GenerateSpec(input));
   for (const std::string& warning : spec.warnings) {

@@ -147,6 +147,12 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
     co_return absl::OkStatus();
   }
   bool alive = record.boot_id() == boot_id_ && deps_.kernel->IsAlive(record.init());
+  if (record.checkpointing()) {
+    CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
+    Task<absl::Status> thaw = Thaw(container, runtime);
+    absl::Status thawed = co_await std::move(thaw);
+    if (!thawed.ok()) LogError("container stays frozen", {{"container", id}, {"error", thawed}});
+  }
   std::optional<oci::ContainerExit> exit;
   if (!alive) exit = deps_.monitor->ReadExit(id);
   // Alive, or its monitor is about to write how it ended: OnExit comes.
@@ -257,6 +263,11 @@ Task<absl::Status> RuntimeServer::RecoverSandbox(std::shared_ptr<Sandbox> sandbo
     sandbox->removed = true;
     sandboxes_.erase(id);
     co_return store_.RemoveSandbox(id);
+  }
+  if (record.restoring()) {
+    Task<absl::Status> undo = RemoveSandboxLocked(sandbox);
+    absl::Status undone = co_await std::move(undo);
+    co_return undone;
   }
   if (record.state() == records::SANDBOX_STOPPED) co_return absl::OkStatus();
   if (record.state() == records::SANDBOX_STOPPING) {

@@ -1,6 +1,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include <filesystem>
 #include <utility>
 
 #include "base/fd.h"
@@ -11,11 +12,17 @@
 
 namespace keelson::cri {
 
-// The ID-mapped volumes of the container (create_container.cc, MapMountSources).
+// The ID-mapped volumes of the container (create_container.cc, MapMountSources), and criu's mounts.
 absl::Status UnmountVolumes(const std::string& dir) {
   struct stat info;
   for (int n = 0; ::lstat(StrCat(dir, "/volume", n).c_str(), &info) == 0; ++n) {
     RETURN_IF_ERROR(images::UnmountAll(StrCat(dir, "/volume", n)));
+  }
+  // A criu that was killed while it restored leaves its own (".criu.cgyard.XXXXXX") where it worked.
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(".criu.")) RETURN_IF_ERROR(images::UnmountAll(StrCat(dir, "/", name)));
   }
   return absl::OkStatus();
 }

@@ -171,6 +171,11 @@ v1::ContainerConfig PauseConfig(const v1::PodSandboxConfig& config) {
 
 Task<absl::StatusOr<v1::RunPodSandboxResponse>> RuntimeServer::RunPodSandbox(
     v1::RunPodSandboxRequest request) {
+  return RunSandbox(std::move(request), /*restoring=*/false);
+}
+
+Task<absl::StatusOr<v1::RunPodSandboxResponse>> RuntimeServer::RunSandbox(v1::RunPodSandboxRequest request,
+                                                                          bool restoring) {
   CO_RETURN_IF_ERROR_SYNC(CheckConfig(request.config()));
   CO_RETURN_IF_ERROR_SYNC(
       CheckCgroupParent(request.config().linux().cgroup_parent(), deps_.host.systemd_cgroup));
@@ -193,6 +198,7 @@ Task<absl::StatusOr<v1::RunPodSandboxResponse>> RuntimeServer::RunPodSandbox(
   sandbox->record.set_runtime_handler(runtime->name());
   sandbox->record.set_created_at_ns(NowNs());
   sandbox->record.set_boot_id(boot_id_);
+  sandbox->record.set_restoring(restoring);
   sandbox->record.set_network_attached(!HostNetwork(sandbox->record.config()));
   Task<AsyncMutex::Guard> lock = sandbox->mutex.Lock();
   AsyncMutex::Guard guard = co_await std::move(lock);

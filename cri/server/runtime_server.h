@@ -22,10 +22,12 @@
 #include "cri/cni/cni.h"
 #include "cri/rpcs.h"
 #include "cri/runtime_service.h"
+#include "cri/server/checkpoint_archive.h"
 #include "cri/server/events.h"
 #include "cri/server/host_kernel.h"
 #include "cri/server/host_ports.h"
 #include "cri/server/oom_ledger.h"
+#include "cri/server/pod_checkpoint.h"
 #include "cri/server/record_store.h"
 #include "cri/server/server_state.h"
 #include "cri/streaming/streaming.h"
@@ -134,7 +136,43 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   CniAttachment AttachmentOf(const Sandbox& sandbox) const;
   static HostPortSandbox HostPortsOf(const records::Sandbox& record);
 
+  // RunPodSandbox; with `restoring` a restart undoes the pod until EndRestore.
+  Task<absl::StatusOr<v1::RunPodSandboxResponse>> RunSandbox(v1::RunPodSandboxRequest request,
+                                                             bool restoring);
+
+  // ---- checkpoints (checkpoint.cc, checkpoint_pod.cc, restore_pod.cc) ----
+  // What criu is told for this container beyond what its OCI runtime says. `cgroup`: its own, from which on
+  // its cgroups are named in the images; "": from the root. Blocking; touches no state.
+  absl::Status WriteCriuConfig(const std::string& id, const std::string& cgroup) const;
+  std::string CriuConfigPath(const std::string& id) const { return ContainerDir(id) + "/criu.conf"; }
+  CheckpointFacts FactsOf(const Container& container, int64_t at_ns) const;
+  // The containers a request means; those that run, when it names none.
+  absl::StatusOr<std::vector<std::shared_ptr<Container>>> ContainersToCheckpoint(
+      const Sandbox& sandbox, const v1::CheckpointPodRequest& request) const;
+  // Freezes the containers, dumps and packs them into `dir`, and lets them run on, whatever happened.
+  Task<absl::Status> CheckpointFrozen(std::vector<std::shared_ptr<Container>> containers,
+                                      oci::OciRuntime* runtime, std::string dir, std::string shm_dir);
+  // Before it is frozen. FailedPrecondition: it does not run, or another checkpoint of it is under way.
+  absl::Status BeginCheckpoint(Container* container);
+  // Ends it, also where it was not frozen or has ended.
+  Task<absl::Status> Thaw(std::shared_ptr<Container> container, oci::OciRuntime* runtime);
+  Task<absl::Status> DumpFrozen(std::shared_ptr<Container> container, oci::OciRuntime* runtime,
+                                std::string dir, size_t number);
+  // What the request and the archive have to agree on, besides the host.
+  absl::Status CheckRestore(const v1::RestorePodRequest& request, const PodCheckpointFacts& facts) const;
+  // The containers of a sandbox that was made for them, from archives unpacked in `dir`.
+  Task<absl::Status> RestoreContainers(std::string sandbox_id, v1::RestorePodRequest request,
+                                       PodCheckpointFacts facts, std::string dir,
+                                       v1::RestorePodResponse* response);
+  absl::Status CheckRestored(const Sandbox& sandbox, const Container& container) const;
+
   // ---- containers (create_container.cc, start_container.cc, stop_container.cc, remove_container.cc) ----
+  // CreateContainer; its writable layer begins with the tar `rootfs_diff`, unless that is "".
+  Task<absl::StatusOr<v1::CreateContainerResponse>> CreateContainerOn(v1::CreateContainerRequest request,
+                                                                      std::string rootfs_diff);
+  // StartContainer; restored from criu's images, unless `restore_from` is "".
+  Task<absl::StatusOr<v1::StartContainerResponse>> StartOrRestore(v1::StartContainerRequest request,
+                                                                  std::string restore_from);
   Task<absl::Status> SetUpContainer(std::shared_ptr<Container> container, std::shared_ptr<Sandbox> sandbox);
   // Mounts of images (KEP-4639): their paths on the host, in the order of the mounts that name images.
   Task<absl::StatusOr<std::vector<std::string>>> MountImageVolumes(std::shared_ptr<Container> container,

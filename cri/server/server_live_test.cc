@@ -821,17 +821,6 @@ TEST_F(ServerLiveTest, Images) {
 
 // ---- what is refused ----
 
-// Of containers: CheckpointLiveTest.
-TEST_F(ServerLiveTest, CheckpointsOfPodsAreRefusedWithTheReason) {
-  v1::CheckpointPodRequest checkpoint;
-  checkpoint.set_pod_sandbox_id(RunPod(PodConfig("checkpoint")));
-  for (const absl::Status& status : {Call(runtime().CheckpointPod(checkpoint)).status(),
-                                     Call(runtime().RestorePod(v1::RestorePodRequest())).status()}) {
-    EXPECT_TRUE(absl::IsUnimplemented(status)) << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr("CheckpointContainer takes one container"));
-  }
-}
-
 struct BadPod {
   const char* name;
   void (*spoil)(v1::PodSandboxConfig*);

@@ -78,6 +78,7 @@ struct Container {
   bool removed = false;
   CpuSample cpu;
   std::optional<LayerUsage> layer;
+  std::string rootfs_diff;  // to be restored: the tar its writable layer begins with
 };
 
 // "name_namespace_uid_attempt": what may exist once.

@@ -30,6 +30,11 @@ oci::MonitorOptions MonitorOptionsOf(const records::Container& record, const std
 
 Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
     v1::StartContainerRequest request) {
+  return StartOrRestore(std::move(request), "");
+}
+
+Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartOrRestore(
+    v1::StartContainerRequest request, std::string restore_from) {
   CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Container> container, FindContainer(request.container_id()));
   Task<AsyncMutex::Guard> lock = container->mutex.Lock();
   AsyncMutex::Guard guard = co_await std::move(lock);
@@ -58,8 +63,9 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
     co_return Annotate(status, StrCat("start container ", id));
   }
   OpenOomLedger(record);
-  Task<absl::StatusOr<oci::MonitoredProcess>> create =
-      deps_.monitor->Create(runtime, MonitorOptionsOf(record, ContainerDir(id)));
+  oci::MonitorOptions monitoring = MonitorOptionsOf(record, ContainerDir(id));
+  monitoring.restore_from = restore_from;
+  Task<absl::StatusOr<oci::MonitoredProcess>> create = deps_.monitor->Create(runtime, std::move(monitoring));
   absl::StatusOr<oci::MonitoredProcess> process = co_await std::move(create);
   status = process.status();
   if (status.ok()) {
@@ -71,12 +77,12 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
     // has its answer ends.
     status = Save(*container);
   }
-  if (status.ok()) {
+  if (status.ok() && restore_from.empty()) {
     Task<absl::Status> start = runtime->Start(id);
     status = co_await std::move(start);
   }
   // crun does not say which program it could not execute.
-  if (!status.ok() && record.config().command_size() > 0) {
+  if (!status.ok() && restore_from.empty() && record.config().command_size() > 0) {
     status = Annotate(status, StrCat("command \"", record.config().command(0), "\""));
   }
   if (!status.ok()) {

@@ -24,7 +24,13 @@ Task<absl::Status> Nap(Env* env, absl::Duration duration) {
 void LiveTest::SetUp() {
   live_ = LiveServer::FromEnvironment(env_);
   if (live_ == nullptr) GTEST_SKIP() << "runs under cri/testing/with_keelson_cri";
-  ASSERT_TRUE(live_->Connect().ok());
+  if (live_->given_pid() != 0) {
+    ASSERT_TRUE(live_->Connect().ok());
+  } else {
+    ASSERT_TRUE(live_->Spawn().ok());
+    absl::Status up = env_.RunUntilDone(live_->WaitUntilUp());
+    ASSERT_TRUE(up.ok()) << up;
+  }
   char pattern[] = "/tmp/keelson-live-XXXXXX";
   ASSERT_NE(::mkdtemp(pattern), nullptr);
   dir_ = pattern;
@@ -47,6 +53,9 @@ void LiveTest::TearDown() {
     request.set_pod_sandbox_id(pod);
     auto removed = Call(runtime().RemovePodSandbox(request));
     EXPECT_TRUE(removed.ok()) << removed.status();
+  }
+  if (live_->given_pid() == 0) {
+    EXPECT_TRUE(env_.RunUntilDone(live_->Kill()).ok());
   }
   live_.reset();
   EXPECT_TRUE(RemoveTree(dir_).ok());

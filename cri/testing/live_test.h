@@ -1,5 +1,5 @@
-// LiveTest: a gtest fixture over the server that with_keelson_cri started: calls in one line, pods that go
-// away with the test.
+// LiveTest: a gtest fixture over the server that with_keelson_cri started, or with --no-server over one of
+// its own: calls in one line, pods that go away with the test.
 #pragma once
 
 #include <gtest/gtest.h>
