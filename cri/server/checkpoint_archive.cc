@@ -1,152 +1,70 @@
 #include "cri/server/checkpoint_archive.h"
 
 #include <absl/strings/str_split.h>
-#include <archive.h>
-#include <archive_entry.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <climits>
-#include <memory>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "base/fd.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "images/tar_writer.h"
 
 namespace keelson::cri {
 
 namespace {
 
-constexpr size_t kCopyBytes = 256 << 10;
 // Each holds a descriptor while its folder is read.
 constexpr int kMaxDepth = 256;
 constexpr size_t kMaxXattrBytes = 64 << 10;  // the kernel's own bound
 constexpr char kOpaque[] = "trusted.overlay.opaque";
 
-class TarWriter {
- public:
-  explicit TarWriter(int fd) : archive_(::archive_write_new(), ::archive_write_free) {
-    ::archive_write_set_format_pax_restricted(archive_.get());
-    ::archive_write_set_bytes_in_last_block(archive_.get(), 1);
-    ok_ = ::archive_write_open_fd(archive_.get(), fd) == ARCHIVE_OK;
-  }
-  absl::Status AddText(const std::string& name, std::string_view text) {
-    Entry entry = NewEntry(name, AE_IFREG, 0600);
-    ::archive_entry_set_size(entry.get(), static_cast<int64_t>(text.size()));
-    RETURN_IF_ERROR(Header(entry));
-    return Data(text);
-  }
-  // `fd`: the file, open for reading.
-  absl::Status AddOpenFile(const std::string& name, int fd, const struct stat& info, bool own) {
-    Entry entry = own ? NewEntry(name, AE_IFREG, 0600) : EntryOf(name, info);
-    ::archive_entry_set_size(entry.get(), info.st_size);
-    if (!own) AddXattrs(fd, entry.get());
-    RETURN_IF_ERROR(Header(entry));
-    std::string buffer(kCopyBytes, '\0');
-    off_t left = info.st_size;
-    while (left > 0) {
-      ssize_t n = ::read(fd, buffer.data(), std::min<size_t>(buffer.size(), static_cast<size_t>(left)));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return ErrnoStatus(errno, StrCat("read ", name));
-      if (n == 0) {
-        // It was cut off meanwhile.
-        n = static_cast<ssize_t>(std::min<off_t>(left, static_cast<off_t>(buffer.size())));
-        std::fill(buffer.begin(), buffer.end(), '\0');
-      }
-      RETURN_IF_ERROR(Data(std::string_view(buffer.data(), static_cast<size_t>(n))));
-      left -= n;
-    }
-    return absl::OkStatus();
-  }
-  absl::Status AddPlain(const std::string& name, const struct stat& info, const std::string& link) {
-    Entry entry = EntryOf(name, info);
-    if (S_ISLNK(info.st_mode)) ::archive_entry_set_symlink(entry.get(), link.c_str());
-    if (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode)) {
-      ::archive_entry_set_rdevmajor(entry.get(), ::major(info.st_rdev));
-      ::archive_entry_set_rdevminor(entry.get(), ::minor(info.st_rdev));
-    }
-    return Header(entry);
-  }
-  absl::Status AddFolder(const std::string& name, int fd, const struct stat& info, bool own) {
-    Entry entry = own ? NewEntry(name + "/", AE_IFDIR, 0700) : EntryOf(name + "/", info);
-    if (!own) AddXattrs(fd, entry.get());
-    return Header(entry);
-  }
-  absl::Status Close() {
-    return ok_ && ::archive_write_close(archive_.get()) == ARCHIVE_OK ? absl::OkStatus() : Error();
-  }
+using images::TarHeader;
+using images::TarWriter;
 
- private:
-  using Entry = std::unique_ptr<archive_entry, void (*)(archive_entry*)>;
+constexpr unsigned kOwnFile = S_IFREG | 0600, kOwnFolder = S_IFDIR | 0700;
 
-  static Entry NewEntry(const std::string& name, unsigned type, mode_t mode) {
-    Entry entry(::archive_entry_new(), ::archive_entry_free);
-    ::archive_entry_set_pathname(entry.get(), name.c_str());
-    ::archive_entry_set_filetype(entry.get(), type);
-    ::archive_entry_set_perm(entry.get(), mode);
-    ::archive_entry_set_size(entry.get(), 0);
-    ::archive_entry_set_mtime(entry.get(), 0, 0);
-    return entry;
-  }
-  static Entry EntryOf(const std::string& name, const struct stat& info) {
-    Entry entry = NewEntry(name, info.st_mode & S_IFMT, info.st_mode & 07777);
-    ::archive_entry_set_uid(entry.get(), info.st_uid);
-    ::archive_entry_set_gid(entry.get(), info.st_gid);
-    ::archive_entry_set_mtime(entry.get(), info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
-    return entry;
-  }
-  // Those that belong to the file, not to overlayfs.
-  static void AddXattrs(int fd, archive_entry* entry) {
-    std::string names(kMaxXattrBytes, '\0');
-    ssize_t n = ::flistxattr(fd, names.data(), names.size());
-    if (n <= 0) return;
-    names.resize(static_cast<size_t>(n));
-    std::string value(kMaxXattrBytes, '\0');
-    for (absl::string_view name : absl::StrSplit(names, '\0', absl::SkipEmpty())) {
-      if (name != "security.capability" && name.substr(0, 5) != "user.") continue;
-      ssize_t size = ::fgetxattr(fd, std::string(name).c_str(), value.data(), value.size());
-      if (size < 0) continue;
-      ::archive_entry_xattr_add_entry(entry, std::string(name).c_str(), value.data(),
-                                      static_cast<size_t>(size));
-    }
-  }
-  absl::Status Header(const Entry& entry) {
-    return ok_ && ::archive_write_header(archive_.get(), entry.get()) >= ARCHIVE_WARN ? absl::OkStatus()
-                                                                                      : Error();
-  }
-  absl::Status Data(std::string_view bytes) {
-    la_ssize_t n = ::archive_write_data(archive_.get(), bytes.data(), bytes.size());
-    return n == static_cast<la_ssize_t>(bytes.size()) ? absl::OkStatus() : Error();
-  }
-  absl::Status Error() {
-    const char* text = ::archive_error_string(archive_.get());
-    return absl::DataLossError(StrCat("write archive: ", text == nullptr ? "failed" : text));
-  }
+absl::Status AddText(TarWriter* tar, const std::string& name, std::string_view text) {
+  return tar->AddBytes({.name = name, .mode = kOwnFile}, text);
+}
 
-  std::unique_ptr<archive, int (*)(archive*)> archive_;
-  bool ok_ = false;
-};
-
-absl::StatusOr<std::vector<std::string>> NamesIn(int dir) {
-  Fd copy(::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!copy.valid()) return ErrnoStatus(errno, "open folder");
-  std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(copy.release()), ::closedir);
-  if (stream == nullptr) return ErrnoStatus(errno, "read folder");
-  std::vector<std::string> names;
-  while (dirent* entry = ::readdir(stream.get())) {
-    std::string name = entry->d_name;
-    if (name != "." && name != "..") names.push_back(std::move(name));
+// Those that belong to the file, not to overlayfs.
+std::map<std::string, std::string> XattrsOf(int fd) {
+  std::map<std::string, std::string> out;
+  std::string names(kMaxXattrBytes, '\0');
+  ssize_t n = ::flistxattr(fd, names.data(), names.size());
+  if (n <= 0) return out;
+  names.resize(static_cast<size_t>(n));
+  std::string value(kMaxXattrBytes, '\0');
+  for (absl::string_view word : absl::StrSplit(names, '\0', absl::SkipEmpty())) {
+    if (word != "security.capability" && word.substr(0, 5) != "user.") continue;
+    const std::string name(word);
+    ssize_t size = ::fgetxattr(fd, name.c_str(), value.data(), value.size());
+    if (size >= 0) out[name] = value.substr(0, static_cast<size_t>(size));
   }
-  std::sort(names.begin(), names.end());
-  return names;
+  return out;
+}
+
+// Of a file or folder that is open for reading; `own`: one of ours, without owner, times and overlayfs.
+TarHeader HeaderOf(const std::string& name, int fd, const struct stat& info, bool own) {
+  const bool folder = S_ISDIR(info.st_mode);
+  const std::string path = folder ? name + "/" : name;
+  if (own) return {.name = path, .mode = folder ? kOwnFolder : kOwnFile};
+  TarHeader out = TarHeader::Of(path, info);
+  out.xattrs = XattrsOf(fd);
+  return out;
+}
+
+absl::Status AddOpenFile(TarWriter* tar, const std::string& name, int fd, const struct stat& info, bool own) {
+  return tar->AddFile(HeaderOf(name, fd, info, own), fd, static_cast<uint64_t>(info.st_size));
 }
 
 bool IsWhiteout(const struct stat& info) { return S_ISCHR(info.st_mode) && info.st_rdev == 0; }
@@ -167,8 +85,8 @@ class TreeWriter {
     if (depth > kMaxDepth) {
       return absl::ResourceExhaustedError(StrCat(prefix, ": folders nested deeper than ", kMaxDepth));
     }
-    if (!own_ && IsOpaque(dir)) RETURN_IF_ERROR(tar_->AddText(prefix + ".wh..wh..opq", ""));
-    ASSIGN_OR_RETURN(std::vector<std::string> names, NamesIn(dir));
+    if (!own_ && IsOpaque(dir)) RETURN_IF_ERROR(AddText(tar_, prefix + ".wh..wh..opq", ""));
+    ASSIGN_OR_RETURN(std::vector<std::string> names, FolderNames(dir));
     for (const std::string& name : names) RETURN_IF_ERROR(AddOne(dir, name, prefix, depth));
     return absl::OkStatus();
   }
@@ -178,16 +96,17 @@ class TreeWriter {
     struct stat info;
     if (::fstatat(dir, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) return absl::OkStatus();
     if (S_ISSOCK(info.st_mode)) return absl::OkStatus();  // tar has none
-    if (!own_ && IsWhiteout(info)) return tar_->AddText(StrCat(prefix, ".wh.", name), "");
+    if (!own_ && IsWhiteout(info)) return AddText(tar_, StrCat(prefix, ".wh.", name), "");
     std::string path = prefix + name;
     if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) {
-      std::string link(PATH_MAX, '\0');
+      TarHeader header = TarHeader::Of(path, info);
       if (S_ISLNK(info.st_mode)) {
-        ssize_t n = ::readlinkat(dir, name.c_str(), link.data(), link.size());
+        header.link.resize(PATH_MAX);
+        ssize_t n = ::readlinkat(dir, name.c_str(), header.link.data(), header.link.size());
         if (n < 0) return absl::OkStatus();
-        link.resize(static_cast<size_t>(n));
+        header.link.resize(static_cast<size_t>(n));
       }
-      return tar_->AddPlain(path, info, link);
+      return tar_->Add(header);
     }
     int kind = S_ISDIR(info.st_mode) ? O_DIRECTORY : O_NONBLOCK;
     Fd fd(::openat(dir, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | kind));
@@ -195,9 +114,9 @@ class TreeWriter {
     if (!fd.valid()) return ErrnoStatus(errno, StrCat("open ", path));
     // It may be another one by now.
     if (::fstat(fd.get(), &info) != 0) return ErrnoStatus(errno, StrCat("stat ", path));
-    if (S_ISREG(info.st_mode)) return tar_->AddOpenFile(path, fd.get(), info, own_);
+    if (S_ISREG(info.st_mode)) return AddOpenFile(tar_, path, fd.get(), info, own_);
     if (!S_ISDIR(info.st_mode)) return absl::OkStatus();
-    RETURN_IF_ERROR(tar_->AddFolder(path, fd.get(), info, own_));
+    RETURN_IF_ERROR(tar_->Add(HeaderOf(path, fd.get(), info, own_)));
     return Add(fd.get(), path + "/", depth + 1);
   }
 
@@ -214,7 +133,7 @@ absl::Status AddFile(TarWriter* tar, const std::string& path, const std::string&
   ASSIGN_OR_RETURN(Fd fd, OpenFile(path, O_RDONLY | O_NOFOLLOW));
   struct stat info;
   if (::fstat(fd.get(), &info) != 0) return ErrnoStatus(errno, StrCat("stat ", path));
-  return tar->AddOpenFile(name, fd.get(), info, /*own=*/true);
+  return AddOpenFile(tar, name, fd.get(), info, /*own=*/true);
 }
 
 // A tar in the tar: its length stands before it, so it is a file first.
@@ -231,8 +150,8 @@ absl::Status AddTreeAsTar(TarWriter* tar, const std::string& dir, const std::str
 
 absl::Status WriteParts(const CheckpointParts& parts, int fd) {
   TarWriter tar(fd);
-  RETURN_IF_ERROR(tar.AddText("config.dump", parts.config_dump));
-  RETURN_IF_ERROR(tar.AddText("spec.dump", parts.spec_dump));
+  RETURN_IF_ERROR(AddText(&tar, "config.dump", parts.config_dump));
+  RETURN_IF_ERROR(AddText(&tar, "spec.dump", parts.spec_dump));
   for (const char* name : {"dump.log", "stats-dump"}) {
     absl::Status added = AddFile(&tar, StrCat(parts.work_dir, "/", name), name);
     if (!added.ok() && !absl::IsNotFound(added)) return added;
@@ -243,10 +162,7 @@ absl::Status WriteParts(const CheckpointParts& parts, int fd) {
   if (!parts.volumes_dir.empty()) {
     RETURN_IF_ERROR(AddTreeAsTar(&tar, parts.volumes_dir, parts.work_dir, "volumes.tar"));
   }
-  ASSIGN_OR_RETURN(Fd images, OpenFile(parts.images_dir, O_RDONLY | O_DIRECTORY));
-  struct stat info;
-  if (::fstat(images.get(), &info) != 0) return ErrnoStatus(errno, "stat the images");
-  RETURN_IF_ERROR(tar.AddFolder("checkpoint", images.get(), info, /*own=*/true));
+  RETURN_IF_ERROR(tar.Add({.name = "checkpoint/", .mode = kOwnFolder}));
   RETURN_IF_ERROR(AddTree(&tar, parts.images_dir, "checkpoint/", /*own=*/true));
   return tar.Close();
 }
