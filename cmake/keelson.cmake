@@ -13,6 +13,8 @@ add_library(keelson_flags INTERFACE)
 target_compile_options(keelson_flags INTERFACE
   -Wall -Wextra -Werror -Wno-missing-field-initializers -Wno-unused-parameter
   $<$<CXX_COMPILER_ID:GNU>:-fcoroutines -Wno-mismatched-new-delete -Wno-maybe-uninitialized -Wno-dangling-pointer>
+  # libstdc++ 12 uses what it deprecates.
+  $<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations>
   # g++ 12 sees overflows in its own std::string once it inlines.
   $<$<AND:$<CXX_COMPILER_ID:GNU>,$<CONFIG:Release>>:-Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread -Wno-restrict>)
 target_include_directories(keelson_flags INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})

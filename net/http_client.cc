@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <list>
+#include <map>
 #include <optional>
 #include <vector>
 

@@ -286,7 +286,8 @@ Task<void> Connection::RunHandler() {
     LogError("handler sent no response", {{"server", server_->options.name}});
     HttpResponse missing(500, "text/plain; charset=utf-8", std::string("no response\n"));
     Task<absl::Status> send = Send(std::move(missing));
-    co_await std::move(send);
+    absl::Status sent = co_await std::move(send);
+    if (!sent.ok()) keep_alive_ = false;
   }
   if (abort_ || response_ == ResponseState::kHijacked) {
     keep_alive_ = false;

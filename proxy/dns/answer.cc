@@ -434,7 +434,7 @@ std::string NewQuery(const Labels& name, ldns_rr_type type) {
 class Answerer {
  public:
   Answerer(const ldns_pkt* query, const DnsRecords& records, const AnswerOptions& options)
-      : query_(query), records_(records), options_(options), zone_(records), response_(query, records) {
+      : query_(query), options_(options), zone_(records), response_(query, records) {
     const ldns_rr* question = ldns_rr_list_rr(ldns_pkt_question(query), 0);
     owner_ = ldns_rr_owner(question);
     name_ = LabelsOf(owner_);
@@ -516,7 +516,6 @@ class Answerer {
   }
 
   const ldns_pkt* query_;
-  const DnsRecords& records_;
   const AnswerOptions& options_;
   Zone zone_;
   Response response_;
