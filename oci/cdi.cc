@@ -155,8 +155,10 @@ absl::StatusOr<CdiEdits> ResolveCdiDevices(const std::vector<CdiFile>& files,
     if (begun.insert(found.file).second) Append(found.file->spec->edits, &edits);
     Append(found.device->edits, &edits);
     if (!edits.unsupported.empty()) {
-      return absl::UnimplementedError(StrCat("CDI device ", name, ": ", found.file->path, ": ",
-                                             edits.unsupported[0], ": this runtime does not do that"));
+      return absl::UnimplementedError(
+          StrCat("CDI device ", name, ": ", found.file->path, ": ", edits.unsupported[0],
+                 ": this runtime does not do that; take the field out of the file, or "
+                 "run the pod on a node whose runtime does"));
     }
   }
   if (!missing.empty()) return NotFound(missing, files, dirs);
