@@ -22,7 +22,6 @@ constexpr size_t kBodyReadBytes = 16 << 10;
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 // A TLS record's payload; smaller pieces are gathered up to it.
 constexpr size_t kRecordBytes = 16 << 10;
-constexpr size_t kMaxIov = 64;
 constexpr int kRequestsBeforeYield = 16;
 constexpr size_t kMaxKeptOutputBytes = 32 << 10;
 // Input read and dropped after an error response, so that the client gets to read it before a reset.
