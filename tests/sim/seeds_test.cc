@@ -5,17 +5,13 @@
 //   KEELSON_SIM_SEED=N       exactly this one, step by step on stderr
 //   KEELSON_SIM_FIRST=N      the first seed; else 1
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <string.h>
-#include <unistd.h>
 
-#include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <random>
 
 #include "base/log.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/seed_runner.h"
 
 namespace keelson::sim {
 namespace {
@@ -27,15 +23,6 @@ constexpr int kDefaultSeconds = 60;
 #endif
 constexpr int kMinSteps = 10, kMaxSteps = 40;
 constexpr int kMaxReplicas = 6;
-
-int64_t Setting(const char* name, int64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::atoll(text);
-}
-
-// An abort in the middle of a seed names the seed too.
-char current_seed[64];
-void OnAbort(int) { (void)!::write(2, current_seed, strlen(current_seed)); }
 
 class Story {
  public:
@@ -245,30 +232,20 @@ class Story {
 
 // The hash of all that was written; violations are failures that name the seed.
 uint64_t PlaySeed(uint64_t seed, bool tell) {
-  std::snprintf(current_seed, sizeof(current_seed), "\nreplay with KEELSON_SIM_SEED=%llu\n",
-                static_cast<unsigned long long>(seed));
+  const char* replay = NameSeed(seed);
   Story story(seed, tell);
   story.Play();
   if (!story.cluster().violations().empty()) {
     std::string all;
     for (const std::string& v : story.cluster().violations()) StrAppend(&all, "  ", v, "\n");
-    ADD_FAILURE() << "seed " << seed << "\n" << all << (tell ? story.cluster().Dump() : "") << current_seed;
+    ADD_FAILURE() << "seed " << seed << "\n" << all << (tell ? story.cluster().Dump() : "") << replay;
   }
   return story.hash();
 }
 
 class SimulationSeeds : public ::testing::Test {
  protected:
-  static void SetUpTestSuite() {
-    LogOptions log;
-    log.component = "sim";
-    log.level = Setting("KEELSON_SIM_LOG", 0) != 0 ? LogLevel::kDebug : LogLevel::kError;
-    InitLog(log);
-    struct sigaction action = {};
-    action.sa_handler = OnAbort;
-    action.sa_flags = static_cast<int>(SA_RESETHAND);
-    ::sigaction(SIGABRT, &action, nullptr);
-  }
+  static void SetUpTestSuite() { SetUpSeeds(LogLevel::kError); }
 };
 
 TEST_F(SimulationSeeds, SameSeedSameHistory) {
@@ -277,21 +254,7 @@ TEST_F(SimulationSeeds, SameSeedSameHistory) {
   EXPECT_EQ(PlaySeed(seed, false), first) << "the simulation depends on something besides its seed";
 }
 
-TEST_F(SimulationSeeds, AllInvariantsHold) {
-  if (const int64_t seed = Setting("KEELSON_SIM_SEED", -1); seed >= 0) {
-    const uint64_t hash = PlaySeed(seed, true);
-    std::printf("seed %lld: hash %016llx\n", static_cast<long long>(seed),
-                static_cast<unsigned long long>(hash));
-    return;
-  }
-  const auto end = std::chrono::steady_clock::now() +
-                   std::chrono::seconds(Setting("KEELSON_SIM_SECONDS", kDefaultSeconds));
-  const uint64_t first = Setting("KEELSON_SIM_FIRST", 1);
-  uint64_t seed = first;
-  while (std::chrono::steady_clock::now() < end && !HasFailure()) PlaySeed(seed++, false);
-  std::printf("seeds %llu to %llu\n", static_cast<unsigned long long>(first),
-              static_cast<unsigned long long>(seed - 1));
-}
+TEST_F(SimulationSeeds, AllInvariantsHold) { PlaySeeds(kDefaultSeconds, PlaySeed); }
 
 }  // namespace
 }  // namespace keelson::sim
