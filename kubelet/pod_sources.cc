@@ -2,7 +2,6 @@
 
 #include <absl/strings/ascii.h>
 
-#include <algorithm>
 #include <filesystem>
 
 #include "api/codec.h"

@@ -2,7 +2,6 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <set>
 #include <utility>
 
@@ -15,8 +14,6 @@
 
 namespace keelson::cri {
 
-namespace fs = std::filesystem;
-
 namespace {
 
 // Between questions what became of an interrupted start.
@@ -25,14 +22,10 @@ constexpr int kLostExitCode = 255;  // containerd's for a container whose end no
 
 // Names below `dir` that are not in `known`, sorted.
 std::vector<std::string> UnknownEntries(const std::string& dir, const std::set<std::string>& known) {
-  std::vector<std::string> out;
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(dir, error)) {
-    std::string name = entry.path().filename().string();
-    if (!known.contains(name)) out.push_back(name);
-  }
-  std::sort(out.begin(), out.end());
-  return out;
+  auto names = FolderNames(dir);
+  if (!names.ok()) return {};
+  std::erase_if(*names, [&](const std::string& name) { return known.contains(name); });
+  return *std::move(names);
 }
 
 }  // namespace

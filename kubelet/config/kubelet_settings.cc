@@ -5,7 +5,6 @@
 #include <absl/strings/str_split.h>
 #include <absl/strings/strip.h>
 
-#include <algorithm>
 #include <memory>
 #include <set>
 
