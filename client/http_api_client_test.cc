@@ -26,16 +26,16 @@ class CannedServer : public net::HttpHandler {
     if (request.target.query.Has("watch")) {
       Task<absl::Status> start =
           writer.StartStream(200, net::HttpHeaders({{"Content-Type", "application/json"}}));
-      co_await std::move(start);
+      (void)co_await std::move(start);
       for (const std::string& piece : watch_pieces) {
         Task<absl::Status> write = writer.Write(net::MakeSharedBytes(piece));
-        co_await std::move(write);
+        (void)co_await std::move(write);
       }
       co_return;
     }
     net::HttpResponse response(status, "application/json", net::HttpBody(body));
     Task<absl::Status> send = writer.Send(std::move(response));
-    co_await std::move(send);
+    (void)co_await std::move(send);
   }
   int status = 200;
   std::string body = kPod;

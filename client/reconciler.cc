@@ -6,11 +6,7 @@
 namespace keelson::client {
 
 ReconcileLoop::ReconcileLoop(Env& env, std::string name, Reconciler& reconciler, WorkQueueOptions options)
-    : env_(env),
-      name_(std::move(name)),
-      reconciler_(reconciler),
-      queue_(env, options),
-      scope_(env.executor()) {}
+    : name_(std::move(name)), reconciler_(reconciler), queue_(env, options), scope_(env.executor()) {}
 
 ReconcileLoop::~ReconcileLoop() = default;
 

@@ -36,7 +36,6 @@ class ReconcileLoop {
 
  private:
   Task<void> Work();
-  Env& env_;
   const std::string name_;
   Reconciler& reconciler_;
   WorkQueue queue_;

@@ -65,7 +65,7 @@ class KubeletLiveTest : public ::testing::Test {
     objects_ = std::make_unique<ApiObjectCache>(*api_);
   }
   void Start() {
-    probes_ = std::make_unique<FakeProbeManager>(*env_);
+    probes_ = std::make_unique<FakeProbeManager>();
     events_ = std::make_unique<client::EventRecorder>(*env_, *api_, "kubelet", "live");
     KubeletOptions options;
     options.node_name = "live";

@@ -61,7 +61,7 @@ class KubeletTest : public ::testing::Test {
     std::filesystem::remove_all(root_);
   }
   void StartKubelet() {
-    probes_ = std::make_unique<FakeProbeManager>(env_);
+    probes_ = std::make_unique<FakeProbeManager>();
     events_ = std::make_unique<client::EventRecorder>(env_, api_, "kubelet", "n1");
     KubeletDeps deps;
     deps.client = &api_;

@@ -26,23 +26,23 @@ class ClientTestHandler : public HttpHandler {
         request.target.path == "/big" ? std::string(300000, 'b') : StrCat(request.method, request.body);
     HttpResponse response(request.target.path == "/404" ? 404 : 200, "text/plain", std::move(body));
     Task<absl::Status> send = writer->Send(std::move(response));
-    co_await std::move(send);
+    (void)co_await std::move(send);
   }
   Task<void> Stream(ResponseWriter* writer) {
     Task<absl::Status> start = writer->StartStream(200, HttpHeaders());
-    co_await std::move(start);
+    (void)co_await std::move(start);
     for (int i = 0; i < 3; ++i) {
       Task<absl::Status> write = writer->Write(MakeSharedBytes(StrCat("event ", i, "\n")));
-      co_await std::move(write);
+      (void)co_await std::move(write);
       Task<void> sleep = env_->clock().Sleep(absl::Seconds(20));
       co_await std::move(sleep);
     }
   }
   Task<void> Cut(ResponseWriter* writer) {
     Task<absl::Status> start = writer->StartStream(200, HttpHeaders());
-    co_await std::move(start);
+    (void)co_await std::move(start);
     Task<absl::Status> write = writer->Write(MakeSharedBytes("half"));
-    co_await std::move(write);
+    (void)co_await std::move(write);
     writer->Abort();
   }
   Task<void> Hang() {
@@ -58,7 +58,7 @@ class ClientTestHandler : public HttpHandler {
     absl::StatusOr<size_t> n = co_await std::move(read);
     if (!n.ok()) co_return;
     Task<absl::Status> write = (*stream)->Write(std::string_view(buffer, *n));
-    co_await std::move(write);
+    (void)co_await std::move(write);
   }
   HttpRequest last;
 

@@ -41,17 +41,17 @@ class TestHandler : public HttpHandler {
     HttpResponse response(200, "text/plain",
                           StrCat(request.method, " ", request.target.path, " ", request.body));
     Task<absl::Status> send = writer->Send(std::move(response));
-    co_await std::move(send);
+    (void)co_await std::move(send);
   }
   Task<void> NoContent(ResponseWriter* writer) {
     HttpResponse response(204, "", std::string("ignored"));
     Task<absl::Status> send = writer->Send(std::move(response));
-    co_await std::move(send);
+    (void)co_await std::move(send);
   }
   Task<void> Split(ResponseWriter* writer) {
     HttpResponse response(200, "text/plain\r\nEvil: 1", std::string("x"));
     Task<absl::Status> send = writer->Send(std::move(response));
-    co_await std::move(send);
+    (void)co_await std::move(send);
   }
   Task<void> Silent() { co_return; }
   Task<void> Big(ResponseWriter* writer) {
@@ -68,25 +68,25 @@ class TestHandler : public HttpHandler {
     }
     HttpResponse response(200, "text/plain", std::move(body));
     Task<absl::Status> send = writer->Send(std::move(response));
-    co_await std::move(send);
+    (void)co_await std::move(send);
   }
   Task<void> Stream(ResponseWriter* writer) {
     HttpHeaders headers;
     headers.Add("Content-Type", "text/plain");
     Task<absl::Status> start = writer->StartStream(200, std::move(headers));
-    co_await std::move(start);
+    (void)co_await std::move(start);
     for (const char* piece : {"one", "", "three!"}) {
       Task<absl::Status> write = writer->Write(MakeSharedBytes(piece));
-      co_await std::move(write);
+      (void)co_await std::move(write);
       Task<void> sleep = env_->clock().Sleep(absl::Seconds(1));
       co_await std::move(sleep);
     }
   }
   Task<void> AbortStream(ResponseWriter* writer) {
     Task<absl::Status> start = writer->StartStream(200, HttpHeaders());
-    co_await std::move(start);
+    (void)co_await std::move(start);
     Task<absl::Status> write = writer->Write(MakeSharedBytes("half"));
-    co_await std::move(write);
+    (void)co_await std::move(write);
     writer->Abort();
   }
   Task<void> WaitForGo(ResponseWriter* writer, bool shielded) {
@@ -106,7 +106,7 @@ class TestHandler : public HttpHandler {
   }
   Task<void> Flood(ResponseWriter* writer) {
     Task<absl::Status> start = writer->StartStream(200, HttpHeaders());
-    co_await std::move(start);
+    (void)co_await std::move(start);
     writer->IgnoreDisconnect();
     while (true) {
       Task<absl::Status> write = writer->Write(MakeSharedBytes(std::string(100000, 'f')));
@@ -128,7 +128,7 @@ class TestHandler : public HttpHandler {
       absl::StatusOr<size_t> n = co_await std::move(read);
       if (!n.ok() || *n == 0) break;
       Task<absl::Status> write = (*stream)->Write(std::string_view(buffer, *n));
-      co_await std::move(write);
+      (void)co_await std::move(write);
     }
     ++finished;
   }

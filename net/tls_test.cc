@@ -27,7 +27,7 @@ class WhoHandler : public HttpHandler {
     }
     HttpResponse response(200, "text/plain", text);
     Task<absl::Status> send = writer->Send(std::move(response));
-    co_await std::move(send);
+    (void)co_await std::move(send);
   }
 };
 

@@ -34,7 +34,7 @@ Task<void> Echo(std::unique_ptr<net::ByteStream> stream) {
 // client to go, "fail".
 class FakeBackend : public StreamingBackend {
  public:
-  explicit FakeBackend(FakeEnv* env) : env_(env), scope_(env->executor()) {}
+  explicit FakeBackend(FakeEnv* env) : scope_(env->executor()) {}
 
   Task<absl::StatusOr<int>> Exec(v1::ExecRequest request, StreamSession* session) override {
     ++running;
@@ -117,7 +117,6 @@ class FakeBackend : public StreamingBackend {
   absl::Status flood_status;
 
  private:
-  FakeEnv* env_;
   Scope scope_;
 };
 

@@ -142,7 +142,7 @@ TestImage MakeImage(const std::vector<std::string>& tars, std::string_view compr
 // ---- the registry ----
 
 FakeRegistry::FakeRegistry(Env* env)
-    : env_(env), server_(env->executor(), &env->clock(), this, net::HttpServerOptions()) {}
+    : server_(env->executor(), &env->clock(), this, net::HttpServerOptions()) {}
 
 FakeRegistry::~FakeRegistry() = default;
 
@@ -171,7 +171,7 @@ void FakeRegistry::Add(const std::string& name, const std::string& tag, const Te
 
 Task<void> FakeRegistry::Send(net::ResponseWriter* writer, net::HttpResponse response) {
   Task<absl::Status> send = writer->Send(std::move(response));
-  co_await std::move(send);
+  (void)co_await std::move(send);
 }
 
 Task<void> FakeRegistry::SendBlob(net::HttpRequest request, net::ResponseWriter* writer, std::string bytes) {
@@ -198,7 +198,7 @@ Task<void> FakeRegistry::SendBlob(net::HttpRequest request, net::ResponseWriter*
     cut = true;
   }
   Task<absl::Status> start = writer->StartStream(status, std::move(headers));
-  co_await std::move(start);
+  (void)co_await std::move(start);
   while (left > 0) {
     size_t n = static_cast<size_t>(std::min<uint64_t>(left, kPieceBytes));
     Task<absl::Status> write = writer->Write(net::MakeSharedBytes(bytes.substr(from, n)));

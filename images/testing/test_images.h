@@ -85,7 +85,6 @@ class FakeRegistry : public net::HttpHandler {
   Task<void> SendBlob(net::HttpRequest request, net::ResponseWriter* writer, std::string bytes);
   Task<void> Send(net::ResponseWriter* writer, net::HttpResponse response);
 
-  Env* env_;
   net::HttpServer server_;
   uint16_t port_ = 0;
   bool tls_ = false;

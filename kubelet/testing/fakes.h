@@ -46,7 +46,7 @@ class FakeVolumeManager : public VolumeManager {
 // Verdicts set by the test; for containers of the API's status they are carried over, as the contract says.
 class FakeProbeManager : public ProbeManager {
  public:
-  explicit FakeProbeManager(Env& env) : env_(env) {}
+  FakeProbeManager() = default;
   void set_status_provider(const PodStatusProvider* provider) override { provider_ = provider; }
   void set_listener(std::function<void(const ProbeEvent&)> listener) override {
     listener_ = std::move(listener);
@@ -75,7 +75,6 @@ class FakeProbeManager : public ProbeManager {
   std::set<std::string> pods;
 
  private:
-  Env& env_;
   const PodStatusProvider* provider_ = nullptr;
   std::function<void(const ProbeEvent&)> listener_;
   std::map<std::pair<ProbeKind, std::string>, ProbeResult> results_;

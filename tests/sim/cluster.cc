@@ -136,7 +136,7 @@ void Node::StartKubelet() {
       net_.NewClient(name_, {StrCat(master::kUserNodePrefix, name_),
                              {std::string(master::kGroupNodes), std::string(master::kGroupAuthenticated)}});
   p.events = std::make_unique<client::EventRecorder>(env_, *p.client, "kubelet", name_);
-  p.probes = std::make_unique<kubelet::FakeProbeManager>(env_);
+  p.probes = std::make_unique<kubelet::FakeProbeManager>();
   p.objects = std::make_unique<kubelet::ApiObjectCache>(*p.client);
   kubelet::KubeletDeps deps;
   deps.client = p.client.get();

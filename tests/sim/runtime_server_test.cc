@@ -24,7 +24,7 @@ namespace v1 = cri::v1;
 
 constexpr int kDefaultSeconds = 10;
 constexpr int kMinSteps = 20, kMaxSteps = 80;
-constexpr int kMaxSandboxes = 6, kMaxContainers = 14;
+constexpr int kMaxSandboxes = 6;
 constexpr absl::Duration kRest = absl::Seconds(30);
 // The longest of the server's own waits (SIGKILL to the end) and of the world's delays, many times over.
 constexpr absl::Duration kCallLimit = absl::Minutes(30);
