@@ -1,10 +1,15 @@
-# Build helpers. Every folder declares its targets with these four functions, so that
+# Build helpers. Every folder declares its targets with these functions, so that
 # flags, the precompiled header and test labels are decided in one place.
 #
 #   keelson_library(NAME SRCS a.cc ... DEPS x y ... [TEST]) -> target keelson_NAME
 #   keelson_proto(NAME PROTOS a.proto ... [GRPC] DEPS ...) -> target keelson_NAME (generated code)
 #   keelson_test(NAME SRCS a_test.cc ... DEPS ... [LABELS unit] [TIMEOUT 120] [DATA dir])
 #   keelson_executable(NAME SRCS ... DEPS ... [TEST])
+#   keelson_live_test(NAME COMMAND ... [TIMEOUT 300] [ENVIRONMENT A=B...])  a script that brings what it needs
+#
+# Tests labelled root share the machine's network, mounts and cgroups, and one of them, or of e2e, looks at what the
+# others leave: they have it one after another (RESOURCE_LOCK keelson_host), beside those in the emulated machine
+# (keelson_guest) and those that need nothing.
 #
 # TEST: only tests use it, and not where speed counts: compiled as they are.
 # A DEPS entry is first looked up as keelson_ENTRY, then taken as it is (absl::..., Boost, ...).
@@ -13,8 +18,9 @@ add_library(keelson_flags INTERFACE)
 target_compile_options(keelson_flags INTERFACE
   -Wall -Wextra -Werror -Wno-missing-field-initializers -Wno-unused-parameter
   $<$<CXX_COMPILER_ID:GNU>:-fcoroutines -Wno-mismatched-new-delete -Wno-maybe-uninitialized -Wno-dangling-pointer>
-  # libstdc++ 12 uses what it deprecates.
-  $<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations>
+  # libstdc++ 12 uses what it deprecates. Debian's libraries were built by g++ 12, whose names for constrained
+  # constructors (absl::Cord has some) are those of clang up to 17.
+  $<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations -fclang-abi-compat=17>
   # g++ 12 sees overflows in its own std::string once it inlines.
   $<$<AND:$<CXX_COMPILER_ID:GNU>,$<CONFIG:Release>>:-Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread -Wno-restrict>)
 target_include_directories(keelson_flags INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
@@ -45,6 +51,10 @@ set(KEELSON_TEST_OPTIONS $<$<CONFIG:Release>:-O0>)
 # As GTest::gtest defines it, also for what does not link it: they share the header.
 set(KEELSON_GTEST_DEFINITION -DGTEST_HAS_PTHREAD=1)
 
+# What ccache needs to know a precompiled header again: g++ leaves its inclusion in the preprocessed text, clang writes
+# no times of files into it.
+set(KEELSON_PCH_OPTIONS $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess> "$<$<CXX_COMPILER_ID:Clang>:SHELL:-Xclang -fno-pch-timestamp>")
+
 # The target whose precompiled header the targets of this folder use: that of TOP/pch.h, where TOP is the top folder
 # and has one, else of base/pch.h. Made when first asked for, since it needs the headers that TOP's protos become.
 function(_keelson_pch_target var test)
@@ -55,7 +65,7 @@ function(_keelson_pch_target var test)
   endif()
   set(target keelson_pch_${top})
   set(headers ${CMAKE_SOURCE_DIR}/${top}/pch.h)
-  set(options -fpch-preprocess)
+  set(options ${KEELSON_PCH_OPTIONS})
   if(test)
     string(APPEND target _test)
     list(APPEND headers <gtest/gtest.h> <gmock/gmock.h>)
@@ -102,7 +112,7 @@ function(_keelson_common target)
   if(KEELSON_PCH)
     _keelson_pch_target(pch "${A_TEST}")
     target_precompile_headers(${target} REUSE_FROM ${pch})
-    target_compile_options(${target} PRIVATE -fpch-preprocess)
+    target_compile_options(${target} PRIVATE ${KEELSON_PCH_OPTIONS})
   endif()
 endfunction()
 
@@ -188,4 +198,17 @@ function(keelson_test name)
   endif()
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES LABELS "${A_LABELS}" TIMEOUT ${A_TIMEOUT})
+  if("root" IN_LIST A_LABELS)
+    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK keelson_host)
+  endif()
+endfunction()
+
+function(keelson_live_test name)
+  cmake_parse_arguments(A "" "TIMEOUT" "COMMAND;ENVIRONMENT" ${ARGN})
+  if(NOT A_TIMEOUT)
+    set(A_TIMEOUT 300)
+  endif()
+  add_test(NAME ${name} COMMAND ${A_COMMAND})
+  set_tests_properties(${name} PROPERTIES LABELS root TIMEOUT ${A_TIMEOUT} SKIP_RETURN_CODE 77 RESOURCE_LOCK keelson_host
+    ENVIRONMENT "${A_ENVIRONMENT}")
 endfunction()

