@@ -151,6 +151,55 @@ absl::Status WriteFileAtomic(const std::string& path, std::string_view data, uns
   return durable ? FsyncDirOf(path) : absl::OkStatus();
 }
 
+namespace {
+
+std::string FolderOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
+}
+
+// linkat(2) does not replace: where the name is taken, another first. Only a kill between the two calls
+// leaves it.
+absl::Status NameUnnamed(int fd, const std::string& path) {
+  const std::string open_file = StrCat("/proc/self/fd/", fd);
+  std::string name = path;
+  for (int attempt = 0;
+       ::linkat(AT_FDCWD, open_file.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) != 0;) {
+    if (errno != EEXIST || ++attempt > TMP_MAX) return ErrnoStatus(errno, StrCat("link ", name));
+    name = path + ".XXXXXX";
+    Fd reserved(::mkostemp(name.data(), O_CLOEXEC));
+    if (!reserved.valid() || ::unlink(name.c_str()) != 0) return ErrnoStatus(errno, StrCat("create ", name));
+  }
+  if (name == path || ::rename(name.c_str(), path.c_str()) == 0) return absl::OkStatus();
+  absl::Status status = ErrnoStatus(errno, StrCat("rename to ", path));
+  ::unlink(name.c_str());
+  return status;
+}
+
+}  // namespace
+
+absl::Status WriteNewFile(const std::string& path, unsigned mode, bool durable,
+                          absl::FunctionRef<absl::Status(int fd)> write) {
+  std::string temp;
+  Fd fd(::open(FolderOf(path).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!fd.valid() && (errno == EOPNOTSUPP || errno == EISDIR)) {
+    temp = path + ".XXXXXX";
+    fd = Fd(::mkostemp(temp.data(), O_CLOEXEC));
+  }
+  if (!fd.valid()) return ErrnoStatus(errno, StrCat("create ", path));
+  absl::Status status = write(fd.get());
+  if (status.ok() && ::fchmod(fd.get(), mode) != 0) status = ErrnoStatus(errno, "chmod");
+  if (status.ok() && durable && ::fsync(fd.get()) != 0) status = ErrnoStatus(errno, "fsync");
+  if (status.ok() && temp.empty()) status = NameUnnamed(fd.get(), path);
+  if (status.ok() && !temp.empty() && ::rename(temp.c_str(), path.c_str()) != 0)
+    status = ErrnoStatus(errno, "rename");
+  if (!status.ok()) {
+    if (!temp.empty()) ::unlink(temp.c_str());
+    return Annotate(status, StrCat("write ", path));
+  }
+  return durable ? FsyncDirOf(path) : absl::OkStatus();
+}
+
 absl::Status MakeDirs(const std::string& path, unsigned mode) {
   for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
     std::string part = path.substr(0, slash);

@@ -1,6 +1,7 @@
 // Owned file descriptor, and walks of paths outsiders can influence (openat2; CONTRIBUTING, rule 7).
 #pragma once
 
+#include <absl/functional/function_ref.h>
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
@@ -49,6 +50,12 @@ absl::Status WriteAll(int fd, std::string_view data);
 // `durable`.
 absl::Status WriteFileAtomic(const std::string& path, std::string_view data, unsigned mode = 0644,
                              bool durable = true);
+// A file that `write` fills (its descriptor reads, too) and that gets the name `path` when it is whole, in
+// place of what has it. Until then it has none: a kill leaves nothing (or, where the file system has no
+// O_TMPFILE, as NFS, a file PATH.XXXXXX). fsync of file and folder when `durable`. For what is too big for
+// WriteFileAtomic.
+absl::Status WriteNewFile(const std::string& path, unsigned mode, bool durable,
+                          absl::FunctionRef<absl::Status(int fd)> write);
 // mkdir -p; existing is success.
 absl::Status MakeDirs(const std::string& path, unsigned mode = 0755);
 // Names of a folder's entries without "." and "..", sorted. `dir_fd` is open for reading and stays where it

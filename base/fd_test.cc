@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/paths.h"
@@ -32,6 +33,38 @@ TEST_F(FdTest, WriteAtomicThenRead) {
   EXPECT_EQ(st.st_mode & 0777, 0640u);
   EXPECT_EQ(ReadFile(path, 2).status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(ReadFile(dir_ + "/none").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(FdTest, ANewFileIsWholeOrNotThere) {
+  const std::string folder = dir_ + "/new", path = folder + "/a";
+  ASSERT_TRUE(MakeDirs(folder).ok());
+  auto write = [](std::string_view text) { return [text](int fd) { return WriteAll(fd, text); }; };
+  ASSERT_TRUE(WriteNewFile(path, 0640, true, write("first")).ok());
+  ASSERT_TRUE(WriteNewFile(path, 0640, false, write("second")).ok());
+  EXPECT_EQ(*ReadFile(path), "second");
+  struct stat info;
+  ASSERT_EQ(::stat(path.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 07777, 0640u);
+  auto fails = [](int fd) {
+    (void)WriteAll(fd, "half");
+    return absl::DataLossError("the source ends");
+  };
+  EXPECT_TRUE(absl::IsDataLoss(WriteNewFile(path, 0640, true, fails)));
+  const pid_t child = ::fork();  // tidy: allow process: it dies half way
+  if (child == 0) {
+    auto dies = [](int fd) -> absl::Status {
+      (void)WriteAll(fd, "half");
+      ::_exit(7);
+    };
+    (void)WriteNewFile(path, 0640, true, dies);
+    ::_exit(8);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_EQ(WEXITSTATUS(status), 7);
+  EXPECT_EQ(*ReadFile(path), "second");
+  EXPECT_EQ(FolderNames(folder)->size(), 1u) << "something half made is left";
+  EXPECT_FALSE(WriteNewFile(dir_ + "/none/a", 0640, true, write("x")).ok());
 }
 
 TEST_F(FdTest, OpenBeneathStaysInside) {

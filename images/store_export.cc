@@ -76,9 +76,8 @@ absl::Status AddBlob(const StoreDir& dir, const std::string& digest, const std::
 }
 
 absl::Status WriteArchive(const StoreDir& dir, const StoredImage& image, const std::vector<std::string>& tags,
-                          const std::string& path) {
-  ASSIGN_OR_RETURN(Fd fd, OpenFile(path, O_WRONLY | O_CREAT | O_TRUNC, 0644));
-  TarWriter tar(fd.get());
+                          int fd) {
+  TarWriter tar(fd);
   ArchiveImage entry;
   entry.config_path = HexOf(image.record.id) + ".json";
   entry.repo_tags = tags;
@@ -90,20 +89,7 @@ absl::Status WriteArchive(const StoreDir& dir, const StoredImage& image, const s
   }
   RETURN_IF_ERROR(AddBlob(dir, image.record.id, entry.config_path, &tar));
   RETURN_IF_ERROR(tar.AddBytes({.name = "manifest.json"}, EncodeDockerArchive({entry})));
-  RETURN_IF_ERROR(tar.Close());
-  if (::fsync(fd.get()) != 0) return ErrnoStatus(errno, StrCat("fsync ", path));
-  return absl::OkStatus();
-}
-
-absl::Status ExportArchive(const StoreDir& dir, const StoredImage& image,
-                           const std::vector<std::string>& tags, const std::string& path) {
-  std::string temp = path + ".partial";
-  absl::Status status = WriteArchive(dir, image, tags, temp);
-  if (status.ok() && ::rename(temp.c_str(), path.c_str()) != 0) {
-    status = ErrnoStatus(errno, StrCat("rename ", temp));
-  }
-  if (!status.ok()) (void)::unlink(temp.c_str());
-  return status;
+  return tar.Close();
 }
 
 }  // namespace
@@ -128,7 +114,9 @@ Task<absl::Status> Store::Export(std::string reference_or_id, std::string path, 
   }
   absl::AnyInvocable<absl::Status()> work = [root = dir_.root(), image, tags, path, docker_archive] {
     StoreDir dir(root);
-    return docker_archive ? ExportArchive(dir, image, tags, path) : ExportLayout(dir, image, tags, path);
+    if (!docker_archive) return ExportLayout(dir, image, tags, path);
+    return WriteNewFile(path, 0644, /*durable=*/true,
+                        [&](int fd) { return WriteArchive(dir, image, tags, fd); });
   };
   Task<absl::Status> run = env_.Blocking<absl::Status>(std::move(work));
   absl::Status status = co_await std::move(run);

@@ -1,6 +1,5 @@
 // CheckpointContainer, through runc and criu (KEP-2008), and what CheckpointPod shares with it.
 #include <absl/time/time.h>
-#include <stdio.h>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -28,14 +27,9 @@ absl::Status Prepare(const std::string& dir, const std::string& location) {
 }
 
 // In the pool: everything after the dump.
-absl::Status Pack(CheckpointParts parts, const std::string& config_path, const std::string& temporary,
-                  const std::string& location) {
+absl::Status Pack(CheckpointParts parts, const std::string& config_path, const std::string& location) {
   ASSIGN_OR_RETURN(parts.spec_dump, ReadFile(config_path, kMaxConfigJsonBytes));
-  RETURN_IF_ERROR(WriteCheckpointArchive(parts, temporary));
-  if (::rename(temporary.c_str(), location.c_str()) != 0) {
-    return ErrnoStatus(errno, StrCat("rename to ", location));
-  }
-  return absl::OkStatus();
+  return WriteCheckpointArchive(parts, location);
 }
 
 }  // namespace
@@ -80,9 +74,8 @@ Task<absl::StatusOr<v1::CheckpointContainerResponse>> RuntimeServer::CheckpointC
   parts.images_dir = options.images_dir;
   parts.work_dir = options.work_dir;
   parts.upper_dir = deps_.images->RootfsLayer(id);
-  scratch.archive = StrCat(location, ".", env_.random().Suffix(8), ".tmp");
-  auto pack = [parts, config = ContainerDir(id) + "/config.json", temporary = scratch.archive, location] {
-    return Pack(parts, config, temporary, location);
+  auto pack = [parts, config = ContainerDir(id) + "/config.json", location] {
+    return Pack(parts, config, location);
   };
   Task<absl::Status> packing = env_.Blocking<absl::Status>(pack);
   status = co_await std::move(packing);

@@ -190,27 +190,15 @@ absl::Status WriteLayerTar(const std::string& upper_dir, int fd) {
   return tar.Close();
 }
 
-namespace {
-
-// A new file at `path`, filled by `write`, or none.
-template <class Write>
-absl::Status WriteNew(const std::string& path, bool durable, Write write) {
-  ASSIGN_OR_RETURN(Fd fd, OpenFile(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-  absl::Status written = write(fd.get());
-  if (written.ok() && durable && ::fsync(fd.get()) != 0) written = ErrnoStatus(errno, StrCat("sync ", path));
-  if (!written.ok()) ::unlink(path.c_str());
-  return written;
-}
-
-}  // namespace
+namespace {}  // namespace
 
 absl::Status WriteCheckpointArchive(const CheckpointParts& parts, const std::string& path, bool durable) {
-  return WriteNew(path, durable, [&](int fd) { return WriteParts(parts, fd); });
+  return WriteNewFile(path, 0600, durable, [&](int fd) { return WriteParts(parts, fd); });
 }
 
 absl::Status WriteFilesTar(const std::string& dir, const std::vector<std::string>& names,
                            const std::string& path) {
-  return WriteNew(path, /*durable=*/true, [&](int fd) -> absl::Status {
+  return WriteNewFile(path, 0600, /*durable=*/true, [&](int fd) -> absl::Status {
     TarWriter tar(fd);
     for (const std::string& name : names) RETURN_IF_ERROR(AddFile(&tar, StrCat(dir, "/", name), name));
     return tar.Close();

@@ -30,16 +30,16 @@ struct CheckpointParts {
   std::string volumes_dir;  // of the image's VOLUMEs: volumes.tar; "": none, as others make it
 };
 
-// Writes the archive with mode 0600 to a new file at `path`. Reads what the container may change
-// meanwhile: a file is as long as it was when it was opened. AlreadyExists. Blocking.
+// Writes the archive with mode 0600 to `path`, whole or not at all (WriteNewFile). Reads what the container
+// may change meanwhile: a file is as long as it was when it was opened. Blocking.
 absl::Status WriteCheckpointArchive(const CheckpointParts& parts, const std::string& path,
                                     bool durable = true);
 
 // A writable layer as a tar of an OCI layer: whiteouts as ".wh." files. To the open file `fd`. Blocking.
 absl::Status WriteLayerTar(const std::string& upper_dir, int fd);
 
-// Files of ours, `names` below `dir`, as a tar with mode 0600 to a new file at `path`, durable.
-// AlreadyExists. Blocking.
+// Files of ours, `names` below `dir`, as a tar with mode 0600 to `path`, durable, whole or not at all.
+// Blocking.
 absl::Status WriteFilesTar(const std::string& dir, const std::vector<std::string>& names,
                            const std::string& path);
 

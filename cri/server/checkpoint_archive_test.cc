@@ -96,7 +96,9 @@ TEST_F(CheckpointArchiveTest, HasEverythingThatOthersExpect) {
   EXPECT_EQ(diff["data/file"].mode, 0640u);
   ASSERT_TRUE(WriteFileAtomic(dir_ + "/volumes.tar", members["volumes.tar"].text, 0600, false).ok());
   EXPECT_EQ(ReadTar(dir_ + "/volumes.tar")["0/kept"].text, "in a volume");
-  EXPECT_TRUE(absl::IsAlreadyExists(WriteCheckpointArchive(parts, path))) << "nothing is written over";
+  parts.config_dump = "{\"again\":true}";
+  ASSERT_TRUE(WriteCheckpointArchive(parts, path).ok());
+  EXPECT_EQ(ReadTar(path)["config.dump"].text, parts.config_dump);
 }
 
 TEST_F(CheckpointArchiveTest, WhatCannotBeReadLeavesNoArchive) {

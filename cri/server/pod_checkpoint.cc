@@ -160,7 +160,6 @@ absl::StatusOr<PodCheckpointFacts> ParsePodFacts(std::string_view json) {
 }
 
 CheckpointScratch::~CheckpointScratch() {
-  if (!archive.empty()) ::unlink(archive.c_str());
   if (dir.empty()) return;
   absl::Status removed = RemoveTree(dir);
   if (!removed.ok()) LogWarning("checkpoint's scratch stays", {{"dir", dir}, {"error", removed}});

@@ -52,9 +52,9 @@ std::string EncodePodFacts(const PodCheckpointFacts& facts);
 // bound.
 absl::StatusOr<PodCheckpointFacts> ParsePodFacts(std::string_view json);
 
-// Removes what one checkpoint or restore had on disk: a folder, and an unfinished archive.
+// Removes the folder that one checkpoint or restore had.
 struct CheckpointScratch {
-  std::string dir, archive;
+  std::string dir;
   CheckpointScratch() = default;
   CheckpointScratch(const CheckpointScratch&) = delete;
   CheckpointScratch& operator=(const CheckpointScratch&) = delete;
@@ -74,7 +74,7 @@ absl::Status CheckNoCheckpointOptions(const Map& options) {
       StrCat("options[\"", options.begin()->first, "\"]: this runtime has no options for checkpoints"));
 }
 
-// From `dir` with those names in it to a new file at `path`. Blocking.
+// From `dir` with those names in it to `path`, whole or not at all. Blocking.
 absl::Status WritePodArchive(const PodCheckpointFacts& facts, const std::string& dir,
                              const std::string& path);
 
