@@ -190,6 +190,30 @@ TEST_F(CniLiveTest, AFailingPluginLeavesNothing) {
   EXPECT_TRUE(Del(Pod("a")).ok());
 }
 
+// What the kernel does to packets afterwards, as tc shows it.
+TEST_F(CniLiveTest, ThePluginShapesAPodsBandwidth) {
+  if (Sh("ip link add keelson-ifb type ifb && ip link del keelson-ifb && tc qdisc show") != 0)
+    GTEST_SKIP() << "this kernel has no ifb, or there is no tc";
+  Configure(R"(,{"type":"bandwidth","capabilities":{"bandwidth":true}})");
+  CniAttachment pod = Pod("a");
+  pod.ingress_rate_bits = 5'000'000;
+  pod.egress_rate_bits = 3'000'000;
+  absl::StatusOr<CniResult> result = Add(pod);
+  ASSERT_TRUE(result.ok()) << result.status();
+  const std::string shaping = Output("tc qdisc show", dir_ + "/out");
+  EXPECT_THAT(shaping, testing::ContainsRegex("qdisc tbf [^\n]* dev veth[^\n]* rate 5Mbit"));
+  EXPECT_THAT(shaping, testing::ContainsRegex("qdisc tbf [^\n]* dev bwp[^\n]* rate 3Mbit"));
+  EXPECT_THAT(shaping, testing::ContainsRegex("qdisc ingress [^\n]* dev veth"));
+  absl::Status checked = env_.RunUntilDone(cni_->Check(pod));
+  EXPECT_TRUE(checked.ok()) << checked;
+  EXPECT_TRUE(Del(pod).ok());
+  EXPECT_EQ(Output("ip -br link show type ifb", dir_ + "/out"), "");
+  // A pod that asks for nothing is left alone.
+  ASSERT_TRUE(Add(Pod("b")).ok());
+  EXPECT_THAT(Output("tc qdisc show", dir_ + "/out"), Not(HasSubstr("tbf")));
+  EXPECT_TRUE(Del(Pod("b")).ok());
+}
+
 TEST_F(CniLiveTest, NoAddressLeft) {
   ASSERT_EQ(Sh(StrCat("sed -i s,10.250.0.0/24,10.250.0.0/30, ", dir_, "/net.d/10-test.conflist")), 0);
   ASSERT_TRUE(Add(Pod("a")).ok());
