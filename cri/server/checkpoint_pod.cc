@@ -3,7 +3,6 @@
 #include <absl/strings/match.h>
 #include <absl/time/time.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -23,6 +22,8 @@ namespace keelson::cri {
 namespace {
 
 constexpr size_t kMaxConfigJsonBytes = 16 << 20;
+// Of a container that could not be let run on: nothing else would until the next start of the server.
+constexpr absl::Duration kFirstThawRetry = absl::Seconds(1), kLastThawRetry = absl::Seconds(30);
 
 // What cannot be brought back: namespaces whose processes are more than the container's.
 absl::Status CheckPodCanBeRestored(const v1::PodSandboxConfig& config) {
@@ -166,14 +167,7 @@ Task<absl::StatusOr<v1::CheckpointPodResponse>> RuntimeServer::CheckpointPod(
   status = co_await std::move(checkpoint);
   if (!status.ok()) co_return Annotate(status, what);
 
-  scratch.archive = StrCat(location, ".", env_.random().Suffix(8), ".tmp");
-  auto pack = [facts, dir = scratch.dir, temporary = scratch.archive, location]() -> absl::Status {
-    RETURN_IF_ERROR(WritePodArchive(facts, dir, temporary));
-    if (::rename(temporary.c_str(), location.c_str()) != 0) {
-      return ErrnoStatus(errno, StrCat("rename to ", location));
-    }
-    return absl::OkStatus();
-  };
+  auto pack = [facts, dir = scratch.dir, location] { return WritePodArchive(facts, dir, location); };
   Task<absl::Status> packing = env_.Blocking<absl::Status>(pack);
   status = co_await std::move(packing);
   if (!status.ok()) co_return Annotate(status, what);
@@ -204,8 +198,6 @@ Task<absl::Status> RuntimeServer::CheckpointFrozen(std::vector<std::shared_ptr<C
   for (size_t i = 0; i < begun; ++i) {
     Task<absl::Status> thaw = Thaw(containers[i], runtime);
     absl::Status thawed = co_await std::move(thaw);
-    if (thawed.ok()) continue;
-    LogError("container stays frozen", {{"container", containers[i]->record.id()}, {"error", thawed}});
     if (status.ok()) status = thawed;
   }
   co_return status;
@@ -225,6 +217,29 @@ absl::Status RuntimeServer::BeginCheckpoint(Container* container) {
 }
 
 Task<absl::Status> RuntimeServer::Thaw(std::shared_ptr<Container> container, oci::OciRuntime* runtime) {
+  Task<absl::Status> thaw = ThawOnce(container, runtime);
+  absl::Status thawed = co_await std::move(thaw);
+  if (!thawed.ok()) {
+    LogError("container stays frozen, trying again",
+             {{"container", container->record.id()}, {"error", thawed}});
+    scope_.Spawn("thaw", KeepThawing(std::move(container), runtime));
+  }
+  co_return thawed;
+}
+
+Task<void> RuntimeServer::KeepThawing(std::shared_ptr<Container> container, oci::OciRuntime* runtime) {
+  for (absl::Duration pause = kFirstThawRetry;; pause = std::min(2 * pause, kLastThawRetry)) {
+    Task<void> nap = env_.clock().Sleep(pause);
+    co_await std::move(nap);
+    if (container->removed) co_return;
+    Task<absl::Status> thaw = ThawOnce(container, runtime);
+    absl::Status thawed = co_await std::move(thaw);
+    if (thawed.ok()) co_return;
+    LogWarning("container stays frozen", {{"container", container->record.id()}, {"error", thawed}});
+  }
+}
+
+Task<absl::Status> RuntimeServer::ThawOnce(std::shared_ptr<Container> container, oci::OciRuntime* runtime) {
   Task<absl::Status> resume = runtime->Resume(container->record.id());
   absl::Status resumed = co_await std::move(resume);
   // It was not frozen, or has ended.

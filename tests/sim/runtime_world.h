@@ -40,6 +40,7 @@ struct SimProcess {
 
 struct SimContainer {  // of the OCI runtime
   std::string status;  // created, running, stopped
+  bool frozen = false;
   int pid = 0;
   std::string cgroup;
 };
@@ -52,6 +53,7 @@ struct SimMonitor {
 // What really became of a container, for ever.
 struct SimTruth {
   int starts = 0;
+  std::string restored_from;  // the container in the checkpoint
   std::optional<int> exit_code;
   bool monitor_died = false;  // before it had written the end
 };
@@ -79,6 +81,9 @@ class RuntimeWorld {
   // Mishaps.
   double fault_rate = 0;
   bool slow = false;
+  int fail_at = 0;                  // the so-many-th call from here on fails, whatever fault_rate is; 0: none
+  bool fail_after_effect = false;   // that one
+  bool misplaces_restored = false;  // criu puts restored processes into namespaces of their own
   void ExitContainer(const std::string& id, int code);
   void KillMonitor(const std::string& id);
 
