@@ -286,7 +286,10 @@ absl::Status PrepareLog(const std::string& log_directory, const std::string& log
 
 Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer(
     v1::CreateContainerRequest request) {
-  return CreateContainerOn(std::move(request), "");
+  CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Sandbox> sandbox, FindSandbox(request.pod_sandbox_id()));
+  CO_RETURN_IF_ERROR_SYNC(CheckNotRestoring(sandbox->record));
+  Task<absl::StatusOr<v1::CreateContainerResponse>> create = CreateContainerOn(std::move(request), "");
+  co_return co_await std::move(create);
 }
 
 Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainerOn(

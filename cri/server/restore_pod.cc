@@ -218,6 +218,12 @@ Task<absl::Status> RuntimeServer::RestoreContainers(std::string sandbox_id, v1::
   co_return Save(*sandbox);
 }
 
+absl::Status RuntimeServer::CheckNotRestoring(const records::Sandbox& record) {
+  if (!record.restoring()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      StrCat("pod sandbox ", record.id(), " is being restored from a checkpoint"));
+}
+
 // criu's images say where the processes are put: a pod's in their own namespaces, or not at all.
 absl::Status RuntimeServer::CheckRestored(const Sandbox& sandbox, const Container& container) const {
   // One that has ended already is nowhere.

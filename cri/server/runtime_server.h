@@ -166,6 +166,8 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   Task<absl::Status> RestoreContainers(std::string sandbox_id, v1::RestorePodRequest request,
                                        PodCheckpointFacts facts, std::string dir,
                                        v1::RestorePodResponse* response);
+  // FailedPrecondition: what others make in the pod would be undone with it if its restore failed.
+  static absl::Status CheckNotRestoring(const records::Sandbox& record);
   absl::Status CheckRestored(const Sandbox& sandbox, const Container& container) const;
 
   // ---- containers (create_container.cc, start_container.cc, stop_container.cc, remove_container.cc) ----

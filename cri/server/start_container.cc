@@ -13,6 +13,9 @@ namespace {
 
 constexpr int kStartErrorExitCode = 128;  // containerd's, with reason StartError
 constexpr char kStartError[] = "StartError";
+// What SIGKILL was sent to needs a moment.
+constexpr int kKilledAttempts = 500;
+constexpr absl::Duration kKilledInterval = absl::Milliseconds(20);
 
 oci::MonitorOptions MonitorOptionsOf(const records::Container& record, const std::string& dir) {
   oci::MonitorOptions options;
@@ -30,7 +33,11 @@ oci::MonitorOptions MonitorOptionsOf(const records::Container& record, const std
 
 Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
     v1::StartContainerRequest request) {
-  return StartOrRestore(std::move(request), "");
+  CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Container> container, FindContainer(request.container_id()));
+  CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Sandbox> sandbox, FindSandbox(container->record.sandbox_id()));
+  CO_RETURN_IF_ERROR_SYNC(CheckNotRestoring(sandbox->record));
+  Task<absl::StatusOr<v1::StartContainerResponse>> start = StartOrRestore(std::move(request), "");
+  co_return co_await std::move(start);
 }
 
 Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartOrRestore(
@@ -125,6 +132,11 @@ Task<void> RuntimeServer::FailStart(std::shared_ptr<Container> container, absl::
     absl::Status killed = exited.has_init() ? SignalInit(*container, SIGKILL) : absl::OkStatus();
     if (!killed.ok() && !absl::IsNotFound(killed))
       LogError("failed container not killed", {{"container", id}, {"error", killed}});
+    // Said to have ended only when it has; it is nobody's child here that could be waited for.
+    for (int i = 0; i < kKilledAttempts && exited.has_init() && deps_.kernel->IsAlive(exited.init()); ++i) {
+      Task<void> nap = env_.clock().Sleep(kKilledInterval);
+      co_await std::move(nap);
+    }
   }
   container->record = exited;
   container->exit.Set();
