@@ -58,9 +58,13 @@ absl::StatusOr<Fd> OpenAt2(int dir_fd, const std::string& path, int flags, unsig
   return absl::UnavailableError(StrCat("open ", path, ": renamed under us too often"));
 }
 
-absl::Status FsyncDirOf(const std::string& path) {
+std::string FolderOf(const std::string& path) {
   size_t slash = path.rfind('/');
-  std::string dir = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+absl::Status FsyncDirOf(const std::string& path) {
+  std::string dir = FolderOf(path);
   ASSIGN_OR_RETURN(Fd fd, OpenFile(dir, O_RDONLY | O_DIRECTORY));
   if (::fsync(fd.get()) != 0) return ErrnoStatus(errno, StrCat("fsync ", dir));
   return absl::OkStatus();
@@ -136,26 +140,29 @@ absl::Status WriteAll(int fd, std::string_view data) {
   return absl::OkStatus();
 }
 
-absl::Status WriteFileAtomic(const std::string& path, std::string_view data, unsigned mode, bool durable) {
+namespace {
+
+// All of a new file but its name.
+absl::Status Fill(int fd, unsigned mode, bool durable, absl::FunctionRef<absl::Status(int fd)> write) {
+  RETURN_IF_ERROR(write(fd));
+  if (::fchmod(fd, mode) != 0) return ErrnoStatus(errno, "chmod");
+  if (durable && ::fsync(fd) != 0) return ErrnoStatus(errno, "fsync");
+  return absl::OkStatus();
+}
+
+// By a file PATH.XXXXXX that is renamed.
+absl::Status WriteRenamed(const std::string& path, unsigned mode, bool durable,
+                          absl::FunctionRef<absl::Status(int fd)> write) {
   std::string temp = path + ".XXXXXX";
   Fd fd(::mkostemp(temp.data(), O_CLOEXEC));
   if (!fd.valid()) return ErrnoStatus(errno, StrCat("create ", temp));
-  absl::Status status = WriteAll(fd.get(), data);
-  if (status.ok() && ::fchmod(fd.get(), mode) != 0) status = ErrnoStatus(errno, "chmod");
-  if (status.ok() && durable && ::fsync(fd.get()) != 0) status = ErrnoStatus(errno, "fsync");
+  absl::Status status = Fill(fd.get(), mode, durable, write);
   if (status.ok() && ::rename(temp.c_str(), path.c_str()) != 0) status = ErrnoStatus(errno, "rename");
   if (!status.ok()) {
     ::unlink(temp.c_str());
     return Annotate(status, StrCat("write ", path));
   }
   return durable ? FsyncDirOf(path) : absl::OkStatus();
-}
-
-namespace {
-
-std::string FolderOf(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
 }
 
 // linkat(2) does not replace: where the name is taken, another first. Only a kill between the two calls
@@ -178,25 +185,19 @@ absl::Status NameUnnamed(int fd, const std::string& path) {
 
 }  // namespace
 
+absl::Status WriteFileAtomic(const std::string& path, std::string_view data, unsigned mode, bool durable) {
+  return WriteRenamed(path, mode, durable, [data](int fd) { return WriteAll(fd, data); });
+}
+
 absl::Status WriteNewFile(const std::string& path, unsigned mode, bool durable,
                           absl::FunctionRef<absl::Status(int fd)> write) {
-  std::string temp;
   Fd fd(::open(FolderOf(path).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-  if (!fd.valid() && (errno == EOPNOTSUPP || errno == EISDIR)) {
-    temp = path + ".XXXXXX";
-    fd = Fd(::mkostemp(temp.data(), O_CLOEXEC));
-  }
+  if (!fd.valid() && (errno == EOPNOTSUPP || errno == EISDIR))
+    return WriteRenamed(path, mode, durable, write);
   if (!fd.valid()) return ErrnoStatus(errno, StrCat("create ", path));
-  absl::Status status = write(fd.get());
-  if (status.ok() && ::fchmod(fd.get(), mode) != 0) status = ErrnoStatus(errno, "chmod");
-  if (status.ok() && durable && ::fsync(fd.get()) != 0) status = ErrnoStatus(errno, "fsync");
-  if (status.ok() && temp.empty()) status = NameUnnamed(fd.get(), path);
-  if (status.ok() && !temp.empty() && ::rename(temp.c_str(), path.c_str()) != 0)
-    status = ErrnoStatus(errno, "rename");
-  if (!status.ok()) {
-    if (!temp.empty()) ::unlink(temp.c_str());
-    return Annotate(status, StrCat("write ", path));
-  }
+  absl::Status status = Fill(fd.get(), mode, durable, write);
+  if (status.ok()) status = NameUnnamed(fd.get(), path);
+  if (!status.ok()) return Annotate(status, StrCat("write ", path));
   return durable ? FsyncDirOf(path) : absl::OkStatus();
 }
 
