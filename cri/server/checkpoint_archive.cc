@@ -190,8 +190,6 @@ absl::Status WriteLayerTar(const std::string& upper_dir, int fd) {
   return tar.Close();
 }
 
-namespace {}  // namespace
-
 absl::Status WriteCheckpointArchive(const CheckpointParts& parts, const std::string& path, bool durable) {
   return WriteNewFile(path, 0600, durable, [&](int fd) { return WriteParts(parts, fd); });
 }

@@ -73,7 +73,7 @@ Task<absl::Status> RuntimeServer::TearDownContainer(std::shared_ptr<Container> c
     absl::Status status = co_await std::move(remove);
     if (!status.ok()) co_return Annotate(status, what);
   }
-  Task<void> monitor = AwaitMonitorEnd(record.monitor());
+  Task<void> monitor = AwaitEnd(record.monitor());
   co_await std::move(monitor);
   deps_.monitor->Forget(id);
   for (int i = 0; i < record.image_mount_keys_size(); ++i) {

@@ -199,9 +199,9 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   Task<void> HandlePauseExit(std::shared_ptr<Sandbox> sandbox);
   // Until the monitor has ended. One that was killed wrote no exit: then the container is waited for here.
   Task<void> WatchMonitor(std::shared_ptr<Container> container);
-  // Until a monitor whose container is gone has written how it ended, so that nothing is written after
-  // Forget. One that does not end is killed.
-  Task<void> AwaitMonitorEnd(records::Process monitor);
+  // Until a process that is about to end has: a monitor whose container is gone has then written how that
+  // ended, and nothing is written after Forget. One that does not end is killed.
+  Task<void> AwaitEnd(records::Process process);
   void MarkExited(Container* container, const oci::ContainerExit& exit);
   // With systemd's cgroups: before a container starts, and for those found running.
   void OpenOomLedger(const records::Container& record);

@@ -13,9 +13,6 @@ namespace {
 
 constexpr int kStartErrorExitCode = 128;  // containerd's, with reason StartError
 constexpr char kStartError[] = "StartError";
-// What SIGKILL was sent to needs a moment.
-constexpr int kKilledAttempts = 500;
-constexpr absl::Duration kKilledInterval = absl::Milliseconds(20);
 
 oci::MonitorOptions MonitorOptionsOf(const records::Container& record, const std::string& dir) {
   oci::MonitorOptions options;
@@ -33,11 +30,7 @@ oci::MonitorOptions MonitorOptionsOf(const records::Container& record, const std
 
 Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
     v1::StartContainerRequest request) {
-  CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Container> container, FindContainer(request.container_id()));
-  CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Sandbox> sandbox, FindSandbox(container->record.sandbox_id()));
-  CO_RETURN_IF_ERROR_SYNC(CheckNotRestoring(sandbox->record));
-  Task<absl::StatusOr<v1::StartContainerResponse>> start = StartOrRestore(std::move(request), "");
-  co_return co_await std::move(start);
+  return StartOrRestore(std::move(request), "");
 }
 
 Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartOrRestore(
@@ -57,6 +50,7 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartOrRestore(
     co_return absl::FailedPreconditionError(
         StrCat("start container ", id, ": pod sandbox ", record.sandbox_id(), " is not running"));
   }
+  if (restore_from.empty()) CO_RETURN_IF_ERROR_SYNC(CheckNotRestoring(sandbox->record));
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
   attach_warmer_.Warm();
   // Written first: a restart between here and the end looks what became of it.
@@ -132,11 +126,9 @@ Task<void> RuntimeServer::FailStart(std::shared_ptr<Container> container, absl::
     absl::Status killed = exited.has_init() ? SignalInit(*container, SIGKILL) : absl::OkStatus();
     if (!killed.ok() && !absl::IsNotFound(killed))
       LogError("failed container not killed", {{"container", id}, {"error", killed}});
-    // Said to have ended only when it has; it is nobody's child here that could be waited for.
-    for (int i = 0; i < kKilledAttempts && exited.has_init() && deps_.kernel->IsAlive(exited.init()); ++i) {
-      Task<void> nap = env_.clock().Sleep(kKilledInterval);
-      co_await std::move(nap);
-    }
+    // Said to have ended only when it has.
+    Task<void> end = AwaitEnd(exited.init());
+    co_await std::move(end);
   }
   container->record = exited;
   container->exit.Set();

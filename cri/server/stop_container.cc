@@ -17,7 +17,7 @@ namespace {
 // After SIGKILL: a process in an uninterruptible wait can outlast it.
 constexpr absl::Duration kKillLimit = absl::Minutes(2);
 // For a monitor to end after its container: it writes one small file.
-constexpr absl::Duration kMonitorLimit = absl::Seconds(20);
+constexpr absl::Duration kEndLimit = absl::Seconds(20);
 constexpr int kLostExitCode = 255;  // containerd's for a container whose end nobody saw
 constexpr int kSignalExitBase = 128;
 // What was killed needs a moment to leave its cgroup.
@@ -230,16 +230,16 @@ Task<void> RuntimeServer::WatchMonitor(std::shared_ptr<Container> container) {
   co_await std::move(handle);
 }
 
-Task<void> RuntimeServer::AwaitMonitorEnd(records::Process monitor) {
-  if (monitor.pid() == 0) co_return;
-  absl::StatusOr<std::unique_ptr<ChildProcess>> adopted = env_.subprocess().Adopt(monitor.pid());
-  if (!adopted.ok() || !deps_.kernel->IsAlive(monitor)) co_return;
-  ChildProcess* process = adopted->get();
-  LoopTimer timer(&env_, kMonitorLimit, [process, pid = monitor.pid()] {
-    LogWarning("a monitor outlasts its container, it is killed", {{"monitor", pid}});
-    (void)process->Signal(SIGKILL);
+Task<void> RuntimeServer::AwaitEnd(records::Process process) {
+  if (process.pid() == 0) co_return;
+  absl::StatusOr<std::unique_ptr<ChildProcess>> adopted = env_.subprocess().Adopt(process.pid());
+  if (!adopted.ok() || !deps_.kernel->IsAlive(process)) co_return;
+  ChildProcess* child = adopted->get();
+  LoopTimer timer(&env_, kEndLimit, [child, pid = process.pid()] {
+    LogWarning("a process outlasts its container, it is killed", {{"pid", pid}});
+    (void)child->Signal(SIGKILL);
   });
-  Task<int> wait = process->Wait();
+  Task<int> wait = child->Wait();
   co_await std::move(wait);
 }
 

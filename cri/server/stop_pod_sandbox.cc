@@ -80,7 +80,7 @@ Task<absl::Status> RuntimeServer::TearDownSandbox(std::shared_ptr<Sandbox> sandb
     Task<absl::Status> remove = DeleteInRuntime(id, sandbox->record.runtime_handler(), cgroup);
     absl::Status status = co_await std::move(remove);
     if (!status.ok()) co_return Annotate(status, what);
-    Task<void> monitor = AwaitMonitorEnd(sandbox->record.pause_monitor());
+    Task<void> monitor = AwaitEnd(sandbox->record.pause_monitor());
     co_await std::move(monitor);
     deps_.monitor->Forget(id);
     sandbox->record.clear_pause();
