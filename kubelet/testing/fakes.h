@@ -46,7 +46,6 @@ class FakeVolumeManager : public VolumeManager {
 // Verdicts set by the test; for containers of the API's status they are carried over, as the contract says.
 class FakeProbeManager : public ProbeManager {
  public:
-  FakeProbeManager() = default;
   void set_status_provider(const PodStatusProvider* provider) override { provider_ = provider; }
   void set_listener(std::function<void(const ProbeEvent&)> listener) override {
     listener_ = std::move(listener);

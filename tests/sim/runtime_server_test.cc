@@ -82,7 +82,9 @@ struct Mishap {
 
 class Story {
  public:
-  Story(uint64_t seed, bool tell) : world_(seed, tell) { Start(); }
+  Story(uint64_t seed, bool tell, bool scripted = false) : world_(seed, tell), scripted_(scripted) {
+    Start();
+  }
   ~Story() { Bury(); }
 
   void Play() {
@@ -106,14 +108,15 @@ class Story {
   // From RunPodSandbox to RemovePodSandbox, each call again until it has done what it is for, as a kubelet
   // does. False: the mishap did not come to pass, there are not so many steps.
   bool PlayUsual(const Mishap& mishap) {
-    scripted_ = true;
-    life_->generation.DieAfter(mishap.die_at > 0 ? mishap.die_at : 1 << 30);
+    if (mishap.die_at > 0) life_->generation.DieAfter(mishap.die_at);
     world_.fail_at = mishap.fail_at;
     world_.fail_after_effect = mishap.fail_after_effect;
     const std::string pod = UsualPod("pod-0");
     const std::string first = UsualContainer(pod, "c0"), second = UsualContainer(pod, "c1");
     Call(CallExec(this, life_, first));
     Call(CallUpdate(this, life_, first));
+    // A dead server's folder moves here, and the bundles name the old one: their containers are refused, as
+    // those of an older server are.
     Until(
         "a checkpoint", [&] { return !archives_.empty() || world_.generation() > 0; },
         [&] { return CallCheckpoint(this, life_, pod, ++archives_begun_); });
@@ -137,6 +140,22 @@ class Story {
     if (violations_.empty()) Rest();
     if (violations_.empty()) RemoveAll();
     return came;
+  }
+
+  // criu puts what it restores into namespaces of its own: nothing of the pod stays.
+  void PlayMisplaced() {
+    const std::string pod = UsualPod("pod-0");
+    UsualContainer(pod, "c0");
+    Until(
+        "a checkpoint", [&] { return !archives_.empty(); },
+        [&] { return CallCheckpoint(this, life_, pod, ++archives_begun_); });
+    if (!violations_.empty()) return;
+    world_.misplaces_restored = true;
+    Call(CallRestore(this, life_, archives_[0], "restored", 1));
+    if (Named("restored") != nullptr || Named("restored", /*ready=*/false) != nullptr)
+      Violation("a misplaced pod is there");
+    Rest();
+    if (violations_.empty()) RemoveAll();
   }
 
   const std::vector<std::string>& violations() const { return violations_; }
@@ -804,6 +823,7 @@ class Story {
   }
 
   RuntimeWorld world_;
+  const bool scripted_;  // no deaths by chance
   std::vector<std::shared_ptr<Life>> buried_;
   std::shared_ptr<Life> life_;
   std::map<std::string, SandboxModel> sandboxes_;
@@ -811,7 +831,6 @@ class Story {
   std::vector<ArchiveModel> archives_;
   std::vector<v1::PodSandbox> listed_;
   int archives_begun_ = 0;
-  bool scripted_ = false;
   int calls_under_way_ = 0;
   std::vector<std::string> violations_;
 };
@@ -843,7 +862,7 @@ int PlayUsualWith(int Mishap::*place, bool fail_after_effect) {
     Mishap mishap;
     mishap.*place = at;
     mishap.fail_after_effect = fail_after_effect;
-    Story story(1, Setting("KEELSON_SIM_TELL", 0) == at);
+    Story story(1, Setting("KEELSON_SIM_TELL", 0) == at, /*scripted=*/true);
     const bool came = story.PlayUsual(mishap);
     for (const std::string& v : story.violations())
       ADD_FAILURE() << "place " << at << " (KEELSON_SIM_TELL=" << at << " tells it): " << v;
@@ -859,6 +878,12 @@ TEST_F(RuntimeServerSeeds, AUsualLifeWithEachCallFailingOnce) {
 }
 TEST_F(RuntimeServerSeeds, AUsualLifeWithEachCallFailingAfterItsEffect) {
   EXPECT_GT(PlayUsualWith(&Mishap::fail_at, true), 20);
+}
+
+TEST_F(RuntimeServerSeeds, APodThatIsRestoredElsewhereIsUndone) {
+  Story story(1, Setting("KEELSON_SIM_TELL", 0) == 1, /*scripted=*/true);
+  story.PlayMisplaced();
+  EXPECT_EQ(story.violations(), std::vector<std::string>());
 }
 
 TEST_F(RuntimeServerSeeds, SameSeedSameHistory) {
