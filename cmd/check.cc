@@ -109,11 +109,24 @@ class Checker {
             "not found in PATH", StrCat("apt-get install ", program.package));
       }
     }
-    if (layout_.own_runtime()) RuntimeHoles(path);
+    if (layout_.own_runtime()) {
+      Apparmor(path);
+      RuntimeHoles(path);
+    }
     if (layout_.own_runtime() && ::access("/usr/lib/cni/ptp", X_OK) != 0) {
       Add(Severity::kError, "CNI plugins", "/usr/lib/cni/ptp is missing",
           "apt-get install containernetworking-plugins");
     }
+  }
+
+  // Debian and Ubuntu have AppArmor on; without its parser containers run outside of it.
+  void Apparmor(const std::string& path) {
+    if (!ReadFile(options_.proc_root + "/self/attr/apparmor/current").ok()) return;
+    std::string parser = FindProgram("apparmor_parser", path + ":/sbin");
+    if (!parser.empty()) return Add(Severity::kOk, "AppArmor", parser);
+    Add(Severity::kWarning, "AppArmor",
+        "is on, but there is no apparmor_parser to load the profile of containers with: they run without it",
+        "apt-get install apparmor");
   }
 
   // Published holes of the OCI runtimes that containers will be started by.

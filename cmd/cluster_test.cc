@@ -152,6 +152,25 @@ TEST_F(ClusterFilesTest, CheckNamesTheHolesOfTheRuntimeThatIsThere) {
   EXPECT_NE(text.find("CVE-2019-5736"), std::string::npos) << text;
 }
 
+TEST_F(ClusterFilesTest, CheckLooksForTheParserWhereAppArmorIsOn) {
+  CheckOptions options;
+  options.proc_root = layout_.paths.root + "/proc";
+  const std::string attributes = options.proc_root + "/self/attr/apparmor";
+  ASSERT_TRUE(MakeDirs(attributes).ok());
+  options.path = layout_.paths.root + "/bin";
+  EXPECT_EQ(FormatFindings(CheckHost(layout_, options), /*with_ok=*/true).find("AppArmor"),
+            std::string::npos);
+  ASSERT_TRUE(WriteFileAtomic(attributes + "/current", "unconfined\n").ok());
+  // Found in /sbin or not: it depends on the machine of the test.
+  EXPECT_NE(FormatFindings(CheckHost(layout_, options), /*with_ok=*/true).find("AppArmor: "),
+            std::string::npos);
+  ASSERT_TRUE(MakeDirs(options.path).ok());
+  ASSERT_TRUE(WriteFileAtomic(options.path + "/apparmor_parser", "", 0755).ok());
+  EXPECT_NE(FormatFindings(CheckHost(layout_, options), /*with_ok=*/true)
+                .find(StrCat("AppArmor: ", options.path, "/apparmor_parser")),
+            std::string::npos);
+}
+
 TEST(FillTemplateTest, UnknownNamesAreErrors) {
   EXPECT_EQ(*FillTemplate("a@B@c user@host @lower@", {{"B", "1"}}), "a1c user@host @lower@");
   EXPECT_FALSE(FillTemplate("@MISSING@", {}).ok());

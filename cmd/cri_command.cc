@@ -30,6 +30,7 @@
 #include "images/image_store.h"
 #include "net/address.h"
 #include "net/tls_files.h"
+#include "oci/apparmor.h"
 #include "oci/cgroup_view.h"
 #include "oci/monitor.h"
 #include "oci/runtime.h"
@@ -73,6 +74,7 @@ struct Parts {
   std::unique_ptr<cri::Cni> cni;
   std::unique_ptr<cri::HostPorts> host_ports;
   std::unique_ptr<oci::ContainerMonitor> monitor;
+  std::unique_ptr<oci::Apparmor> apparmor;  // null: the host has none
   std::vector<std::unique_ptr<oci::OciRuntime>> runtimes;
   std::unique_ptr<cri::RuntimeServer> runtime;
   std::unique_ptr<cri::ImageServer> image_server;
@@ -178,6 +180,22 @@ Task<absl::Status> OpenRuntimes(Env* env, const CriFlags* flags, Parts* parts) {
   co_return absl::OkStatus();
 }
 
+// Where the host has AppArmor, as Debian and Ubuntu have: containers are confined unless that cannot be.
+Task<absl::Status> PrepareHost(Env* env, oci::HostFacts* host, Parts* parts) {
+  CO_ASSIGN_OR_RETURN_SYNC(*host, oci::DiscoverHostFacts("/proc"));
+  if (!host->apparmor) co_return absl::OkStatus();
+  parts->apparmor = std::make_unique<oci::Apparmor>(*env);
+  Task<absl::Status> load = parts->apparmor->LoadDefault();
+  absl::Status loaded = co_await std::move(load);
+  if (loaded.ok()) {
+    host->apparmor_default_profile = oci::kDefaultApparmorProfile;
+  } else {
+    LogWarning("containers run without AppArmor's protection unless their pods name a profile",
+               {{"reason", loaded}});
+  }
+  co_return absl::OkStatus();
+}
+
 // Before anything else makes something below them with a mode of its own.
 absl::Status MakeRunDirs(const CriFlags& flags) {
   RETURN_IF_ERROR(MakeDirs(flags.run_dir.substr(0, flags.run_dir.rfind('/')), 0755));
@@ -186,7 +204,7 @@ absl::Status MakeRunDirs(const CriFlags& flags) {
   return MakeDirs(flags.listen.substr(0, flags.listen.rfind('/')), 0700);
 }
 
-absl::Status MakeParts(Env& env, const CriFlags& flags, Parts* parts) {
+absl::Status MakeParts(Env& env, const CriFlags& flags, const oci::HostFacts& host, Parts* parts) {
   RETURN_IF_ERROR(MakeDirs(flags.state_dir, 0700));
   ASSIGN_OR_RETURN(parts->cgroups, cgroups::NewHostManager());
   images::ImageStoreOptions images;
@@ -217,8 +235,9 @@ absl::Status MakeParts(Env& env, const CriFlags& flags, Parts* parts) {
   deps.cgroups = parts->cgroups.get();
   deps.monitor = parts->monitor.get();
   for (const auto& runtime : parts->runtimes) deps.runtimes[runtime->name()] = runtime.get();
-  ASSIGN_OR_RETURN(deps.host, oci::DiscoverHostFacts("/proc"));
+  deps.host = host;
   deps.host.systemd_cgroup = SystemdCgroups(flags);
+  deps.apparmor = parts->apparmor.get();
   cri::RuntimeServerOptions options;
   options.state_dir = flags.state_dir;
   options.run_dir = flags.run_dir;
@@ -286,7 +305,12 @@ Task<absl::Status> Serve(Env* env, const CriFlags* flags) {
     Task<absl::Status> open = OpenRuntimes(env, flags, &parts);
     status = co_await std::move(open);
   }
-  if (status.ok()) status = MakeParts(*env, *flags, &parts);
+  oci::HostFacts host;
+  if (status.ok()) {
+    Task<absl::Status> prepare = PrepareHost(env, &host, &parts);
+    status = co_await std::move(prepare);
+  }
+  if (status.ok()) status = MakeParts(*env, *flags, host, &parts);
   if (status.ok()) {
     Task<absl::Status> listen = Listen(env, flags, &scope, &parts);
     status = co_await std::move(listen);

@@ -87,30 +87,10 @@ bool IsPlainName(std::string_view name, size_t max) {
 
 absl::Status BuildApparmor(const SpecInput& input, RuntimeSpec* spec, Warnings* warnings) {
   const auto& security = input.container->linux().security_context();
-  ASSIGN_OR_RETURN(const Profile profile,
-                   ProfileOf(security.has_apparmor(), security.apparmor(), security.apparmor_profile(),
-                             kApparmorField, "apparmor_profile"));
-  if (profile.type == criv1::SecurityProfile::Localhost) {
-    if (!input.host.apparmor) {
-      return absl::FailedPreconditionError(
-          StrCat(kApparmorField, ": profile ", profile.name, ": the host has no AppArmor"));
-    }
-    // CRI: without the prefix; the deprecated field had it, and kubelets send both forms.
-    const std::string name(absl::StripPrefix(profile.name, "localhost/"));
-    if (!IsPlainName(name, kMaxApparmorName)) {
-      return absl::InvalidArgumentError(StrCat(kApparmorField, ".localhost_ref: \"", name, "\" is no name"));
-    }
-    spec->process.apparmor_profile = name;
-    return absl::OkStatus();
-  }
-  if (!input.host.apparmor || security.privileged()) return absl::OkStatus();
-  if (profile.set && profile.type == criv1::SecurityProfile::Unconfined) {
-    spec->process.apparmor_profile = "unconfined";
-    return absl::OkStatus();
-  }
-  // RuntimeDefault, which is also what a container on an AppArmor host gets that says nothing.
-  spec->process.apparmor_profile = input.host.apparmor_default_profile;
-  if (profile.set && input.host.apparmor_default_profile.empty()) {
+  ASSIGN_OR_RETURN(spec->process.apparmor_profile, ApparmorProfileOf(security, input.host));
+  if (security.apparmor().profile_type() == criv1::SecurityProfile::RuntimeDefault &&
+      security.has_apparmor() && input.host.apparmor && !security.privileged() &&
+      input.host.apparmor_default_profile.empty()) {
     warnings->push_back("apparmor: no default profile is loaded, RuntimeDefault does not apply");
   }
   return absl::OkStatus();
@@ -143,6 +123,29 @@ absl::Status BuildSelinux(const SpecInput& input, RuntimeSpec* spec) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::string> ApparmorProfileOf(const criv1::LinuxContainerSecurityContext& security,
+                                              const HostFacts& host) {
+  ASSIGN_OR_RETURN(const Profile profile,
+                   ProfileOf(security.has_apparmor(), security.apparmor(), security.apparmor_profile(),
+                             kApparmorField, "apparmor_profile"));
+  if (profile.type == criv1::SecurityProfile::Localhost) {
+    if (!host.apparmor) {
+      return absl::FailedPreconditionError(
+          StrCat(kApparmorField, ": profile ", profile.name, ": the host has no AppArmor"));
+    }
+    // CRI: without the prefix; the deprecated field had it, and kubelets send both forms.
+    const std::string name(absl::StripPrefix(profile.name, "localhost/"));
+    if (!IsPlainName(name, kMaxApparmorName)) {
+      return absl::InvalidArgumentError(StrCat(kApparmorField, ".localhost_ref: \"", name, "\" is no name"));
+    }
+    return name;
+  }
+  if (!host.apparmor || security.privileged()) return "";
+  if (profile.set && profile.type == criv1::SecurityProfile::Unconfined) return "unconfined";
+  // RuntimeDefault, which is also what a container on an AppArmor host gets that says nothing.
+  return host.apparmor_default_profile;
+}
 
 absl::Status BuildConfinement(const SpecInput& input, RuntimeSpec* spec, Warnings* warnings) {
   RETURN_IF_ERROR(BuildSeccomp(input, spec, warnings));

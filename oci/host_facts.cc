@@ -145,7 +145,8 @@ absl::Status ReadSelf(const std::string& self, HostFacts* facts) {
   facts->in_user_namespace = !MapsAllIds(uid_map);
   // The capability counts in the first user namespace only.
   facts->can_lower_oom_score_adj = ((effective >> kCapSysResource) & 1) != 0 && !facts->in_user_namespace;
-  facts->apparmor = Exists(self + "/attr/apparmor/current");
+  // The file is there, but cannot be read, where AppArmor is built in and another module took its place.
+  facts->apparmor = ReadFile(self + "/attr/apparmor/current").ok();
   return absl::OkStatus();
 }
 

@@ -103,6 +103,10 @@ TEST_F(HostFactsTest, SecurityModules) {
         StrCat("cgroup2 ", top_, "/cg cgroup2 rw 0 0\nselinuxfs /sys/fs/selinux selinuxfs rw 0 0\n"));
   EXPECT_TRUE(Facts().apparmor);
   EXPECT_TRUE(Facts().selinux);
+  // Built in and not in use: the file is there and reads as EINVAL, as a folder reads as EISDIR.
+  ASSERT_EQ(::unlink((top_ + "/proc/self/attr/apparmor/current").c_str()), 0);
+  ASSERT_TRUE(MakeDirs(top_ + "/proc/self/attr/apparmor/current").ok());
+  EXPECT_FALSE(Facts().apparmor);
 }
 
 TEST_F(HostFactsTest, Unlimited) {

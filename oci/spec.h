@@ -38,8 +38,12 @@ struct HostFacts {
   bool in_user_namespace = false;
   bool hugetlb_controller = false;
   std::string architecture = "amd64";    // as Go and image configs name it
-  std::string apparmor_default_profile;  // loaded for RuntimeDefault; "" : there is none
+  std::string apparmor_default_profile;  // what RuntimeDefault means; "" : there is none
 };
+// The AppArmor profile a container gets on such a host: "", "unconfined" or a name. Errors name the field.
+absl::StatusOr<std::string> ApparmorProfileOf(const criv1::LinuxContainerSecurityContext& security,
+                                              const HostFacts& host);
+
 // cgroup hierarchies are found through `proc_root`/self/mounts, whose mount points are taken as they stand.
 // systemd_cgroup, architecture of another machine and apparmor_default_profile are the caller's to set.
 // `proc_root`: "/proc", or a test's tree.

@@ -491,6 +491,7 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   input.runtime_handler = runtime->name();
   input.criu_config_path = CriuConfigPath(id);
   CO_ASSIGN_OR_RETURN(input.image_volume_paths, MakeVolumes(id, rootfs.mount_path, input.image.volumes));
+  CO_RETURN_IF_ERROR(EnsureApparmor(config->linux().security_context()));
   CO_ASSIGN_OR_RETURN_SYNC(oci::SpecOutput spec, oci::GenerateSpec(input));
   for (const std::string& warning : spec.warnings) {
     if (std::exchange(warned_oom_score_, true)) continue;

@@ -388,6 +388,7 @@ Task<absl::Status> RuntimeServer::StartPause(std::shared_ptr<Sandbox> sandbox) {
   input.host = deps_.host;
   input.features = runtime->features();
   input.runtime_handler = runtime->name();
+  CO_RETURN_IF_ERROR(EnsureApparmor(pause.linux().security_context()));
   CO_ASSIGN_OR_RETURN_SYNC(oci::SpecOutput spec, oci::GenerateSpec(input));
   auto write = [root, bundle, json = std::move(spec.config_json)] {
     absl::Status status = EnsurePauseRoot(root);

@@ -143,6 +143,14 @@ std::vector<std::shared_ptr<Container>> RuntimeServer::ContainersOf(const std::s
   return out;
 }
 
+Task<absl::Status> RuntimeServer::EnsureApparmor(v1::LinuxContainerSecurityContext security) {
+  if (deps_.apparmor == nullptr) co_return absl::OkStatus();
+  CO_ASSIGN_OR_RETURN_SYNC(std::string name, oci::ApparmorProfileOf(security, deps_.host));
+  Task<absl::Status> ensure = deps_.apparmor->Ensure(std::move(name));
+  absl::Status status = co_await std::move(ensure);
+  co_return status;
+}
+
 absl::StatusOr<oci::OciRuntime*> RuntimeServer::RuntimeFor(const std::string& handler) const {
   auto it = deps_.runtimes.find(handler.empty() ? options_.default_handler : handler);
   if (it != deps_.runtimes.end()) return it->second;

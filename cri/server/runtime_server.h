@@ -32,6 +32,7 @@
 #include "cri/server/server_state.h"
 #include "cri/streaming/streaming.h"
 #include "images/image_store.h"
+#include "oci/apparmor.h"
 #include "oci/monitor.h"
 #include "oci/runtime.h"
 
@@ -66,6 +67,7 @@ struct RuntimeServerDeps {
   std::map<std::string, oci::OciRuntime*> runtimes;  // by handler
   HostKernel* kernel = nullptr;                      // null: this machine's
   oci::HostFacts host;
+  oci::Apparmor* apparmor = nullptr;  // null: profiles are not looked at
 };
 
 struct StatsReadings;
@@ -121,6 +123,8 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   absl::StatusOr<std::shared_ptr<Container>> FindContainer(std::string_view id) const;
   absl::StatusOr<std::shared_ptr<Container>> FindRunningContainer(std::string_view id) const;
   std::vector<std::shared_ptr<Container>> ContainersOf(const std::string& sandbox_id) const;
+  // Before GenerateSpec: the AppArmor profile it will name is in the kernel.
+  Task<absl::Status> EnsureApparmor(v1::LinuxContainerSecurityContext security);
   // "" is the default. InvalidArgument names the handlers there are.
   absl::StatusOr<oci::OciRuntime*> RuntimeFor(const std::string& handler) const;
 
