@@ -24,7 +24,7 @@ namespace {
 
 namespace v1 = cri::v1;
 
-constexpr int kDefaultSeconds = 10;
+constexpr int kDefaultSeconds = 30;
 constexpr int kMinSteps = 20, kMaxSteps = 80;
 constexpr int kMaxSandboxes = 6;
 constexpr absl::Duration kRest = absl::Seconds(30);

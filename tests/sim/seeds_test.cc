@@ -19,7 +19,7 @@ namespace {
 #if defined(__SANITIZE_ADDRESS__) || !defined(NDEBUG)
 constexpr int kDefaultSeconds = 20;
 #else
-constexpr int kDefaultSeconds = 60;
+constexpr int kDefaultSeconds = 120;
 #endif
 constexpr int kMinSteps = 10, kMaxSteps = 40;
 constexpr int kMaxReplicas = 6;
