@@ -1,5 +1,6 @@
 #include "cmd/check.h"
 
+#include <absl/strings/match.h>
 #include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
 #include <sys/stat.h>
@@ -23,6 +24,7 @@
 #include "net/proc_ports.h"
 #include "oci/probe.h"
 #include "oci/runtime.h"
+#include "oci/selinux.h"
 
 namespace keelson {
 namespace {
@@ -111,6 +113,7 @@ class Checker {
     }
     if (layout_.own_runtime()) {
       Apparmor(path);
+      Selinux();
       RuntimeHoles(path);
     }
     if (layout_.own_runtime() && ::access("/usr/lib/cni/ptp", X_OK) != 0) {
@@ -127,6 +130,15 @@ class Checker {
     Add(Severity::kWarning, "AppArmor",
         "is on, but there is no apparmor_parser to load the profile of containers with: they run without it",
         "apt-get install apparmor");
+  }
+
+  void Selinux() {
+    auto mounts = ReadFile(options_.proc_root + "/mounts");
+    if (!mounts.ok() || !absl::StrContains(*mounts, " selinuxfs ")) return;
+    absl::Status policy = oci::CheckSelinuxPolicy();
+    if (policy.ok()) return Add(Severity::kOk, "SELinux", "its policy knows containers");
+    Add(Severity::kWarning, "SELinux", "is on, but its policy does not know containers: they get no labels",
+        "install a policy that does (package container-selinux)");
   }
 
   // Published holes of the OCI runtimes that containers will be started by.

@@ -34,6 +34,7 @@
 #include "oci/cgroup_view.h"
 #include "oci/monitor.h"
 #include "oci/runtime.h"
+#include "oci/selinux.h"
 
 namespace keelson {
 namespace {
@@ -180,9 +181,15 @@ Task<absl::Status> OpenRuntimes(Env* env, const CriFlags* flags, Parts* parts) {
   co_return absl::OkStatus();
 }
 
-// Where the host has AppArmor, as Debian and Ubuntu have: containers are confined unless that cannot be.
+// Where the host has AppArmor, as Debian and Ubuntu have, or SELinux: containers are confined unless that
+// cannot be.
 Task<absl::Status> PrepareHost(Env* env, oci::HostFacts* host, Parts* parts) {
   CO_ASSIGN_OR_RETURN_SYNC(*host, oci::DiscoverHostFacts("/proc"));
+  if (host->selinux) {
+    absl::Status policy = oci::CheckSelinuxPolicy();
+    host->selinux = policy.ok();
+    if (!policy.ok()) LogWarning("containers get no SELinux labels", {{"reason", policy}});
+  }
   if (!host->apparmor) co_return absl::OkStatus();
   parts->apparmor = std::make_unique<oci::Apparmor>(*env);
   Task<absl::Status> load = parts->apparmor->LoadDefault();
@@ -212,6 +219,10 @@ absl::Status MakeParts(Env& env, const CriFlags& flags, const oci::HostFacts& ho
   images.registries_dir = Exists(flags.registries_dir) ? flags.registries_dir : "";
   images.auth_file = flags.auth_file;
   images.parallel_layers = flags.parallel_layers;
+  if (host.selinux) {
+    RETURN_IF_ERROR(MakeDirs(images.root_dir, 0700));
+    RETURN_IF_ERROR(oci::RelabelOnce(images.root_dir, oci::kLayersLabel));
+  }
   ASSIGN_OR_RETURN(parts->images, images::ImageStore::Open(env, images));
   cri::CniOptions cni;
   cni.conf_dir = flags.cni_conf_dir;

@@ -55,6 +55,7 @@ struct RootfsOptions {
   // A pinned user namespace ("/run/.../user"): owners in the layers are seen through its ID mapping, which
   // every layer below is mounted with. "" : as they are. Unimplemented: this kernel cannot (Linux 5.19).
   std::string userns_path;
+  std::string selinux_label;  // of all its files as the container sees them; "": a host without SELinux
   // A tar of what another container of the image had written (a layer: whiteouts as ".wh." files), with which
   // the writable layer begins. A stranger's as a layer is. "" : it begins empty.
   std::string layer_tar;

@@ -24,8 +24,8 @@ int FsConfig(int fd, unsigned command, const char* key, const char* value) {
   return static_cast<int>(::syscall(SYS_fsconfig, fd, command, key, value, 0));
 }
 
-std::string Options(const std::vector<std::string>& lower, const std::string& upper,
-                    const std::string& work) {
+std::string Options(const std::vector<std::string>& lower, const std::string& upper, const std::string& work,
+                    const std::string& selinux_label) {
   std::string out = "lowerdir=";
   for (size_t i = 0; i < lower.size(); ++i) {
     if (i > 0) out.push_back(':');
@@ -34,6 +34,8 @@ std::string Options(const std::vector<std::string>& lower, const std::string& up
   if (!upper.empty()) StrAppend(&out, ",upperdir=", upper, ",workdir=", work);
   // The index ties an upper directory to one mount for ever; ours are mounted again after a crash.
   if (::access("/sys/module/overlay/parameters/index", F_OK) == 0) out += ",index=off";
+  // Quoted: categories have a comma between them.
+  if (!selinux_label.empty()) StrAppend(&out, ",context=\"", selinux_label, "\"");
   return out;
 }
 
@@ -48,7 +50,8 @@ absl::Status MountOld(const std::string& options, const OverlayMount& mount) {
 absl::StatusOr<std::string> PathOptions(const OverlayMount& mount) {
   std::vector<std::string> lower;
   for (const std::string& path : mount.lower) lower.push_back(EscapeOverlayPath(path));
-  std::string out = Options(lower, EscapeOverlayPath(mount.upper), EscapeOverlayPath(mount.work));
+  std::string out =
+      Options(lower, EscapeOverlayPath(mount.upper), EscapeOverlayPath(mount.work), mount.selinux_label);
   if (out.size() > kMaxMountOptionBytes) return absl::OutOfRangeError("mount options over one page");
   return out;
 }
@@ -70,6 +73,10 @@ absl::Status MountNew(const OverlayMount& mount) {
   }
   (void)FsConfig(fs.get(), FSCONFIG_SET_STRING, "index", "off");
   (void)FsConfig(fs.get(), FSCONFIG_SET_STRING, "source", "overlay");
+  if (!mount.selinux_label.empty() &&
+      FsConfig(fs.get(), FSCONFIG_SET_STRING, "context", mount.selinux_label.c_str()) != 0) {
+    return ErrnoStatus(errno, StrCat("overlay label ", mount.selinux_label));
+  }
   if (mount.upper.empty()) (void)FsConfig(fs.get(), FSCONFIG_SET_FLAG, "ro", nullptr);
   if (FsConfig(fs.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr) != 0) {
     return ErrnoStatus(errno, StrCat("mount overlay on ", mount.target));
@@ -92,7 +99,8 @@ absl::Status MountDescriptors(const OverlayMount& mount) {
     lower.push_back(StrCat("/proc/self/fd/", fd.get()));
     fds.push_back(std::move(fd));
   }
-  std::string options = Options(lower, EscapeOverlayPath(mount.upper), EscapeOverlayPath(mount.work));
+  std::string options =
+      Options(lower, EscapeOverlayPath(mount.upper), EscapeOverlayPath(mount.work), mount.selinux_label);
   if (options.size() > kMaxMountOptionBytes) {
     return absl::ResourceExhaustedError(StrCat("mount overlay: ", lower.size(), " layers are too many"));
   }

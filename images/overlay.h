@@ -24,6 +24,7 @@ struct OverlayMount {
   std::vector<std::string> lower;  // absolute, highest first, at least one (two when there is no upper)
   std::string upper, work;         // "" : read-only
   std::string target;
+  std::string selinux_label;  // of all files in it, for whoever looks through this mount; "": each its own
 };
 
 absl::Status MountOverlay(const OverlayMount& mount, OverlayMethod method = OverlayMethod::kAuto);

@@ -170,6 +170,7 @@ std::string EncodeRootfs(const RootfsRecord& rootfs) {
   json["readonly"] = rootfs.readonly;
   json["layers"] = rootfs.chain_ids;
   if (!rootfs.userns_path.empty()) json["userns"] = rootfs.userns_path;
+  if (!rootfs.selinux_label.empty()) json["selinuxLabel"] = rootfs.selinux_label;
   if (rootfs.project != 0) json["project"] = rootfs.project;
   return Seal(json);
 }
@@ -183,6 +184,7 @@ absl::StatusOr<RootfsRecord> ParseRootfs(std::string_view text) {
   out.readonly = Flag(json, "readonly");
   out.chain_ids = Texts(json, "layers");
   out.userns_path = Text(json, "userns");
+  out.selinux_label = Text(json, "selinuxLabel");
   out.project = static_cast<uint32_t>(Number(json, "project"));
   for (const std::string& id : out.chain_ids) {
     if (!IsDigest(id)) return absl::DataLossError("layer without chain ID");

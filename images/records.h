@@ -50,6 +50,7 @@ struct RootfsRecord {
   std::vector<std::string> chain_ids;  // lowest first
   std::string userns_path;
   uint32_t project = 0;  // that its writable layer is counted under (project_quota.h); 0: none
+  std::string selinux_label;
 };
 
 std::string EncodeImage(const StoredImage& image);

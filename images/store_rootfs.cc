@@ -131,6 +131,7 @@ uint32_t Store::TakeProject() {
 absl::StatusOr<OverlayMount> Store::MountOf(const RootfsRecord& rootfs) const {
   OverlayMount out;
   out.target = rootfs.mount_path;
+  out.selinux_label = rootfs.selinux_label;
   for (auto it = rootfs.chain_ids.rbegin(); it != rootfs.chain_ids.rend(); ++it) {
     if (layers_.count(*it) == 0) return absl::DataLossError(StrCat("layer ", *it, " is missing"));
     out.lower.push_back(dir_.layer_diff(*it));
@@ -161,11 +162,13 @@ Task<absl::Status> Store::MountRootfs(RootfsOptions options) {
   if (image == nullptr) co_return absl::NotFoundError(StrCat(what, ": no image ", options.image_id));
   RootfsRecord rootfs{options.key,      image->record.id,  options.mount_path,
                       options.readonly, image->ChainIds(), options.userns_path};
+  rootfs.selinux_label = options.selinux_label;
   auto present = rootfs_.find(options.key);
   bool fresh = present == rootfs_.end();
-  if (!fresh && (present->second.image_id != rootfs.image_id || present->second.readonly != rootfs.readonly ||
-                 present->second.mount_path != rootfs.mount_path ||
-                 present->second.userns_path != rootfs.userns_path)) {
+  if (!fresh &&
+      (present->second.image_id != rootfs.image_id || present->second.readonly != rootfs.readonly ||
+       present->second.mount_path != rootfs.mount_path || present->second.userns_path != rootfs.userns_path ||
+       present->second.selinux_label != rootfs.selinux_label)) {
     co_return absl::AlreadyExistsError(StrCat(what, ": there is one of image ", present->second.image_id,
                                               " at ", present->second.mount_path));
   }

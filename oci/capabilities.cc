@@ -10,7 +10,7 @@
 namespace keelson::oci {
 namespace {
 
-constexpr std::string_view kField = "security_context.capabilities";
+constexpr std::string_view kCapabilitiesField = "security_context.capabilities";
 
 uint64_t Bit(int number) { return uint64_t{1} << number; }
 
@@ -40,7 +40,8 @@ absl::StatusOr<uint64_t> BitsOf(const Names& names, std::string_view field) {
     if (IsAll(name)) continue;
     const int number = CapabilityNumber(name);
     if (number < 0) {
-      return absl::InvalidArgumentError(StrCat(kField, ".", field, ": unknown capability \"", name, "\""));
+      return absl::InvalidArgumentError(
+          StrCat(kCapabilitiesField, ".", field, ": unknown capability \"", name, "\""));
     }
     bits |= Bit(number);
   }
@@ -136,11 +137,12 @@ absl::StatusOr<CapabilitySets> ResolveCapabilities(const CapabilityRequest& requ
   ASSIGN_OR_RETURN(const uint64_t ambient,
                    BitsOf(change.add_ambient_capabilities(), "add_ambient_capabilities"));
   if (HasAll(change.add_ambient_capabilities())) {
-    return absl::InvalidArgumentError(StrCat(kField, ".add_ambient_capabilities: ALL is not taken here"));
+    return absl::InvalidArgumentError(
+        StrCat(kCapabilitiesField, ".add_ambient_capabilities: ALL is not taken here"));
   }
   if (const std::vector<std::string> lacking = Names((add | ambient) & ~drop & ~host); !lacking.empty()) {
     return absl::FailedPreconditionError(
-        StrCat(kField, ".add_capabilities: ", lacking.front(), " is not this host's to give"));
+        StrCat(kCapabilitiesField, ".add_capabilities: ", lacking.front(), " is not this host's to give"));
   }
 
   uint64_t bits = DefaultBits();

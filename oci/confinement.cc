@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/status.h"
+#include "oci/selinux.h"
 #include "oci/spec_parts.h"
 
 namespace keelson::oci {
@@ -96,29 +97,11 @@ absl::Status BuildApparmor(const SpecInput& input, RuntimeSpec* spec, Warnings* 
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> LabelPart(const std::string& value, std::string_view fallback,
-                                      std::string_view name) {
-  if (value.empty()) return std::string(fallback);
-  constexpr size_t kMaxPart = 256;
-  const bool level = name == "level";  // the only part with colons
-  if (!IsPlainName(value, kMaxPart) || (!level && value.find(':') != std::string::npos)) {
-    return absl::InvalidArgumentError(
-        StrCat("security_context.selinux_options.", name, ": \"", value, "\" is no part of a label"));
-  }
-  return value;
-}
-
 absl::Status BuildSelinux(const SpecInput& input, RuntimeSpec* spec) {
-  const auto& security = input.container->linux().security_context();
-  if (!security.has_selinux_options()) return absl::OkStatus();
-  const criv1::SELinuxOption& options = security.selinux_options();
-  ASSIGN_OR_RETURN(const std::string user, LabelPart(options.user(), "system_u", "user"));
-  ASSIGN_OR_RETURN(const std::string role, LabelPart(options.role(), "system_r", "role"));
-  ASSIGN_OR_RETURN(const std::string type, LabelPart(options.type(), "container_t", "type"));
-  ASSIGN_OR_RETURN(const std::string level, LabelPart(options.level(), "s0", "level"));
-  if (!input.host.selinux) return absl::OkStatus();
-  if (!security.privileged()) spec->process.selinux_label = StrCat(user, ":", role, ":", type, ":", level);
-  spec->mount_label = StrCat("system_u:object_r:container_file_t:", level);
+  ASSIGN_OR_RETURN(SelinuxLabels labels, SelinuxLabelsOf(input.container->linux().security_context(),
+                                                         *input.sandbox, input.host, input.selinux_level));
+  spec->process.selinux_label = std::move(labels.process);
+  spec->mount_label = std::move(labels.mount);
   return absl::OkStatus();
 }
 

@@ -91,10 +91,10 @@ absl::Status CheckLogPath(const std::string& path) {
 }
 
 // Kills the monitor, and with it the runtime it runs, when Create ends early.
-struct KillUnlessDone {
+struct KillMonitorUnlessDone {
   ChildProcess* child;
   bool done = false;
-  ~KillUnlessDone() {
+  ~KillMonitorUnlessDone() {
     if (!done) (void)child->Signal(SIGKILL);
   }
 };
@@ -357,7 +357,7 @@ class ConmonMonitor : public ContainerMonitor {
     auto spawned = env_->subprocess().Spawn(spawn);
     if (!spawned.ok()) co_return Annotate(spawned.status(), context);
     std::unique_ptr<ChildProcess> conmon = *std::move(spawned);
-    KillUnlessDone guard{conmon.get()};
+    KillMonitorUnlessDone guard{conmon.get()};
     write_end.reset();
 
     const bool restore = !options.restore_from.empty();

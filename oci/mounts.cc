@@ -14,7 +14,6 @@ namespace {
 
 using Options = std::vector<std::string>;
 
-constexpr std::string_view kInitPath = "/dev/init";
 constexpr int kMaxMounts = 4096;
 
 // What CRI's mount_options may add to a bind mount. The rest is decided by other fields of the CRI.
@@ -191,7 +190,6 @@ absl::StatusOr<SpecMount> OwnMount(const SpecInput& input, const criv1::Mount& m
     out.gid_mappings = IdMaps(mount.gidmappings());
   }
   plan->bind_sources.push_back(mount.host_path());
-  if (mount.selinux_relabel() && input.host.selinux) plan->relabel_paths.push_back(mount.host_path());
   return out;
 }
 

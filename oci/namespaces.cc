@@ -5,7 +5,7 @@
 namespace keelson::oci {
 namespace {
 
-constexpr std::string_view kField = "security_context.namespace_options";
+constexpr std::string_view kNamespacesField = "security_context.namespace_options";
 
 absl::StatusOr<std::vector<IdMap>> IdMaps(
     const google::protobuf::RepeatedPtrField<criv1::IDMapping>& mappings, std::string_view field) {
@@ -31,7 +31,7 @@ bool IsMapped(const std::vector<IdMap>& maps, uint32_t id) {
 
 absl::Status BuildUserNamespace(const SpecInput& input, const criv1::UserNamespace& options,
                                 RuntimeSpec* spec) {
-  const std::string field = StrCat(kField, ".userns_options");
+  const std::string field = StrCat(kNamespacesField, ".userns_options");
   ASSIGN_OR_RETURN(spec->uid_mappings, IdMaps(options.uids(), field + ".uids"));
   ASSIGN_OR_RETURN(spec->gid_mappings, IdMaps(options.gids(), field + ".gids"));
   if (!IsMapped(spec->uid_mappings, input.user.uid)) {
@@ -49,11 +49,12 @@ absl::Status BuildUserNamespace(const SpecInput& input, const criv1::UserNamespa
 absl::Status CheckMode(criv1::NamespaceMode mode, const std::string& path, std::string_view name) {
   if (mode == criv1::NODE && !path.empty()) {
     return absl::FailedPreconditionError(
-        StrCat(kField, ".", name, ": NODE, but the sandbox has a namespace of its own"));
+        StrCat(kNamespacesField, ".", name, ": NODE, but the sandbox has a namespace of its own"));
   }
   if (mode == criv1::TARGET || (mode == criv1::CONTAINER && name != "pid")) {
-    return absl::InvalidArgumentError(
-        StrCat(kField, ".", name, ": ", criv1::NamespaceMode_Name(mode), " is not a mode of this namespace"));
+    return absl::InvalidArgumentError(StrCat(kNamespacesField, ".", name, ": ",
+                                             criv1::NamespaceMode_Name(mode),
+                                             " is not a mode of this namespace"));
   }
   return absl::OkStatus();
 }
@@ -62,15 +63,16 @@ absl::Status AddPid(const SpecInput& input, criv1::NamespaceMode mode, RuntimeSp
   const std::string& path = input.namespaces.pid;
   if (input.namespaces.pid_host) {
     if (mode == criv1::NODE) return absl::OkStatus();
-    return absl::FailedPreconditionError(
-        StrCat(kField, ".pid: ", criv1::NamespaceMode_Name(mode), ", but the sandbox is in the host's"));
+    return absl::FailedPreconditionError(StrCat(kNamespacesField, ".pid: ", criv1::NamespaceMode_Name(mode),
+                                                ", but the sandbox is in the host's"));
   }
   if (mode == criv1::NODE) {
-    return absl::FailedPreconditionError(StrCat(kField, ".pid: NODE, but the sandbox is not in the host's"));
+    return absl::FailedPreconditionError(
+        StrCat(kNamespacesField, ".pid: NODE, but the sandbox is not in the host's"));
   }
   if (path.empty() && mode != criv1::CONTAINER) {
-    return absl::FailedPreconditionError(
-        StrCat(kField, ".pid: ", criv1::NamespaceMode_Name(mode), ", but there is no namespace to join"));
+    return absl::FailedPreconditionError(StrCat(kNamespacesField, ".pid: ", criv1::NamespaceMode_Name(mode),
+                                                ", but there is no namespace to join"));
   }
   spec->namespaces.push_back({"pid", path});
   return absl::OkStatus();
@@ -95,14 +97,14 @@ absl::Status BuildNamespaces(const SpecInput& input, RuntimeSpec* spec) {
   const criv1::UserNamespace& user = options.userns_options();
   const bool wanted = options.has_userns_options() && user.mode() == criv1::POD;
   if (options.has_userns_options() && user.mode() != criv1::POD && user.mode() != criv1::NODE) {
-    return absl::InvalidArgumentError(StrCat(kField,
+    return absl::InvalidArgumentError(StrCat(kNamespacesField,
                                              ".userns_options.mode: ", criv1::NamespaceMode_Name(user.mode()),
                                              " is not a mode of this namespace"));
   }
   if (!wanted && input.namespaces.user.empty()) return absl::OkStatus();
   if (!wanted) {
-    return absl::FailedPreconditionError(
-        StrCat(kField, ".userns_options: the sandbox has a user namespace, the container asks for none"));
+    return absl::FailedPreconditionError(StrCat(
+        kNamespacesField, ".userns_options: the sandbox has a user namespace, the container asks for none"));
   }
   spec->namespaces.push_back({"user", input.namespaces.user});
   return BuildUserNamespace(input, user, spec);

@@ -21,7 +21,7 @@ namespace keelson::oci {
 namespace {
 
 constexpr size_t kMaxProbeBytes = 64 << 10;
-constexpr size_t kMaxMountinfoBytes = 16 << 20;
+constexpr size_t kMaxTrialMountinfoBytes = 16 << 20;
 constexpr char kDefaultPath[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 constexpr char kReadOnlyAt[] = "/ro";
 constexpr char kIdMappedAt[] = "/id";
@@ -85,7 +85,7 @@ Task<absl::StatusOr<std::string>> Trial(Env* env, std::string name, std::string 
       // Ours to reap once the runtime that made it is gone.
       auto adopted = env->subprocess().Adopt(pid);
       if (adopted.ok()) init = *std::move(adopted);
-      mounts = ReadFile(StrCat("/proc/", pid, "/mountinfo"), kMaxMountinfoBytes);
+      mounts = ReadFile(StrCat("/proc/", pid, "/mountinfo"), kMaxTrialMountinfoBytes);
     } else {
       mounts = absl::InternalError("the runtime wrote no pid file");
     }

@@ -12,7 +12,6 @@ namespace keelson::oci {
 namespace {
 
 constexpr std::string_view kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-constexpr std::string_view kInitPath = "/dev/init";
 // As nodes give their containers; not "infinity", which programs that close all descriptors suffer from.
 constexpr uint64_t kMaxOpenFiles = 1048576;
 

@@ -14,11 +14,12 @@ namespace {
 constexpr int64_t kMinOomScoreAdj = -1000, kMaxOomScoreAdj = 1000;
 constexpr int64_t kUnlimited = -1;
 constexpr size_t kMaxUnified = 64;
-constexpr std::string_view kField = "linux.resources";
+constexpr std::string_view kResourcesField = "linux.resources";
 
 absl::Status AtLeast(int64_t value, int64_t minimum, std::string_view name) {
   if (value >= minimum) return absl::OkStatus();
-  return absl::InvalidArgumentError(StrCat(kField, ".", name, ": ", value, " is less than ", minimum));
+  return absl::InvalidArgumentError(
+      StrCat(kResourcesField, ".", name, ": ", value, " is less than ", minimum));
 }
 
 absl::Status AddCpu(const criv1::LinuxContainerResources& in, SpecResources* out) {
@@ -31,7 +32,8 @@ absl::Status AddCpu(const criv1::LinuxContainerResources& in, SpecResources* out
   for (const auto& [list, name] :
        {std::pair{&in.cpuset_cpus(), "cpuset_cpus"}, std::pair{&in.cpuset_mems(), "cpuset_mems"}}) {
     if (list->find_first_not_of("0123456789,-") == std::string::npos) continue;
-    return absl::InvalidArgumentError(StrCat(kField, ".", name, ": \"", *list, "\" is no list of numbers"));
+    return absl::InvalidArgumentError(
+        StrCat(kResourcesField, ".", name, ": \"", *list, "\" is no list of numbers"));
   }
   out->cpuset_cpus = in.cpuset_cpus();
   out->cpuset_mems = in.cpuset_mems();
@@ -51,13 +53,13 @@ absl::Status AddMemory(const criv1::LinuxContainerResources& in, const HostFacts
     return absl::OkStatus();
   }
   if (swap > 0 && swap < limit) {
-    return absl::InvalidArgumentError(StrCat(kField, ".memory_swap_limit_in_bytes: ", swap,
+    return absl::InvalidArgumentError(StrCat(kResourcesField, ".memory_swap_limit_in_bytes: ", swap,
                                              " is less than the memory limit ", limit,
                                              ", which it includes"));
   }
   if (swap > 0 && limit <= 0) {
     return absl::InvalidArgumentError(
-        StrCat(kField, ".memory_swap_limit_in_bytes: needs memory_limit_in_bytes"));
+        StrCat(kResourcesField, ".memory_swap_limit_in_bytes: needs memory_limit_in_bytes"));
   }
   if (swap != 0) {
     out->memory_swap_bytes = swap;
@@ -82,8 +84,8 @@ absl::Status AddHugepages(const criv1::LinuxContainerResources& in, const HostFa
   bool missing = false;
   for (const criv1::HugepageLimit& limit : in.hugepage_limits()) {
     if (!IsPageSize(limit.page_size())) {
-      return absl::InvalidArgumentError(
-          StrCat(kField, ".hugepage_limits: \"", limit.page_size(), "\" is no page size such as 2MB"));
+      return absl::InvalidArgumentError(StrCat(kResourcesField, ".hugepage_limits: \"", limit.page_size(),
+                                               "\" is no page size such as 2MB"));
     }
     missing |= !host.hugetlb_controller && limit.limit() != 0;
     if (host.hugetlb_controller) out->hugepages.push_back({limit.page_size(), limit.limit()});
@@ -103,12 +105,12 @@ bool IsUnifiedKey(std::string_view key) {
 
 absl::Status AddUnified(const criv1::LinuxContainerResources& in, const HostFacts& host, SpecResources* out) {
   if (in.unified_size() > static_cast<int>(kMaxUnified)) {
-    return absl::InvalidArgumentError(StrCat(kField, ".unified: more than ", kMaxUnified, " keys"));
+    return absl::InvalidArgumentError(StrCat(kResourcesField, ".unified: more than ", kMaxUnified, " keys"));
   }
   for (const auto& [key, value] : in.unified()) {
     if (!IsUnifiedKey(key)) {
       return absl::InvalidArgumentError(
-          StrCat(kField, ".unified: \"", key, "\" is no resource control file"));
+          StrCat(kResourcesField, ".unified: \"", key, "\" is no resource control file"));
     }
     if (host.cgroup_v2) {
       out->unified[key] = value;
@@ -117,10 +119,11 @@ absl::Status AddUnified(const criv1::LinuxContainerResources& in, const HostFact
     int64_t pids = kUnlimited;
     if (key != "pids.max") {
       return absl::InvalidArgumentError(
-          StrCat(kField, ".unified: \"", key, "\" needs cgroup v2, this host has v1"));
+          StrCat(kResourcesField, ".unified: \"", key, "\" needs cgroup v2, this host has v1"));
     }
     if (value != "max" && (!absl::SimpleAtoi(value, &pids) || pids < 0)) {
-      return absl::InvalidArgumentError(StrCat(kField, ".unified: pids.max: \"", value, "\" is no number"));
+      return absl::InvalidArgumentError(
+          StrCat(kResourcesField, ".unified: pids.max: \"", value, "\" is no number"));
     }
     out->pids_limit = pids;
   }
@@ -141,7 +144,7 @@ absl::StatusOr<SpecResources> BuildResources(const criv1::LinuxContainerResource
 
 absl::StatusOr<int64_t> ResolveOomScoreAdj(int64_t wanted, const HostFacts& host, Warnings* warnings) {
   if (wanted < kMinOomScoreAdj || wanted > kMaxOomScoreAdj) {
-    return absl::InvalidArgumentError(StrCat(kField, ".oom_score_adj: ", wanted, " is out of range ",
+    return absl::InvalidArgumentError(StrCat(kResourcesField, ".oom_score_adj: ", wanted, " is out of range ",
                                              kMinOomScoreAdj, "..", kMaxOomScoreAdj));
   }
   if (wanted >= host.oom_score_adj || host.can_lower_oom_score_adj) return wanted;

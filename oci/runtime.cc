@@ -338,13 +338,13 @@ void KillStarting(Env* env, ChildProcess* runtime, const ScratchFiles& files) {
 }
 
 // Does so when the caller has gone away.
-struct KillUnlessDone {
+struct KillExecUnlessDone {
   ExecInFlight* in_flight;
   ChildProcess* runtime;
   const ScratchFiles* files;
   uint64_t started = 0;
   bool done = false;
-  ~KillUnlessDone() {
+  ~KillExecUnlessDone() {
     if (done) return;
     in_flight->cut_at = started;
     KillStarting(in_flight->env, runtime, *files);
@@ -544,7 +544,8 @@ class CliRuntime : public OciRuntime {
     spawn.env = RuntimeEnvironment();
     ExecInFlight in_flight(env_);
     CO_ASSIGN_OR_RETURN_SYNC(std::unique_ptr<ChildProcess> runtime, env_->subprocess().Spawn(spawn));
-    KillUnlessDone guard{&in_flight, runtime.get(), &files, ProcessStartTicks(runtime->pid()).value_or(1)};
+    KillExecUnlessDone guard{&in_flight, runtime.get(), &files,
+                             ProcessStartTicks(runtime->pid()).value_or(1)};
     bool timed_out = false;
     uint64_t timer = env_->clock().Schedule(kRuntimeCommandTimeout, [this, &timed_out, &runtime, &files] {
       timed_out = true;

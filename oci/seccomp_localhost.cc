@@ -15,7 +15,7 @@
 namespace keelson::oci {
 namespace {
 
-using Json = nlohmann::json;
+using ProfileJson = nlohmann::json;
 
 constexpr int kMaxProfileDepth = 16;
 constexpr uint32_t kMaxErrno = 4095;
@@ -81,13 +81,13 @@ std::string_view NativeArchitecture(const std::string& go_name) {
   return it == table->end() ? std::string_view() : it->second;
 }
 
-const Json* Member(const Json& object, const char* name) {
+const ProfileJson* Member(const ProfileJson& object, const char* name) {
   auto it = object.find(name);
   return it == object.end() || it->is_null() ? nullptr : &*it;
 }
 
-absl::StatusOr<std::string> Text(const Json& object, const char* name, std::string_view where) {
-  const Json* json = Member(object, name);
+absl::StatusOr<std::string> Text(const ProfileJson& object, const char* name, std::string_view where) {
+  const ProfileJson* json = Member(object, name);
   if (json == nullptr) return std::string();
   if (!json->is_string()) return Wrong(StrCat(where, name), "must be a string");
   const std::string& text = json->get_ref<const std::string&>();
@@ -95,21 +95,22 @@ absl::StatusOr<std::string> Text(const Json& object, const char* name, std::stri
   return text;
 }
 
-absl::StatusOr<std::vector<std::string>> Texts(const Json& object, const char* name, std::string_view where) {
+absl::StatusOr<std::vector<std::string>> Texts(const ProfileJson& object, const char* name,
+                                               std::string_view where) {
   std::vector<std::string> texts;
-  const Json* json = Member(object, name);
+  const ProfileJson* json = Member(object, name);
   if (json == nullptr) return texts;
   if (!json->is_array()) return Wrong(StrCat(where, name), "must be an array of strings");
-  for (const Json& item : *json) {
+  for (const ProfileJson& item : *json) {
     if (!item.is_string()) return Wrong(StrCat(where, name), "must be an array of strings");
     texts.push_back(item.get<std::string>());
   }
   return texts;
 }
 
-absl::StatusOr<std::optional<uint64_t>> Number(const Json& object, const char* name, std::string_view where,
-                                               uint64_t max) {
-  const Json* json = Member(object, name);
+absl::StatusOr<std::optional<uint64_t>> Number(const ProfileJson& object, const char* name,
+                                               std::string_view where, uint64_t max) {
+  const ProfileJson* json = Member(object, name);
   if (json == nullptr) return std::optional<uint64_t>();
   if (!json->is_number_unsigned()) return Wrong(StrCat(where, name), "must be a whole number, not negative");
   const uint64_t value = json->get<uint64_t>();
@@ -117,7 +118,8 @@ absl::StatusOr<std::optional<uint64_t>> Number(const Json& object, const char* n
   return std::optional<uint64_t>(value);
 }
 
-absl::StatusOr<std::optional<uint32_t>> Errno(const Json& object, const char* name, std::string_view where) {
+absl::StatusOr<std::optional<uint32_t>> Errno(const ProfileJson& object, const char* name,
+                                              std::string_view where) {
   ASSIGN_OR_RETURN(const std::optional<uint64_t> value, Number(object, name, where, kMaxErrno));
   if (!value.has_value()) return std::optional<uint32_t>();
   return std::optional<uint32_t>(static_cast<uint32_t>(*value));
@@ -148,9 +150,10 @@ absl::StatusOr<int> ParseKernel(const std::string& text, std::string_view where)
   return parts[0] * 1000 + parts[1];
 }
 
-absl::StatusOr<Condition> ParseCondition(const Json& rule, const char* name, const std::string& where) {
+absl::StatusOr<Condition> ParseCondition(const ProfileJson& rule, const char* name,
+                                         const std::string& where) {
   Condition condition;
-  const Json* json = Member(rule, name);
+  const ProfileJson* json = Member(rule, name);
   if (json == nullptr) return condition;
   const std::string inside = StrCat(where, name, ".");
   if (!json->is_object()) return Wrong(StrCat(where, name), "must be an object");
@@ -177,7 +180,7 @@ bool Applies(const Condition& includes, const Condition& excludes, const Seccomp
   return kernel >= includes.min_kernel;
 }
 
-absl::StatusOr<SeccompArg> ParseArg(const Json& json, const std::string& where) {
+absl::StatusOr<SeccompArg> ParseArg(const ProfileJson& json, const std::string& where) {
   if (!json.is_object()) return Wrong(where, "must be an object");
   const std::string inside = where + ".";
   SeccompArg arg;
@@ -192,7 +195,7 @@ absl::StatusOr<SeccompArg> ParseArg(const Json& json, const std::string& where) 
   return arg;
 }
 
-absl::StatusOr<std::vector<std::string>> RuleNames(const Json& json, const std::string& where) {
+absl::StatusOr<std::vector<std::string>> RuleNames(const ProfileJson& json, const std::string& where) {
   ASSIGN_OR_RETURN(std::vector<std::string> names, Texts(json, "names", where));
   ASSIGN_OR_RETURN(const std::string name, Text(json, "name", where));
   if (!name.empty()) {
@@ -209,7 +212,7 @@ absl::StatusOr<std::vector<std::string>> RuleNames(const Json& json, const std::
 }
 
 // nullopt: its conditions are not met.
-absl::StatusOr<std::optional<SeccompRule>> ParseRule(const Json& json, const std::string& where,
+absl::StatusOr<std::optional<SeccompRule>> ParseRule(const ProfileJson& json, const std::string& where,
                                                      const SeccompContext& context) {
   if (!json.is_object()) return Wrong(where, "must be an object");
   const std::string inside = where + ".";
@@ -220,10 +223,10 @@ absl::StatusOr<std::optional<SeccompRule>> ParseRule(const Json& json, const std
     return Wrong(inside + "action", StrCat("unknown action \"", rule.action, "\""));
   }
   ASSIGN_OR_RETURN(rule.errno_ret, Errno(json, "errnoRet", inside));
-  if (const Json* args = Member(json, "args")) {
+  if (const ProfileJson* args = Member(json, "args")) {
     if (!args->is_array()) return Wrong(inside + "args", "must be an array");
     if (args->size() > kSyscallArgs) return Wrong(inside + "args", StrCat("more than ", kSyscallArgs));
-    for (const Json& item : *args) {
+    for (const ProfileJson& item : *args) {
       ASSIGN_OR_RETURN(SeccompArg arg, ParseArg(item, StrCat(inside, "args[", rule.args.size(), "]")));
       rule.args.push_back(std::move(arg));
     }
@@ -234,15 +237,15 @@ absl::StatusOr<std::optional<SeccompRule>> ParseRule(const Json& json, const std
   return std::optional<SeccompRule>(std::move(rule));
 }
 
-absl::Status ReadRules(const Json& top, const SeccompContext& context, SeccompProfile* profile) {
-  const Json* rules = Member(top, "syscalls");
+absl::Status ReadRules(const ProfileJson& top, const SeccompContext& context, SeccompProfile* profile) {
+  const ProfileJson* rules = Member(top, "syscalls");
   if (rules == nullptr) return absl::OkStatus();
   if (!rules->is_array()) return Wrong("syscalls", "must be an array");
   if (rules->size() > kMaxSeccompRules) {
     return Wrong("syscalls", StrCat(rules->size(), " rules; at most ", kMaxSeccompRules));
   }
   size_t names = 0, index = 0;
-  for (const Json& item : *rules) {
+  for (const ProfileJson& item : *rules) {
     ASSIGN_OR_RETURN(std::optional<SeccompRule> rule,
                      ParseRule(item, StrCat("syscalls[", index++, "]"), context));
     if (!rule.has_value()) continue;
@@ -254,10 +257,10 @@ absl::Status ReadRules(const Json& top, const SeccompContext& context, SeccompPr
 }
 
 // archMap: the entry of this machine gives the list.
-absl::Status ReadArchMap(const Json& map, const SeccompContext& context, SeccompProfile* profile) {
+absl::Status ReadArchMap(const ProfileJson& map, const SeccompContext& context, SeccompProfile* profile) {
   if (!map.is_array()) return Wrong("archMap", "must be an array");
   const std::string_view native = NativeArchitecture(context.architecture);
-  for (const Json& entry : map) {
+  for (const ProfileJson& entry : map) {
     if (!entry.is_object()) return Wrong("archMap", "must be an array of objects");
     ASSIGN_OR_RETURN(const std::string architecture, Text(entry, "architecture", "archMap."));
     ASSIGN_OR_RETURN(const std::vector<std::string> more, Texts(entry, "subArchitectures", "archMap."));
@@ -268,9 +271,10 @@ absl::Status ReadArchMap(const Json& map, const SeccompContext& context, Seccomp
   return absl::OkStatus();
 }
 
-absl::Status ReadArchitectures(const Json& top, const SeccompContext& context, SeccompProfile* profile) {
+absl::Status ReadArchitectures(const ProfileJson& top, const SeccompContext& context,
+                               SeccompProfile* profile) {
   ASSIGN_OR_RETURN(profile->architectures, Texts(top, "architectures", ""));
-  const Json* map = Member(top, "archMap");
+  const ProfileJson* map = Member(top, "archMap");
   if (map != nullptr && !map->empty()) {
     if (!profile->architectures.empty()) return Wrong("archMap", "both architectures and archMap are set");
     RETURN_IF_ERROR(ReadArchMap(*map, context, profile));
@@ -305,7 +309,7 @@ absl::StatusOr<SeccompProfile> ParseSeccompProfile(std::string_view json, const 
     return absl::InvalidArgumentError(
         StrCat("seccomp profile: nested deeper than ", kMaxProfileDepth, " levels"));
   }
-  const Json top = Json::parse(json.begin(), json.end(), nullptr, /*allow_exceptions=*/false);
+  const ProfileJson top = ProfileJson::parse(json.begin(), json.end(), nullptr, /*allow_exceptions=*/false);
   if (!top.is_object()) return absl::InvalidArgumentError("seccomp profile: not a JSON object");
   SeccompProfile profile;
   ASSIGN_OR_RETURN(profile.default_action, Text(top, "defaultAction", ""));

@@ -124,8 +124,6 @@ absl::StatusOr<SpecOutput> GenerateSpec(const SpecInput& input) {
   out.args = spec.process.args;
   out.oom_score_adj = spec.process.oom_score_adj;
   out.bind_sources = std::move(plan.bind_sources);
-  out.relabel_paths = std::move(plan.relabel_paths);
-  out.mount_label = spec.mount_label;
   return out;
 }
 

@@ -97,6 +97,7 @@ struct SpecInput {
   std::vector<HostDevice> all_host_devices;
   // Text of a Localhost seccomp profile, read by the caller.
   std::string seccomp_localhost_profile;
+  std::string selinux_level;  // of the pod: see SelinuxLabelsOf; files are labelled by the caller
   HostFacts host;
   RuntimeFeatures features;
   std::string runtime_handler;  // for messages
@@ -124,9 +125,6 @@ struct SpecOutput {
   int64_t oom_score_adj = 0;
   // Sources of the container's own mounts, in their order. A missing one is to be made as a directory (0755).
   std::vector<std::string> bind_sources;
-  // Those of them to be given mount_label (CRI selinux_relabel); empty on a host without SELinux.
-  std::vector<std::string> relabel_paths;
-  std::string mount_label;
 };
 
 // InvalidArgument names the CRI field ("security_context.seccomp: ..."). Unimplemented: set and not supported

@@ -25,6 +25,9 @@ int PathDepth(std::string_view clean_path);
 // `path` is `folder` or lies below it; both clean.
 bool IsAtOrBelow(std::string_view path, std::string_view folder);
 
+// Where a container has SpecInput.init_binary_path.
+inline constexpr std::string_view kInitPath = "/dev/init";
+
 // process.cc: args, env, cwd, terminal, user, capabilities, limits, oom_score_adj.
 absl::StatusOr<SpecProcess> BuildProcess(const SpecInput& input, Warnings* warnings);
 
@@ -32,7 +35,7 @@ absl::StatusOr<SpecProcess> BuildProcess(const SpecInput& input, Warnings* warni
 struct MountPlan {
   std::vector<SpecMount> mounts;   // outer ones first
   std::string rootfs_propagation;  // what the mounts need of the root
-  std::vector<std::string> bind_sources, relabel_paths;
+  std::vector<std::string> bind_sources;
 };
 absl::StatusOr<MountPlan> PlanMounts(const SpecInput& input);
 

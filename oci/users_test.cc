@@ -36,35 +36,35 @@ struct Row {
   const char* home;
 };
 
-UserRequest Request(std::optional<int64_t> uid, std::optional<int64_t> gid, std::string image = "",
-                    std::vector<int64_t> groups = {}, std::string name = "",
-                    SupplementalGroupsPolicy policy = SupplementalGroupsPolicy::kMerge) {
+UserRequest UserOf(std::optional<int64_t> uid, std::optional<int64_t> gid, std::string image = "",
+                   std::vector<int64_t> groups = {}, std::string name = "",
+                   SupplementalGroupsPolicy policy = SupplementalGroupsPolicy::kMerge) {
   return {uid, std::move(name), std::move(image), gid, std::move(groups), policy};
 }
 
 TEST(ResolveUserTest, Table) {
   constexpr auto kStrict = SupplementalGroupsPolicy::kStrict;
   const Row rows[] = {
-      {"nobody says anything: root with root's groups", Request({}, {}), 0, 0, {0, 10}, "/root"},
-      {"uid brings the group of its entry", Request(1000, {}), 1000, 1001, {10, 50, 1001}, "/home/web"},
-      {"uid of no entry: group root, home /", Request(5, {}), 5, 0, {0}, "/"},
-      {"uid and group", Request(1000, 9), 1000, 9, {9, 10, 50}, "/home/web"},
-      {"name", Request({}, {}, "", {}, "web"), 1000, 1001, {10, 50, 1001}, "/home/web"},
-      {"uid wins over name", Request(0, {}, "", {}, "web"), 0, 0, {0, 10}, "/root"},
-      {"the CRI wins over the image", Request(0, {}, "web"), 0, 0, {0, 10}, "/root"},
-      {"image: name", Request({}, {}, "web"), 1000, 1001, {10, 50, 1001}, "/home/web"},
-      {"image: name:group", Request({}, {}, "web:staff"), 1000, 50, {10, 50}, "/home/web"},
-      {"image: uid:gid", Request({}, {}, "3:4"), 3, 4, {4}, "/"},
-      {"image: uid:group", Request({}, {}, "3:staff"), 3, 50, {50}, "/"},
-      {"image: group only", Request({}, {}, ":staff"), 0, 50, {10, 50}, "/root"},
-      {"image: nothing after the colon", Request({}, {}, "web:"), 1000, 1001, {10, 50, 1001}, "/home/web"},
-      {"digits are a uid even where a user is called so", Request({}, {}, "1234"), 1234, 0, {0}, "/"},
-      {"a relative home is none", Request(1002, {}), 1002, 1002, {1002}, "/"},
-      {"supplemental", Request(5, 6, "", {8, 7, 8}), 5, 6, {6, 7, 8}, "/"},
-      {"supplemental merged", Request(1000, {}, "", {7}), 1000, 1001, {7, 10, 50, 1001}, "/home/web"},
-      {"strict", Request(1000, {}, "", {7}, "", kStrict), 1000, 1001, {7, 1001}, "/home/web"},
-      {"strict without groups", Request({}, {}, "web", {}, "", kStrict), 1000, 1001, {1001}, "/home/web"},
-      {"largest id", Request(4294967294, 4294967294), 4294967294, 4294967294, {4294967294}, "/"},
+      {"nobody says anything: root with root's groups", UserOf({}, {}), 0, 0, {0, 10}, "/root"},
+      {"uid brings the group of its entry", UserOf(1000, {}), 1000, 1001, {10, 50, 1001}, "/home/web"},
+      {"uid of no entry: group root, home /", UserOf(5, {}), 5, 0, {0}, "/"},
+      {"uid and group", UserOf(1000, 9), 1000, 9, {9, 10, 50}, "/home/web"},
+      {"name", UserOf({}, {}, "", {}, "web"), 1000, 1001, {10, 50, 1001}, "/home/web"},
+      {"uid wins over name", UserOf(0, {}, "", {}, "web"), 0, 0, {0, 10}, "/root"},
+      {"the CRI wins over the image", UserOf(0, {}, "web"), 0, 0, {0, 10}, "/root"},
+      {"image: name", UserOf({}, {}, "web"), 1000, 1001, {10, 50, 1001}, "/home/web"},
+      {"image: name:group", UserOf({}, {}, "web:staff"), 1000, 50, {10, 50}, "/home/web"},
+      {"image: uid:gid", UserOf({}, {}, "3:4"), 3, 4, {4}, "/"},
+      {"image: uid:group", UserOf({}, {}, "3:staff"), 3, 50, {50}, "/"},
+      {"image: group only", UserOf({}, {}, ":staff"), 0, 50, {10, 50}, "/root"},
+      {"image: nothing after the colon", UserOf({}, {}, "web:"), 1000, 1001, {10, 50, 1001}, "/home/web"},
+      {"digits are a uid even where a user is called so", UserOf({}, {}, "1234"), 1234, 0, {0}, "/"},
+      {"a relative home is none", UserOf(1002, {}), 1002, 1002, {1002}, "/"},
+      {"supplemental", UserOf(5, 6, "", {8, 7, 8}), 5, 6, {6, 7, 8}, "/"},
+      {"supplemental merged", UserOf(1000, {}, "", {7}), 1000, 1001, {7, 10, 50, 1001}, "/home/web"},
+      {"strict", UserOf(1000, {}, "", {7}, "", kStrict), 1000, 1001, {7, 1001}, "/home/web"},
+      {"strict without groups", UserOf({}, {}, "web", {}, "", kStrict), 1000, 1001, {1001}, "/home/web"},
+      {"largest id", UserOf(4294967294, 4294967294), 4294967294, 4294967294, {4294967294}, "/"},
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.about);
@@ -79,17 +79,17 @@ TEST(ResolveUserTest, Table) {
 
 TEST(ResolveUserTest, Errors) {
   const std::pair<UserRequest, const char*> rows[] = {
-      {Request({}, 7), "without a user"},
-      {Request({}, 7, "web"), "without a user"},
-      {Request(-1, {}), "out of range"},
-      {Request(4294967295, {}), "out of range"},
-      {Request(1, -5), "security_context.run_as_group: -5 is out of range"},
-      {Request(1, {}, "", {-1}), "security_context.supplemental_groups: -1 is out of range"},
-      {Request({}, {}, "99999999999"), "out of range"},
-      {Request({}, {}, "nosuch"), "no user \"nosuch\""},
-      {Request({}, {}, "web:nosuch"), "no group \"nosuch\""},
-      {Request({}, {}, "", {}, "nosuch"), "security_context.run_as_username: no user \"nosuch\""},
-      {Request({}, {}, "", {}, "web:0"), "contains a colon"},
+      {UserOf({}, 7), "without a user"},
+      {UserOf({}, 7, "web"), "without a user"},
+      {UserOf(-1, {}), "out of range"},
+      {UserOf(4294967295, {}), "out of range"},
+      {UserOf(1, -5), "security_context.run_as_group: -5 is out of range"},
+      {UserOf(1, {}, "", {-1}), "security_context.supplemental_groups: -1 is out of range"},
+      {UserOf({}, {}, "99999999999"), "out of range"},
+      {UserOf({}, {}, "nosuch"), "no user \"nosuch\""},
+      {UserOf({}, {}, "web:nosuch"), "no group \"nosuch\""},
+      {UserOf({}, {}, "", {}, "nosuch"), "security_context.run_as_username: no user \"nosuch\""},
+      {UserOf({}, {}, "", {}, "web:0"), "contains a colon"},
   };
   for (const auto& [request, message] : rows) {
     absl::StatusOr<ProcessUser> user = ResolveUser(request, kPasswd, kGroup);
@@ -104,8 +104,8 @@ TEST(ResolveUserTest, Errors) {
 TEST(ResolveUserTest, PrimaryGroupIsAlwaysAdditional_CVE_2022_2989) {
   for (const auto policy : {SupplementalGroupsPolicy::kMerge, SupplementalGroupsPolicy::kStrict}) {
     for (const UserRequest& request :
-         {Request({}, {}, "", {}, "", policy), Request(1000, 3000, "", {7}, "", policy),
-          Request({}, {}, "web:staff", {}, "", policy)}) {
+         {UserOf({}, {}, "", {}, "", policy), UserOf(1000, 3000, "", {7}, "", policy),
+          UserOf({}, {}, "web:staff", {}, "", policy)}) {
       absl::StatusOr<ProcessUser> user = ResolveUser(request, kPasswd, kGroup);
       ASSERT_TRUE(user.ok());
       EXPECT_THAT(user->additional_gids, testing::Contains(user->gid));
@@ -116,7 +116,7 @@ TEST(ResolveUserTest, PrimaryGroupIsAlwaysAdditional_CVE_2022_2989) {
 // An image that lists its user in a group (of a volume's owner, say) gives it that group under Merge, not
 // under Strict (KEP-3619).
 TEST(ResolveUserTest, StrictTakesNoGroupsFromTheImage) {
-  UserRequest request = Request(1000, 3000, "", {60000});
+  UserRequest request = UserOf(1000, 3000, "", {60000});
   const std::string group = "docker:x:50000:web\nimagegroup:x:50001:web\n";
   EXPECT_THAT(ResolveUser(request, kPasswd, group)->additional_gids, ElementsAre(3000, 50000, 50001, 60000));
   request.policy = SupplementalGroupsPolicy::kStrict;
@@ -164,15 +164,15 @@ class ResolveUserInTest : public testing::Test {
 TEST_F(ResolveUserInTest, ReadsFilesOfTheRoot) {
   Write("/root/etc/passwd", kPasswd);
   Write("/root/etc/group", kGroup);
-  absl::StatusOr<ProcessUser> user = ResolveUserIn(Request({}, {}, "web:staff"), root_.get());
+  absl::StatusOr<ProcessUser> user = ResolveUserIn(UserOf({}, {}, "web:staff"), root_.get());
   ASSERT_TRUE(user.ok()) << user.status();
   EXPECT_EQ(user->uid, 1000u);
   EXPECT_EQ(user->gid, 50u);
 }
 
 TEST_F(ResolveUserInTest, MissingFilesAreEmpty) {
-  EXPECT_EQ(ResolveUserIn(Request(5, {}), root_.get()).value_or(ProcessUser{}).uid, 5u);
-  EXPECT_FALSE(ResolveUserIn(Request({}, {}, "web"), root_.get()).ok());
+  EXPECT_EQ(ResolveUserIn(UserOf(5, {}), root_.get()).value_or(ProcessUser{}).uid, 5u);
+  EXPECT_FALSE(ResolveUserIn(UserOf({}, {}, "web"), root_.get()).ok());
 }
 
 // An image's /etc/passwd that is a link out of the image reads the image's own file of that name, never the
@@ -183,20 +183,20 @@ TEST_F(ResolveUserInTest, LinksStayInTheRoot) {
   for (const char* target : {"../../secret", "/secret", "../../../../../../secret"}) {
     unlink((top_ + "/root/etc/passwd").c_str());
     ASSERT_EQ(symlink(target, (top_ + "/root/etc/passwd").c_str()), 0);
-    EXPECT_FALSE(ResolveUserIn(Request({}, {}, "host"), root_.get()).ok()) << target;
-    EXPECT_EQ(ResolveUserIn(Request({}, {}, "image"), root_.get()).value_or(ProcessUser{}).uid, 2u) << target;
+    EXPECT_FALSE(ResolveUserIn(UserOf({}, {}, "host"), root_.get()).ok()) << target;
+    EXPECT_EQ(ResolveUserIn(UserOf({}, {}, "image"), root_.get()).value_or(ProcessUser{}).uid, 2u) << target;
   }
 }
 
 TEST_F(ResolveUserInTest, OnlyRegularFiles) {
   ASSERT_EQ(mkfifo((top_ + "/root/etc/passwd").c_str(), 0644), 0);
-  EXPECT_THAT(std::string(ResolveUserIn(Request(0, {}), root_.get()).status().message()),
+  EXPECT_THAT(std::string(ResolveUserIn(UserOf(0, {}), root_.get()).status().message()),
               HasSubstr("not a regular file"));
 }
 
 TEST_F(ResolveUserInTest, Bounded) {
   Write("/root/etc/passwd", std::string(kMaxPasswdBytes + 1, 'x'));
-  EXPECT_FALSE(ResolveUserIn(Request(0, {}), root_.get()).ok());
+  EXPECT_FALSE(ResolveUserIn(UserOf(0, {}), root_.get()).ok());
 }
 
 }  // namespace

@@ -15,7 +15,9 @@ constexpr const char* kKind = "keelson-cni-attachment-1";
 // The parts were bounded when they were taken in; a record wraps them once.
 constexpr int kMaxRecordDepth = kMaxCniJsonDepth + 8;
 
-std::string Dump(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
+std::string DumpRecord(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
 
 std::string String(const json& object, const char* key) {
   auto it = object.find(key);
@@ -83,7 +85,7 @@ std::string EncodeCniRecord(const CniRecord& r) {
               {"config", json::parse(r.network.json, nullptr, /*allow_exceptions=*/false)}};
   // As text: it goes to the plugins the way it came.
   if (!r.result_json.empty()) out["result"] = r.result_json;
-  return Dump(out);
+  return DumpRecord(out);
 }
 
 absl::StatusOr<CniRecord> DecodeCniRecord(std::string_view text) {
@@ -116,7 +118,7 @@ absl::StatusOr<CniRecord> DecodeCniRecord(std::string_view text) {
   r.added = added != value.end() && added->is_boolean() && added->get<bool>();
   auto config = value.find("config");
   if (config == value.end()) return absl::DataLossError("network record: no config");
-  absl::StatusOr<CniNetwork> network = ParseCniNetwork(Dump(*config));
+  absl::StatusOr<CniNetwork> network = ParseCniNetwork(DumpRecord(*config));
   if (!network.ok())
     return absl::DataLossError(StrCat("network record: config: ", Sv(network.status().message())));
   r.network = *std::move(network);

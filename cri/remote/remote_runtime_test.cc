@@ -16,7 +16,7 @@
 namespace keelson::cri {
 namespace {
 
-Task<absl::Status> AsStatus(Task<void> task) {
+Task<absl::Status> Ended(Task<void> task) {
   co_await std::move(task);
   co_return absl::OkStatus();
 }
@@ -48,7 +48,7 @@ class RemoteRuntimeTest : public testing::Test {
   }
   void StopServing() {
     if (front_ == nullptr) return;
-    ASSERT_TRUE(env_.RunUntilDone(AsStatus(front_->Close())).ok());
+    ASSERT_TRUE(env_.RunUntilDone(Ended(front_->Close())).ok());
     front_.reset();
   }
   absl::Status Run(Task<absl::Status> task) { return env_.RunUntilDone(std::move(task)); }

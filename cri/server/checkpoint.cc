@@ -12,7 +12,6 @@ namespace keelson::cri {
 
 namespace {
 
-constexpr size_t kMaxConfigJsonBytes = 16 << 20;
 // For requests that name none.
 constexpr absl::Duration kCheckpointTimeout = absl::Minutes(10);
 

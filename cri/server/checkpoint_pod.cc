@@ -21,7 +21,6 @@ namespace keelson::cri {
 
 namespace {
 
-constexpr size_t kMaxConfigJsonBytes = 16 << 20;
 // Of a container that could not be let run on: nothing else would until the next start of the server.
 constexpr absl::Duration kFirstThawRetry = absl::Seconds(1), kLastThawRetry = absl::Seconds(30);
 

@@ -6,9 +6,7 @@
 
 namespace keelson::cri {
 
-namespace {
-constexpr size_t kMaxConfigJsonBytes = 16 << 20;
-}
+namespace {}
 
 v1::ContainerStatus RuntimeServer::ContainerStatusOf(const Container& container) const {
   const records::Container& record = container.record;

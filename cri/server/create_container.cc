@@ -20,6 +20,7 @@
 #include "images/overlay.h"
 #include "oci/cdi.h"
 #include "oci/cgroup_view.h"
+#include "oci/selinux.h"
 #include "oci/signals.h"
 
 namespace keelson::cri {
@@ -191,6 +192,15 @@ absl::Status PrepareMountSources(v1::ContainerConfig* config) {
       ASSIGN_OR_RETURN(mountinfo, oci::ReadHostMountinfo());
     }
     RETURN_IF_ERROR(oci::CheckPropagation(mountinfo, mount.host_path(), mount.propagation()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RelabelMountSources(const v1::ContainerConfig& config, const std::string& label) {
+  for (const v1::Mount& mount : config.mounts()) {
+    if (!mount.selinux_relabel() || mount.has_image()) continue;
+    RETURN_IF_ERROR(Annotate(oci::Relabel(mount.host_path(), label),
+                             StrCat("mounts[", mount.container_path(), "].selinux_relabel")));
   }
   return absl::OkStatus();
 }
@@ -394,9 +404,15 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   rootfs.layer_tar = container->rootfs_diff;
   std::string userns_path = StrCat(SandboxDir(sandbox->record.id()), "/ns/", kUserNamespace);
   if (HasUserNamespace(pod)) rootfs.userns_path = userns_path;
+  CO_ASSIGN_OR_RETURN_SYNC(oci::SelinuxLabels labels,
+                           oci::SelinuxLabelsOf(record.config().linux().security_context(), pod, deps_.host,
+                                                sandbox->record.selinux_level()));
+  // Said by name, before the runtime fails on it.
+  if (!labels.process.empty()) CO_RETURN_IF_ERROR_SYNC(oci::CheckSelinuxContext(labels.process));
+  rootfs.selinux_label = labels.mount;
   CO_RETURN_IF_ERROR(deps_.images->MountRootfs(rootfs));
   CO_ASSIGN_OR_RETURN(std::vector<std::string> image_paths,
-                      MountImageVolumes(container, HasUserNamespace(pod) ? userns_path : ""));
+                      MountImageVolumes(container, HasUserNamespace(pod) ? userns_path : "", labels.mount));
 
   if (!record.config().log_path().empty() && !pod.log_directory().empty()) {
     record.set_log_path(StrCat(pod.log_directory(), "/", record.config().log_path()));
@@ -415,8 +431,9 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   auto inputs = std::make_shared<HostInputs>();
   auto look_up = [config, inputs, rootfs, user = image_config.user, log_directory = pod.log_directory(),
                   log = record.log_path().empty() ? "" : record.config().log_path(), dir, userns_path,
-                  cdi_dirs = options_.cdi_spec_dirs]() -> absl::Status {
+                  cdi_dirs = options_.cdi_spec_dirs, label = labels.mount]() -> absl::Status {
     RETURN_IF_ERROR(PrepareMountSources(config.get()));
+    if (!label.empty()) RETURN_IF_ERROR(RelabelMountSources(*config, label));
     RETURN_IF_ERROR(MapMountSources(dir, userns_path, config.get()));
     if (!log.empty()) RETURN_IF_ERROR(PrepareLog(log_directory, log));
     ASSIGN_OR_RETURN(*inputs, LookUpHost(*config, user, rootfs.mount_path, cdi_dirs));
@@ -486,11 +503,13 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   input.devices = std::move(inputs->devices);
   input.all_host_devices = std::move(inputs->all_devices);
   input.seccomp_localhost_profile = std::move(inputs->seccomp_profile);
+  input.selinux_level = sandbox->record.selinux_level();
   input.host = deps_.host;
   input.features = runtime->features();
   input.runtime_handler = runtime->name();
   input.criu_config_path = CriuConfigPath(id);
-  CO_ASSIGN_OR_RETURN(input.image_volume_paths, MakeVolumes(id, rootfs.mount_path, input.image.volumes));
+  CO_ASSIGN_OR_RETURN(input.image_volume_paths,
+                      MakeVolumes(id, rootfs.mount_path, input.image.volumes, labels.mount));
   CO_RETURN_IF_ERROR(EnsureApparmor(config->linux().security_context()));
   CO_ASSIGN_OR_RETURN_SYNC(oci::SpecOutput spec, oci::GenerateSpec(input));
   for (const std::string& warning : spec.warnings) {
@@ -547,7 +566,7 @@ absl::StatusOr<bool> MakeVolume(const std::string& at, const std::string& rootfs
 }  // namespace
 
 Task<absl::StatusOr<std::map<std::string, std::string>>> RuntimeServer::MakeVolumes(
-    std::string id, std::string rootfs, std::vector<std::string> volumes) {
+    std::string id, std::string rootfs, std::vector<std::string> volumes, std::string selinux_label) {
   std::map<std::string, std::string> paths;
   for (const std::string& volume : volumes) {
     std::string at = StrCat(VolumesDir(id), "/", paths.size());
@@ -565,13 +584,19 @@ Task<absl::StatusOr<std::map<std::string, std::string>>> RuntimeServer::MakeVolu
         co_return absl::UnavailableError(StrCat("copy image volume ", volume, ": ", result.stderr_data));
       }
     }
+    if (!selinux_label.empty()) {
+      auto relabel = [at, selinux_label] { return oci::Relabel(at, selinux_label); };
+      Task<absl::Status> relabelled = env_.Blocking<absl::Status>(relabel);
+      absl::Status status = co_await std::move(relabelled);
+      if (!status.ok()) co_return Annotate(status, "image volumes");
+    }
     paths[volume] = at;
   }
   co_return paths;
 }
 
 Task<absl::StatusOr<std::vector<std::string>>> RuntimeServer::MountImageVolumes(
-    std::shared_ptr<Container> container, std::string userns_path) {
+    std::shared_ptr<Container> container, std::string userns_path, std::string selinux_label) {
   records::Container& record = container->record;
   const std::string dir = ContainerDir(record.id());
   std::vector<std::string> paths;
@@ -590,6 +615,7 @@ Task<absl::StatusOr<std::vector<std::string>>> RuntimeServer::MountImageVolumes(
     rootfs.mount_path = StrCat(dir, "/image", paths.size());
     rootfs.readonly = true;
     rootfs.userns_path = userns_path;
+    rootfs.selinux_label = selinux_label;
     record.add_image_mount_keys(rootfs.key);
     CO_RETURN_IF_ERROR_SYNC(Save(*container));
     CO_RETURN_IF_ERROR(deps_.images->MountRootfs(rootfs));

@@ -13,8 +13,6 @@ namespace keelson::cri {
 
 namespace {
 
-constexpr size_t kMaxConfigJsonBytes = 16 << 20;
-
 // Between the caller and the task that starts its command.
 struct Starting {
   absl::StatusOr<std::shared_ptr<ExecRun>> run = absl::CancelledError("the server is closing");

@@ -11,7 +11,7 @@ namespace {
 
 using ::testing::ElementsAre;
 
-records::Container ContainerRecord() {
+records::Container LimitedContainer() {
   records::Container record;
   record.set_id("c1");
   record.set_cgroup_path("kubepods/pod1/c1");
@@ -174,7 +174,7 @@ TEST(Metrics, OfABusyContainer) {
   HostMetricReadings host;
   host.block_devices[{8, 0}] = "/dev/sda";
   host.layers = {"/dev/sda", 1 << 30, 1000, 900};
-  v1::ContainerMetrics metrics = ContainerMetricsOf(ContainerRecord(), Pod(), readings, host);
+  v1::ContainerMetrics metrics = ContainerMetricsOf(LimitedContainer(), Pod(), readings, host);
   EXPECT_EQ(metrics.container_id(), "c1");
   std::map<std::string, v1::Metric> first = FirstByName(metrics.metrics());
   struct Row {

@@ -13,6 +13,7 @@
 #include "cri/server/namespaces.h"
 #include "cri/server/runtime_server.h"
 #include "oci/pause_binary.h"
+#include "oci/selinux.h"
 
 namespace keelson::cri {
 
@@ -93,7 +94,7 @@ absl::Status CheckConfig(const v1::PodSandboxConfig& config) {
 // What its containers will mount, in the pod's directory. Blocking.
 absl::Status PrepareSandboxFiles(HostKernel* kernel, const std::string& dir,
                                  const v1::PodSandboxConfig& config, const std::string& host_resolv_conf,
-                                 const std::string& host_hosts) {
+                                 const std::string& host_hosts, const std::string& selinux_label) {
   std::string resolv;
   if (config.has_dns_config() &&
       (config.dns_config().servers_size() > 0 || config.dns_config().searches_size() > 0 ||
@@ -113,12 +114,13 @@ absl::Status PrepareSandboxFiles(HostKernel* kernel, const std::string& dir,
     while (!hostname.empty() && hostname.back() == '\n') hostname.pop_back();
   }
   RETURN_IF_ERROR(WriteFileAtomic(dir + "/hostname", hostname + "\n", 0644, false));
-  if (HasUserNamespace(config)) {  // they are the pod's root's, as without
-    const v1::UserNamespace& user = NamespacesOf(config).userns_options();
-    for (const char* name : {"/resolv.conf", "/hosts", "/hostname"}) {
+  for (const char* name : {"/resolv.conf", "/hosts", "/hostname"}) {
+    if (HasUserNamespace(config)) {  // they are the pod's root's, as without
+      const v1::UserNamespace& user = NamespacesOf(config).userns_options();
       if (::lchown((dir + name).c_str(), user.uids(0).host_id(), user.gids(0).host_id()) != 0)
         return ErrnoStatus(errno, StrCat("chown ", dir, name));
     }
+    if (!selinux_label.empty()) RETURN_IF_ERROR(oci::Relabel(dir + name, selinux_label));
   }
   if (!HostIpc(config)) {
     std::string shm = dir + "/shm";
@@ -128,13 +130,14 @@ absl::Status PrepareSandboxFiles(HostKernel* kernel, const std::string& dir,
       const v1::UserNamespace& user = NamespacesOf(config).userns_options();
       StrAppend(&shm_options, ",uid=", user.uids(0).host_id(), ",gid=", user.gids(0).host_id());
     }
+    if (!selinux_label.empty()) StrAppend(&shm_options, ",context=\"", selinux_label, "\"");
     RETURN_IF_ERROR(kernel->MountShm(shm, shm_options));
   }
   return absl::OkStatus();
 }
 
 // The root of the pause process, one for all sandboxes.
-absl::Status EnsurePauseRoot(const std::string& root) {
+absl::Status EnsurePauseRoot(const std::string& root, bool selinux) {
   struct stat info;
   if (::stat((root + "/pause").c_str(), &info) == 0 &&
       info.st_size == static_cast<off_t>(oci::PauseBinary().size())) {
@@ -143,7 +146,8 @@ absl::Status EnsurePauseRoot(const std::string& root) {
   for (const char* dir : {"/dev", "/proc", "/sys", "/etc", "/run", "/tmp"}) {
     RETURN_IF_ERROR(MakeDirs(root + dir, 0755));
   }
-  return WriteFileAtomic(root + "/pause", std::string(oci::PauseBinary()), 0755, /*durable=*/false);
+  RETURN_IF_ERROR(WriteFileAtomic(root + "/pause", std::string(oci::PauseBinary()), 0755, /*durable=*/false));
+  return selinux ? oci::Relabel(root, oci::kSharedFilesLabel) : absl::OkStatus();
 }
 
 v1::ContainerConfig PauseConfig(const v1::PodSandboxConfig& config) {
@@ -199,6 +203,12 @@ Task<absl::StatusOr<v1::RunPodSandboxResponse>> RuntimeServer::RunSandbox(v1::Ru
   sandbox->record.set_created_at_ns(NowNs());
   sandbox->record.set_boot_id(boot_id_);
   sandbox->record.set_restoring(restoring);
+  if (deps_.host.selinux) {
+    sandbox->record.set_selinux_level(oci::NewSelinuxLevel(env_.random(), [this](const std::string& level) {
+      return std::any_of(sandboxes_.begin(), sandboxes_.end(),
+                         [&](const auto& other) { return other.second->record.selinux_level() == level; });
+    }));
+  }
   sandbox->record.set_network_attached(!HostNetwork(sandbox->record.config()));
   Task<AsyncMutex::Guard> lock = sandbox->mutex.Lock();
   AsyncMutex::Guard guard = co_await std::move(lock);
@@ -289,9 +299,11 @@ Task<absl::Status> RuntimeServer::SetUpInside(std::shared_ptr<Sandbox> sandbox) 
   const v1::PodSandboxConfig& config = sandbox->record.config();
   bool pause = options_.always_pause || SharesPid(config);
   if (pause) attach_warmer_.Warm();
+  CO_ASSIGN_OR_RETURN_SYNC(oci::SelinuxLabels labels,
+                           oci::SelinuxLabelsOf({}, config, deps_.host, sandbox->record.selinux_level()));
   auto prepare = [kernel = deps_.kernel, dir = SandboxDir(sandbox->record.id()), config,
-                  resolv = options_.host_resolv_conf, hosts = options_.host_hosts] {
-    return PrepareSandboxFiles(kernel, dir, config, resolv, hosts);
+                  resolv = options_.host_resolv_conf, hosts = options_.host_hosts, label = labels.mount] {
+    return PrepareSandboxFiles(kernel, dir, config, resolv, hosts, label);
   };
   Task<absl::Status> files = env_.Blocking<absl::Status>(prepare);
   absl::Status status = co_await std::move(files);
@@ -385,13 +397,14 @@ Task<absl::Status> RuntimeServer::StartPause(std::shared_ptr<Sandbox> sandbox) {
   if (HasUserNamespace(config)) input.namespaces.user = ns + kUserNamespace;
   input.namespaces.pid_host = NamespacesOf(config).pid() == v1::NODE;
   input.cgroups_path = OciCgroupsPath(config.linux().cgroup_parent(), options_.default_cgroup_parent, id);
+  input.selinux_level = sandbox->record.selinux_level();
   input.host = deps_.host;
   input.features = runtime->features();
   input.runtime_handler = runtime->name();
   CO_RETURN_IF_ERROR(EnsureApparmor(pause.linux().security_context()));
   CO_ASSIGN_OR_RETURN_SYNC(oci::SpecOutput spec, oci::GenerateSpec(input));
-  auto write = [root, bundle, json = std::move(spec.config_json)] {
-    absl::Status status = EnsurePauseRoot(root);
+  auto write = [root, bundle, json = std::move(spec.config_json), selinux = deps_.host.selinux] {
+    absl::Status status = EnsurePauseRoot(root, selinux);
     if (status.ok()) status = MakeDirs(bundle, 0700);
     if (status.ok()) status = WriteFileAtomic(bundle + "/config.json", json, 0600, /*durable=*/false);
     return status;

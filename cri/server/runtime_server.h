@@ -184,11 +184,13 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   Task<absl::Status> SetUpContainer(std::shared_ptr<Container> container, std::shared_ptr<Sandbox> sandbox);
   // Mounts of images (KEP-4639): their paths on the host, in the order of the mounts that name images.
   Task<absl::StatusOr<std::vector<std::string>>> MountImageVolumes(std::shared_ptr<Container> container,
-                                                                   std::string userns_path);
+                                                                   std::string userns_path,
+                                                                   std::string selinux_label);
   // A directory for each VOLUME of the image's configuration, with what the image has there: volume -> host
   // path.
   Task<absl::StatusOr<std::map<std::string, std::string>>> MakeVolumes(std::string id, std::string rootfs,
-                                                                       std::vector<std::string> volumes);
+                                                                       std::vector<std::string> volumes,
+                                                                       std::string selinux_label);
   Task<absl::Status> PrepareStart(std::shared_ptr<Container> container, std::shared_ptr<Sandbox> sandbox);
   // A start that was begun ends as an exit with reason StartError. With the container's mutex held.
   Task<void> FailStart(std::shared_ptr<Container> container, absl::Status why);

@@ -1,7 +1,5 @@
-// Mounts, users and confinement of containers, seen from inside. Under cri/testing/with_keelson_cri.
-#include <absl/strings/ascii.h>
+// Mounts, users, devices and seccomp of containers, seen from inside. Under cri/testing/with_keelson_cri.
 #include <absl/strings/match.h>
-#include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
 #include <gmock/gmock.h>
 #include <sys/mount.h>
@@ -12,8 +10,7 @@
 
 #include "base/fd.h"
 #include "base/status.h"
-#include "cri/testing/live_test.h"
-#include "oci/apparmor.h"
+#include "cri/testing/container_test.h"
 
 namespace keelson::cri {
 namespace {
@@ -21,49 +18,12 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-constexpr char kForever[] = "while true; do sleep 1000 & wait $!; done";
-
-std::string Trimmed(const std::string& text) { return std::string(absl::StripAsciiWhitespace(text)); }
-
-v1::LinuxContainerSecurityContext* Security(v1::ContainerConfig* config) {
-  return config->mutable_linux()->mutable_security_context();
-}
-
-class ServerContainerLiveTest : public LiveTest {
+class ServerContainerLiveTest : public ContainerTest {
  protected:
-  void SetUp() override {
-    LiveTest::SetUp();
-    if (live_ == nullptr || HasFailure()) return;
-    v1::PodSandboxConfig config = PodConfig("c");
-    config.mutable_linux()->mutable_security_context()->set_privileged(true);  // allows them, makes none
-    pod_ = RunPod(config);
-  }
-  v1::Mount* AddMount(v1::ContainerConfig* config, const std::string& host, const std::string& container) {
-    v1::Mount* mount = config->add_mounts();
-    mount->set_host_path(host);
-    mount->set_container_path(container);
-    return mount;
-  }
-  std::string File(const std::string& name, const std::string& text) {
-    std::string path = StrCat(dir(), "/", name);
-    EXPECT_TRUE(MakeDirs(fs::path(path).parent_path()).ok());
-    EXPECT_TRUE(WriteFileAtomic(path, text, 0644, false).ok());
-    return path;
-  }
   std::string Profile(const std::string& name, const std::string& calls) {
     return File(name, StrCat(R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":[)", calls,
                              R"(],"action":"SCMP_ACT_ERRNO"}]})"));
   }
-  // `script` in a container that `config` describes: what it printed, errors too.
-  std::string Try(v1::ContainerConfig config, const std::string& script) {
-    std::string id = Start(pod_, config);
-    if (id.empty()) return "";
-    auto result = TryExec(id, {"sh", "-c", StrCat("{ ", script, "; } 2>&1")});
-    EXPECT_TRUE(result.ok()) << result.status();
-    EXPECT_TRUE(Remove(id).ok());
-    return result.ok() ? Trimmed(result->out) : "";
-  }
-  std::string pod_;
 };
 
 // ---- mounts ----
@@ -369,114 +329,6 @@ TEST_F(ServerContainerLiveTest, DevicesAndPrivileged) {
                 "touch /sys/fs/cgroup/../../kernel/x 2>/dev/null; grep ' /sys ' /proc/mounts | "
                 "awk '{print $4}' | cut -d, -f1"),
             "rw");
-}
-
-// ---- AppArmor ----
-
-constexpr char kApparmorFolder[] = "/sys/kernel/security/apparmor";
-constexpr char kOwnProfile[] = "/proc/self/attr/apparmor/current";
-
-class ServerApparmorLiveTest : public ServerContainerLiveTest {
- protected:
-  void SetUp() override {
-    ServerContainerLiveTest::SetUp();
-    if (live_ == nullptr || HasFailure()) return;
-    if (!fs::exists(StrCat(kApparmorFolder, "/profiles"))) GTEST_SKIP() << "the kernel has no AppArmor";
-  }
-  void TearDown() override {
-    for (const std::string& name : loaded_) EXPECT_TRUE(Unload(name).ok()) << name;
-    ServerContainerLiveTest::TearDown();
-  }
-  absl::Status Unload(const std::string& name) { return WriteTo(StrCat(kApparmorFolder, "/.remove"), name); }
-  // A profile that allows all but writing to `denied`.
-  void Load(const std::string& name, const std::string& denied) {
-    SubprocessOptions options;
-    options.argv = {"apparmor_parser", "--replace", "--quiet", "--skip-cache"};
-    options.stdin_data =
-        StrCat("profile ", name, " flags=(attach_disconnected) {\n  file, network, capability,",
-               " signal,\n  deny ", denied, " w,\n}\n");
-    absl::StatusOr<SubprocessResult> result = Call(env_.subprocess().Run(options));
-    ASSERT_TRUE(result.ok()) << result.status();
-    ASSERT_TRUE(result->ok()) << result->stderr_data;
-    loaded_.push_back(name);
-  }
-  v1::ContainerConfig With(const std::string& name, v1::SecurityProfile::ProfileType type,
-                           const std::string& localhost = "") {
-    v1::ContainerConfig config = Script(name, kForever);
-    auto* profile = Security(&config)->mutable_apparmor();
-    profile->set_profile_type(type);
-    profile->set_localhost_ref(localhost);
-    return config;
-  }
-  const std::string kDefault = StrCat(oci::kDefaultApparmorProfile, " (enforce)");
-
- private:
-  static absl::Status WriteTo(const std::string& path, const std::string& text) {
-    ASSIGN_OR_RETURN(Fd file, OpenFile(path, O_WRONLY));
-    return WriteAll(file.get(), text);
-  }
-  std::vector<std::string> loaded_;
-};
-
-TEST_F(ServerApparmorLiveTest, TheDefaultConfinesWhoNamesNone) {
-  const std::string script = StrCat("cat ", kOwnProfile);
-  EXPECT_EQ(Try(Script("unset", kForever), script), kDefault);
-  EXPECT_EQ(Try(With("default", v1::SecurityProfile::RuntimeDefault), script), kDefault);
-  EXPECT_EQ(Try(With("unconfined", v1::SecurityProfile::Unconfined), script), "unconfined");
-  v1::ContainerConfig privileged = Script("privileged", kForever);
-  Security(&privileged)->set_privileged(true);
-  EXPECT_EQ(Try(privileged, script), "unconfined");
-  // Not only what is executed in it: its first process.
-  EXPECT_EQ(Trimmed(Output(pod_, Script("first", script))), kDefault);
-}
-
-// What a capability would give, and the profile takes away.
-TEST_F(ServerApparmorLiveTest, TheDefaultDeniesMountsAndSettings) {
-  auto start = [&](const std::string& name, v1::SecurityProfile::ProfileType type) {
-    v1::ContainerConfig config = With(name, type);
-    Security(&config)->mutable_capabilities()->add_add_capabilities("ALL");
-    return Start(pod_, config);
-  };
-  const std::string confined = start("confined", v1::SecurityProfile::RuntimeDefault);
-  const std::string open = start("open", v1::SecurityProfile::Unconfined);
-  const std::string mount = "mount -t tmpfs t /mnt 2>&1 && echo mounted || true";
-  EXPECT_EQ(Trimmed(Exec(open, mount)), "mounted");
-  EXPECT_THAT(Exec(confined, mount), HasSubstr("ermission denied"));
-  const std::vector<std::string> denied = {"/proc/sys/kernel/printk_ratelimit", "/proc/sys/vm/swappiness",
-                                           "/proc/sys/fs/file-max", "/proc/sys/kernel/sched_rt_runtime_us"};
-  const std::vector<std::string> allowed = {"/proc/sys/kernel/shmmni", "/proc/sys/kernel/msgmax",
-                                            "/proc/sys/net/ipv4/ip_forward", "/proc/sys/fs/mqueue/msg_max",
-                                            "/proc/self/oom_score_adj"};
-  // Writes the values that are there already; the files it could write.
-  auto rewrite = [&](const std::string& id, const std::vector<std::string>& paths) {
-    std::string out = Exec(id, StrCat("for f in ", absl::StrJoin(paths, " "),
-                                      "; do v=$(cat $f) && echo $v 2>/dev/null >$f && echo $f; done; true"));
-    return std::vector<std::string>(absl::StrSplit(out, '\n', absl::SkipEmpty()));
-  };
-  EXPECT_EQ(rewrite(open, denied), denied);
-  EXPECT_THAT(rewrite(confined, denied), testing::IsEmpty());
-  EXPECT_EQ(rewrite(confined, allowed), allowed);
-  EXPECT_THAT(Exec(confined, "cat /proc/kcore 2>&1 >/dev/null || true"), HasSubstr("ermission denied"));
-  EXPECT_EQ(Trimmed(Exec(confined, "sleep 100 & kill $! && echo killed")), "killed");
-}
-
-TEST_F(ServerApparmorLiveTest, AProfileOfTheHost) {
-  Load("keelson-test-profile", "/tmp/denied");
-  const v1::ContainerConfig config =
-      With("localhost", v1::SecurityProfile::Localhost, "keelson-test-profile");
-  EXPECT_EQ(Try(config, StrCat("cat ", kOwnProfile)), "keelson-test-profile (enforce)");
-  EXPECT_THAT(Try(config, "echo >/tmp/denied"), HasSubstr("ermission denied"));
-  EXPECT_EQ(Try(config, "echo >/tmp/other && echo written"), "written");
-  v1::ContainerConfig missing = With("missing", v1::SecurityProfile::Localhost, "keelson-test-missing");
-  absl::Status status = TryCreate(pod_, missing).status();
-  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
-  EXPECT_THAT(status.message(), HasSubstr("\"keelson-test-missing\" is not loaded"));
-}
-
-// aa-remove-unknown(8) does this.
-TEST_F(ServerApparmorLiveTest, TheDefaultIsLoadedAgainWhereItWasRemoved) {
-  ASSERT_TRUE(Unload(std::string(oci::kDefaultApparmorProfile)).ok());
-  EXPECT_EQ(Try(Script("after", kForever), StrCat("cat ", kOwnProfile)), kDefault);
 }
 
 // ---- devices by vendors' files ----

@@ -24,7 +24,7 @@ namespace {
 using testing::HasSubstr;
 using ServerLiveTest = LiveTest;
 
-constexpr char kForever[] = "trap 'exit 7' TERM; while true; do sleep 1000 & wait $!; done";
+constexpr char kUntilTerm[] = "trap 'exit 7' TERM; while true; do sleep 1000 & wait $!; done";
 
 // ---- who it is ----
 
@@ -77,7 +77,7 @@ TEST_F(ServerLiveTest, RuntimeHandlersByName) {
     ASSERT_TRUE(pod.ok()) << pod.status();
     std::string want = *handler == 0 ? live_->handler() : handler;
     EXPECT_EQ(PodStatus(pod->pod_sandbox_id()).runtime_handler(), want);
-    std::string id = Start(pod->pod_sandbox_id(), Script("c", kForever));
+    std::string id = Start(pod->pod_sandbox_id(), Script("c", kUntilTerm));
     EXPECT_TRUE(std::filesystem::exists(StrCat(live_->paths().pods_dir, "/", want, "/", id)));
     RemovePod(pod->pod_sandbox_id());
   }
@@ -91,9 +91,9 @@ TEST_F(ServerLiveTest, ListsFilterByIdPrefixStateAndLabels) {
   (*config_a.mutable_labels())["which"] = "a";
   (*config_a.mutable_annotations())["note"] = "kept";
   std::string a = RunPod(config_a), b = RunPod(config_b);
-  v1::ContainerConfig main = Script("main", kForever);
+  v1::ContainerConfig main = Script("main", kUntilTerm);
   (*main.mutable_labels())["role"] = "main";
-  std::string running = Start(a, main), created = Create(a, Script("second", kForever));
+  std::string running = Start(a, main), created = Create(a, Script("second", kUntilTerm));
   std::string exited = Start(b, Script("short", "exit 0"));
   WaitExited(exited);
   StopPod(b);
@@ -179,7 +179,7 @@ TEST_F(ServerLiveTest, ListsFilterByIdPrefixStateAndLabels) {
 
 TEST_F(ServerLiveTest, StatsAndMetricsListTheRunning) {
   std::string pod = RunPod(NetworkPodConfig("stats"));
-  std::string id = Start(pod, Script("main", kForever));
+  std::string id = Start(pod, Script("main", kUntilTerm));
   v1::ContainerStatsRequest one;
   one.set_container_id(id);
   auto stats = Call(runtime().ContainerStats(one));
@@ -221,7 +221,7 @@ TEST_F(ServerLiveTest, StatesAndTimesOfAContainersLife) {
   v1::PodSandboxStatus ready = PodStatus(pod);
   EXPECT_EQ(ready.state(), v1::SANDBOX_READY);
   EXPECT_GE(ready.created_at(), before);
-  v1::ContainerConfig config = Script("main", kForever);
+  v1::ContainerConfig config = Script("main", kUntilTerm);
   (*config.mutable_annotations())["a"] = "b";
   std::string id = Create(pod, config);
   v1::ContainerStatus created = Status(id);
@@ -331,7 +331,8 @@ TEST_F(ServerLiveTest, AStartThatFailsIsAnExit) {
 
 TEST_F(ServerLiveTest, StopAndRemoveTwiceAndOfTheUnknown) {
   std::string pod = RunPod(PodConfig("twice"));
-  std::string id = Start(pod, Script("main", kForever)), created = Create(pod, Script("created", kForever));
+  std::string id = Start(pod, Script("main", kUntilTerm)),
+              created = Create(pod, Script("created", kUntilTerm));
   for (int round = 0; round < 2; ++round) {
     EXPECT_TRUE(Stop(id, 0).ok());
     EXPECT_TRUE(Stop(created, 0).ok());
@@ -339,7 +340,7 @@ TEST_F(ServerLiveTest, StopAndRemoveTwiceAndOfTheUnknown) {
   EXPECT_EQ(Status(id).exit_code(), 137);
   EXPECT_EQ(Status(created).state(), v1::CONTAINER_CREATED);
   for (int round = 0; round < 2; ++round) EXPECT_TRUE(Remove(id).ok());
-  std::string running = Start(pod, Script("running", kForever));
+  std::string running = Start(pod, Script("running", kUntilTerm));
   EXPECT_TRUE(Remove(running).ok()) << "removing kills";
   for (int round = 0; round < 2; ++round) StopPod(pod);
   for (int round = 0; round < 2; ++round) RemovePod(pod);
@@ -388,7 +389,7 @@ TEST_F(ServerLiveTest, NothingStartsInAPodThatIsBeingStopped) {
     v1::PodSandboxConfig config = NetworkPodConfig("closing");
     std::string pod = RunPod(config);
     std::vector<std::string> ids;
-    for (int i = 0; i < 3; ++i) ids.push_back(Create(pod, Script(StrCat("c", i), kForever)));
+    for (int i = 0; i < 3; ++i) ids.push_back(Create(pod, Script(StrCat("c", i), kUntilTerm)));
     Scope scope(env_.executor());
     std::vector<absl::StatusOr<v1::StartContainerResponse>> answers(ids.size(), absl::UnknownError(""));
     size_t answered = 0;
@@ -417,7 +418,7 @@ TEST_F(ServerLiveTest, NothingStartsInAPodThatIsBeingStopped) {
 
 TEST_F(ServerLiveTest, ExecSyncGivesOutputAndCode) {
   std::string pod = RunPod(PodConfig("exec"));
-  v1::ContainerConfig config = Script("main", kForever);
+  v1::ContainerConfig config = Script("main", kUntilTerm);
   config.mutable_linux()->mutable_security_context()->mutable_run_as_user()->set_value(1000);
   auto* env = config.add_envs();
   env->set_key("FROM");
@@ -438,7 +439,7 @@ TEST_F(ServerLiveTest, ExecSyncGivesOutputAndCode) {
 
 TEST_F(ServerLiveTest, ExecSyncPastItsTimeoutIsKilledAndGone) {
   std::string pod = RunPod(PodConfig("exec-timeout"));
-  std::string id = Start(pod, Script("main", kForever));
+  std::string id = Start(pod, Script("main", kUntilTerm));
   absl::Duration begin = env_.clock().Monotonic();
   auto result = TryExec(id, {"sleep", "4321"}, 1);
   absl::Duration took = env_.clock().Monotonic() - begin;
@@ -456,7 +457,7 @@ constexpr char kStubborn[] =
 
 TEST_F(ServerLiveTest, ExecSyncPastItsTimeoutTakesItsChildrenAlong) {
   std::string pod = RunPod(PodConfig("exec-stubborn"));
-  std::string id = Start(pod, Script("main", kForever));
+  std::string id = Start(pod, Script("main", kUntilTerm));
   auto result = TryExec(id, {"sh", "-c", kStubborn}, 1);
   EXPECT_TRUE(absl::IsDeadlineExceeded(result.status())) << result.status();
   EXPECT_EQ(RunIn(id, {"sh", "-c", "ps | grep -c '[s]leep 4322'"}).out, "0\n");
@@ -477,7 +478,7 @@ Task<absl::StatusOr<bool>> CloseScope(Scope* scope) {
 
 TEST_F(ServerLiveTest, AClientThatLeavesEndsItsExecSync) {
   std::string pod = RunPod(PodConfig("exec-left"));
-  std::string id = Start(pod, Script("main", kForever));
+  std::string id = Start(pod, Script("main", kUntilTerm));
   v1::ExecSyncRequest request;
   request.set_container_id(id);
   for (const char* word : {"sh", "-c", kStubborn}) request.add_cmd(word);
@@ -499,7 +500,7 @@ TEST_F(ServerLiveTest, AClientThatLeavesEndsItsExecSync) {
 
 TEST_F(ServerLiveTest, ExecSyncOutputIsBounded) {
   std::string pod = RunPod(PodConfig("exec-output"));
-  std::string id = Start(pod, Script("main", kForever));
+  std::string id = Start(pod, Script("main", kUntilTerm));
   auto result =
       TryExec(id, {"sh", "-c", "head -c 20000000 /dev/zero; head -c 20000000 /dev/zero >&2; exit 4"});
   ASSERT_TRUE(result.ok()) << result.status();
@@ -510,7 +511,7 @@ TEST_F(ServerLiveTest, ExecSyncOutputIsBounded) {
 
 TEST_F(ServerLiveTest, ExecSyncDoesNotWaitForWhatACommandLeaves) {
   std::string pod = RunPod(PodConfig("exec-child"));
-  std::string id = Start(pod, Script("main", kForever));
+  std::string id = Start(pod, Script("main", kUntilTerm));
   absl::Duration begin = env_.clock().Monotonic();
   auto result = TryExec(id, {"sh", "-c", "sleep 1000 & echo started"});
   ASSERT_TRUE(result.ok()) << result.status();
@@ -520,7 +521,7 @@ TEST_F(ServerLiveTest, ExecSyncDoesNotWaitForWhatACommandLeaves) {
 
 TEST_F(ServerLiveTest, ExecSyncOfNothing) {
   std::string pod = RunPod(PodConfig("exec-missing"));
-  std::string id = Start(pod, Script("main", kForever));
+  std::string id = Start(pod, Script("main", kUntilTerm));
   absl::Status missing = TryExec(id, {"/no/such/program"}).status();
   EXPECT_TRUE(absl::IsInvalidArgument(missing)) << missing;
   EXPECT_THAT(std::string(missing.message()), HasSubstr("/no/such/program"));
@@ -564,7 +565,7 @@ TEST_F(ServerLiveTest, UpdateContainerResources) {
   const bool v2 = std::filesystem::exists("/sys/fs/cgroup/cgroup.controllers");
   const char* memory_file = v2 ? "memory.max" : "memory.limit_in_bytes";
   std::string pod = RunPod(PodConfig("update"));
-  v1::ContainerConfig config = Script("main", kForever);
+  v1::ContainerConfig config = Script("main", kUntilTerm);
   auto* resources = config.mutable_linux()->mutable_resources();
   resources->set_cpu_shares(512);
   resources->set_memory_limit_in_bytes(64 << 20);
@@ -741,7 +742,7 @@ TEST_F(ServerLiveTest, EventsComeAtOnce) {
   };
   std::map<v1::ContainerEventType, std::vector<absl::Duration>> late;
   for (int i = 0; i < kRounds && !HasFailure(); ++i) {
-    std::string id = Create(pod, Script("c", kForever));
+    std::string id = Create(pod, Script("c", kUntilTerm));
     absl::Duration created = env_.clock().Monotonic();
     late[v1::CONTAINER_CREATED_EVENT].push_back(wait_for(v1::CONTAINER_CREATED_EVENT, id) - created);
     ASSERT_TRUE(TryStart(id).ok());
@@ -802,7 +803,7 @@ TEST_F(ServerLiveTest, Images) {
   EXPECT_GT(info->image_filesystems(0).inodes_used().value(), 0u);
   // A container keeps its files when its image goes.
   std::string pod = RunPod(PodConfig("image"));
-  v1::ContainerConfig config = Script("main", kForever);
+  v1::ContainerConfig config = Script("main", kUntilTerm);
   config.mutable_image()->set_image(live_->user_image());
   std::string id = Start(pod, config);
   v1::RemoveImageRequest remove;
@@ -828,9 +829,6 @@ struct BadPod {
   const char* text;
 };
 
-v1::NamespaceOption* Options(v1::PodSandboxConfig* config) {
-  return config->mutable_linux()->mutable_security_context()->mutable_namespace_options();
-}
 v1::PortMapping* Port(v1::PodSandboxConfig* config, int host, int container) {
   v1::PortMapping* mapping = config->add_port_mappings();
   mapping->set_host_port(host);
@@ -921,9 +919,6 @@ struct BadContainer {
   const char* text;
 };
 
-v1::LinuxContainerSecurityContext* Security(v1::ContainerConfig* config) {
-  return config->mutable_linux()->mutable_security_context();
-}
 v1::Mount* AddMount(v1::ContainerConfig* config, const std::string& host, const std::string& container) {
   v1::Mount* mount = config->add_mounts();
   mount->set_host_path(host);
@@ -1041,7 +1036,7 @@ TEST_F(ServerLiveTest, BadContainersAreRefusedByField) {
     EXPECT_NE(container.pod_sandbox_id(), pod) << "stays behind";
   EXPECT_TRUE(absl::IsNotFound(TryCreate(std::string(64, 'e'), Script("c", "true")).status()));
   EXPECT_TRUE(absl::IsNotFound(TryCreate("", Script("c", "true")).status()));
-  v1::ContainerConfig config = Script("name", kForever);
+  v1::ContainerConfig config = Script("name", kUntilTerm);
   std::string id = Create(pod, config);
   absl::Status taken = TryCreate(pod, config).status();
   EXPECT_EQ(taken.code(), absl::StatusCode::kAlreadyExists);
@@ -1052,7 +1047,7 @@ TEST_F(ServerLiveTest, BadContainersAreRefusedByField) {
 
 TEST_F(ServerLiveTest, CallsOnTheUnknownAndTheWrong) {
   std::string pod = RunPod(PodConfig("wrong-calls"));
-  std::string id = Create(pod, Script("created", kForever));
+  std::string id = Create(pod, Script("created", kUntilTerm));
   auto exec = [&](const std::string& container, std::vector<std::string> command, int64_t timeout) {
     v1::ExecSyncRequest request;
     request.set_container_id(container);

@@ -20,21 +20,10 @@ namespace {
 using testing::HasSubstr;
 using ServerPodLiveTest = LiveTest;
 
-constexpr char kForever[] = "while true; do sleep 1000 & wait $!; done";
-
-v1::NamespaceOption* Options(v1::PodSandboxConfig* config) {
-  return config->mutable_linux()->mutable_security_context()->mutable_namespace_options();
-}
-v1::NamespaceOption* Options(v1::ContainerConfig* config) {
-  return config->mutable_linux()->mutable_security_context()->mutable_namespace_options();
-}
-
 std::string OwnNamespace(const std::string& kind) {
   std::error_code error;
   return std::filesystem::read_symlink("/proc/self/ns/" + kind, error).string();
 }
-
-std::string Trimmed(const std::string& text) { return std::string(absl::StripAsciiWhitespace(text)); }
 
 // ---- namespaces ----
 

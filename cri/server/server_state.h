@@ -20,6 +20,8 @@
 
 namespace keelson::cri {
 
+inline constexpr size_t kMaxConfigJsonBytes = 16 << 20;  // of a bundle
+
 namespace v1 = ::runtime::v1;
 
 struct CpuSample {

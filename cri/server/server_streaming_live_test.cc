@@ -18,8 +18,6 @@ using testing::RemoteResult;
 using testing::RemoteRun;
 using ::testing::StartsWith;
 
-constexpr char kForever[] = "while true; do sleep 1000 & wait $!; done";
-
 // What to speak to the server with; null when it serves in plain text (with_keelson_cri without
 // --streaming-tls).
 std::shared_ptr<net::TlsClientContext> StreamingTls(bool with_certificate = true) {

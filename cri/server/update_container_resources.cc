@@ -9,8 +9,6 @@ namespace keelson::cri {
 
 namespace {
 
-constexpr size_t kMaxConfigJsonBytes = 16 << 20;
-
 // Zero and "" mean "as it is" in CRI: what is set replaces, the rest stays.
 void Merge(const v1::LinuxContainerResources& from, v1::LinuxContainerResources* to) {
   int64_t oom_score_adj = to->oom_score_adj();

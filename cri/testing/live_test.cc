@@ -21,6 +21,8 @@ Task<absl::Status> Nap(Env* env, absl::Duration duration) {
 
 }  // namespace
 
+std::string Trimmed(const std::string& text) { return std::string(absl::StripAsciiWhitespace(text)); }
+
 void LiveTest::SetUp() {
   live_ = LiveServer::FromEnvironment(env_);
   if (live_ == nullptr) GTEST_SKIP() << "runs under cri/testing/with_keelson_cri";

@@ -22,6 +22,21 @@ Task<absl::Status> StoreAnswer(Task<absl::StatusOr<Response>> call, absl::Status
   co_return absl::OkStatus();
 }
 
+// A script that ends only by a signal.
+inline constexpr char kForever[] = "while true; do sleep 1000 & wait $!; done";
+
+inline v1::LinuxContainerSecurityContext* Security(v1::ContainerConfig* config) {
+  return config->mutable_linux()->mutable_security_context();
+}
+inline v1::NamespaceOption* Options(v1::ContainerConfig* config) {
+  return Security(config)->mutable_namespace_options();
+}
+inline v1::NamespaceOption* Options(v1::PodSandboxConfig* config) {
+  return config->mutable_linux()->mutable_security_context()->mutable_namespace_options();
+}
+
+std::string Trimmed(const std::string& text);  // without white space at both ends
+
 struct ExecOutput {
   std::string out, err;
   int code = -1;
