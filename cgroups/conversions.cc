@@ -14,7 +14,6 @@ namespace keelson::cgroups {
 
 namespace {
 
-constexpr std::string_view kSliceSuffix = ".slice";
 constexpr uint64_t kMinWeight = 1, kMaxWeight = 10000;
 
 int64_t SaturatingMultiply(int64_t a, int64_t b) {

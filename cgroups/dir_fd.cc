@@ -30,10 +30,10 @@ absl::Status CgroupErrno(int error_number, const std::string& context) {
 std::string OrDot(std::string_view relative) { return relative.empty() ? "." : std::string(relative); }
 
 // The directory that holds `relative`'s last component.
-struct Split {
+struct PathParts {
   std::string parent, name;
 };
-Split SplitLast(std::string_view relative) {
+PathParts SplitLast(std::string_view relative) {
   size_t slash = relative.rfind('/');
   if (slash == std::string_view::npos) return {".", std::string(relative)};
   return {std::string(relative.substr(0, slash)), std::string(relative.substr(slash + 1))};
@@ -80,7 +80,7 @@ absl::Status DirFd::Write(std::string_view relative, std::string_view value, boo
 }
 
 absl::Status DirFd::MakeDir(std::string_view relative) const {
-  Split at = SplitLast(relative);
+  PathParts at = SplitLast(relative);
   auto parent = OpenBeneath(fd_.get(), at.parent, O_RDONLY | O_DIRECTORY);
   if (!parent.ok()) return Annotate(parent.status(), path_);
   if (::mkdirat(parent->get(), at.name.c_str(), 0755) == 0 || errno == EEXIST) return absl::OkStatus();
@@ -88,7 +88,7 @@ absl::Status DirFd::MakeDir(std::string_view relative) const {
 }
 
 absl::Status DirFd::RemoveDir(std::string_view relative) const {
-  Split at = SplitLast(relative);
+  PathParts at = SplitLast(relative);
   auto parent = OpenBeneath(fd_.get(), at.parent, O_RDONLY | O_DIRECTORY);
   if (absl::IsNotFound(parent.status())) return absl::OkStatus();
   if (!parent.ok()) return Annotate(parent.status(), path_);
@@ -98,7 +98,7 @@ absl::Status DirFd::RemoveDir(std::string_view relative) const {
 }
 
 absl::Status DirFd::RemoveFile(std::string_view relative) const {
-  Split at = SplitLast(relative);
+  PathParts at = SplitLast(relative);
   auto parent = OpenBeneath(fd_.get(), at.parent, O_RDONLY | O_DIRECTORY);
   if (absl::IsNotFound(parent.status())) return absl::OkStatus();
   if (!parent.ok()) return Annotate(parent.status(), path_);

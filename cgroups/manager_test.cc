@@ -12,7 +12,7 @@ namespace {
 constexpr char kV1[] = "sys/fs/cgroup/";
 constexpr char kV2[] = "sys/fs/cgroup/";
 
-std::unique_ptr<Manager> ManagerOf(const FakeTree& tree, ManagerOptions options = {}) {
+std::unique_ptr<Manager> FakeManager(const FakeTree& tree, ManagerOptions options = {}) {
   options.fake_tree = true;
   auto layout = Discover({tree.root()});
   EXPECT_TRUE(layout.ok()) << layout.status();
@@ -47,7 +47,7 @@ TEST(ValidatePath, RefusesWhatLeavesTheTree) {
 
 TEST(V1Manager, CreatesInEveryHierarchyAndFillsCpusets) {
   FakeTree tree(V1Host());
-  auto manager = ManagerOf(tree);
+  auto manager = FakeManager(tree);
   ASSERT_TRUE(manager->Create("kubepods/pod1").ok());
   ASSERT_TRUE(manager->Create("kubepods/pod1").ok());
   for (const char* hierarchy : {"cpu,cpuacct", "cpuset", "memory", "pids", "freezer", "systemd"}) {
@@ -67,7 +67,7 @@ TEST(V1Manager, CreatesInEveryHierarchyAndFillsCpusets) {
 
 TEST(V1Manager, WritesEveryResource) {
   FakeTree tree(V1Host());
-  auto manager = ManagerOf(tree);
+  auto manager = FakeManager(tree);
   ASSERT_TRUE(manager->Create("pod").ok());
   absl::Status status = manager->Apply("pod", AllResources());
   ASSERT_TRUE(status.ok()) << status;
@@ -90,7 +90,7 @@ TEST(V1Manager, WritesEveryResource) {
 
 TEST(V1Manager, NamesTheControllerThatIsMissing) {
   FakeTree tree(V1Host());
-  auto manager = ManagerOf(tree);
+  auto manager = FakeManager(tree);
   ASSERT_TRUE(manager->Create("pod").ok());
   Resources resources;
   resources.hugepage_limit_bytes["2MB"] = 0;
@@ -103,7 +103,7 @@ TEST(V1Manager, NamesTheControllerThatIsMissing) {
 
 TEST(V1Manager, ReadsStats) {
   FakeTree tree(V1Host());
-  auto manager = ManagerOf(tree);
+  auto manager = FakeManager(tree);
   ASSERT_TRUE(manager->Create("pod").ok());
   tree.Put("sys/fs/cgroup/cpu,cpuacct/pod/cpuacct.usage", "123456789\n");
   tree.Put("sys/fs/cgroup/memory/pod/memory.usage_in_bytes", "10000\n");
@@ -143,7 +143,7 @@ TEST(V1Manager, ReadsStatsInFull) {
       "cgroup /sys/fs/cgroup/hugetlb cgroup rw,relatime,hugetlb 0 0\n";
   host["sys/fs/cgroup/blkio/"] = host["sys/fs/cgroup/hugetlb/"] = "";
   FakeTree tree(host);
-  auto manager = ManagerOf(tree);
+  auto manager = FakeManager(tree);
   ASSERT_TRUE(manager->Create("pod").ok());
   auto bare = manager->ReadStats("pod", StatsDetail::kFull);
   ASSERT_TRUE(bare.ok()) << bare.status();
@@ -202,7 +202,7 @@ TEST(V1Manager, KillsTheSubtreeAndFreezes) {
     killed.push_back(pid);
     return 0;
   };
-  auto manager = ManagerOf(tree, options);
+  auto manager = FakeManager(tree, options);
   ASSERT_TRUE(manager->Create("pod/inner").ok());
   tree.Put("sys/fs/cgroup/pids/pod/cgroup.procs", "20\n");
   tree.Put("sys/fs/cgroup/pids/pod/inner/cgroup.procs", "30\n10\n");
@@ -222,7 +222,7 @@ TEST(V1Manager, KillsTheSubtreeAndFreezes) {
 TEST(V1Manager, ASymlinkInTheTreeLeadsNowhere) {
   FakeTree tree(V1Host());
   FakeTree outside(std::map<std::string, std::string>{{"secret/cgroup.procs", "1\n"}});
-  auto manager = ManagerOf(tree);
+  auto manager = FakeManager(tree);
   ASSERT_EQ(
       ::symlink((outside.root() + "/secret").c_str(), (tree.root() + "/sys/fs/cgroup/pids/evil").c_str()), 0);
   EXPECT_FALSE(manager->Pids("evil", false).ok());
@@ -231,7 +231,7 @@ TEST(V1Manager, ASymlinkInTheTreeLeadsNowhere) {
 
 TEST(HybridManager, WorksOnTheV1Controllers) {
   FakeTree tree(HybridHost());
-  auto manager = ManagerOf(tree);
+  auto manager = FakeManager(tree);
   ASSERT_TRUE(manager->Create("pod").ok());
   EXPECT_TRUE(tree.Has("sys/fs/cgroup/memory/pod"));
   EXPECT_FALSE(tree.Has("sys/fs/cgroup/unified/pod"));
@@ -239,7 +239,7 @@ TEST(HybridManager, WorksOnTheV1Controllers) {
 
 TEST(HybridManager, RemovesWhatTheRuntimeLeftInTheUnifiedHierarchy) {
   FakeTree tree(HybridHost());
-  auto manager = ManagerOf(tree);
+  auto manager = FakeManager(tree);
   ASSERT_TRUE(manager->Create("pod").ok());
   tree.Put("sys/fs/cgroup/unified/pod/container/cgroup.procs", "");
   ASSERT_TRUE(manager->Destroy("pod").ok());
@@ -249,7 +249,7 @@ TEST(HybridManager, RemovesWhatTheRuntimeLeftInTheUnifiedHierarchy) {
 
 TEST(V2Manager, EnablesControllersOnTheWay) {
   FakeTree tree(V2Host());
-  auto manager = ManagerOf(tree);
+  auto manager = FakeManager(tree);
   ASSERT_TRUE(manager->Create("kubepods").ok());
   tree.Put("sys/fs/cgroup/kubepods/cgroup.controllers", "cpu memory pids\n");
   ASSERT_TRUE(manager->Create("kubepods/pod1").ok());
@@ -262,7 +262,7 @@ TEST(V2Manager, EnablesControllersOnTheWay) {
 
 TEST(V2Manager, WritesEveryResource) {
   FakeTree tree(V2Host());
-  auto manager = ManagerOf(tree);
+  auto manager = FakeManager(tree);
   ASSERT_TRUE(manager->Create("pod").ok());
   Resources resources = AllResources();
   resources.memory_min_bytes = 4096;
@@ -293,7 +293,7 @@ TEST(V2Manager, WritesEveryResource) {
 
 TEST(V2Manager, ReadsStatsAndPressure) {
   FakeTree tree(V2Host());
-  auto manager = ManagerOf(tree);
+  auto manager = FakeManager(tree);
   ASSERT_TRUE(manager->Create("pod").ok());
   tree.Put(
       "sys/fs/cgroup/pod/cpu.stat",
@@ -352,7 +352,7 @@ TEST(V2Manager, ReadsStatsAndPressure) {
 
 TEST(V2Manager, TheRootsMemoryIsTheMachines) {
   FakeTree tree(V2Host());
-  auto stats = ManagerOf(tree)->ReadStats("");
+  auto stats = FakeManager(tree)->ReadStats("");
   ASSERT_TRUE(stats.ok()) << stats.status();
   EXPECT_EQ(stats->cpu_usage_ns, 5000000000u);
   EXPECT_EQ(stats->memory->usage_bytes, 1536u * 1024);
@@ -365,7 +365,7 @@ TEST(V2Manager, KillUsesTheKernelsFileWhereItIs) {
   int signals = 0;
   ManagerOptions options;
   options.kill = [&](pid_t, int) { return ++signals, 0; };
-  auto manager = ManagerOf(tree, options);
+  auto manager = FakeManager(tree, options);
   ASSERT_TRUE(manager->Create("pod").ok());
   tree.Put("sys/fs/cgroup/pod/cgroup.procs", "5\n");
   ASSERT_TRUE(manager->KillAll("pod").ok());

@@ -14,7 +14,6 @@ namespace {
 
 constexpr std::string_view kKubepods = "kubepods";
 constexpr std::string_view kPodPrefix = "pod";
-constexpr std::string_view kSliceSuffix = ".slice";
 
 std::string_view QosDirectory(QosClass qos) {
   switch (qos) {

@@ -7,7 +7,7 @@
 namespace keelson::cgroups {
 namespace {
 
-std::unique_ptr<Manager> ManagerOf(const FakeTree& tree, std::vector<pid_t>* killed = nullptr) {
+std::unique_ptr<Manager> QosManager(const FakeTree& tree, std::vector<pid_t>* killed = nullptr) {
   ManagerOptions options;
   options.fake_tree = true;
   options.kill = [killed](pid_t pid, int) {
@@ -48,7 +48,7 @@ TEST(PodResources, FollowTheQosClass) {
 
 TEST(QosTree, NamesAreUpstreams) {
   FakeTree host(V2Host());
-  auto manager = ManagerOf(host);
+  auto manager = QosManager(host);
   QosTree tree(*manager, {});
   EXPECT_EQ(tree.PodPath("u-1", QosClass::kGuaranteed), "kubepods/podu-1");
   EXPECT_EQ(tree.PodPath("u-1", QosClass::kBurstable), "kubepods/burstable/podu-1");
@@ -68,7 +68,7 @@ TEST(QosTree, LivesOnV1AndV2) {
   for (const auto& files : {V1Host(), V2Host(), HybridHost()}) {
     FakeTree host(files);
     std::vector<pid_t> killed;
-    auto manager = ManagerOf(host, &killed);
+    auto manager = QosManager(host, &killed);
     bool v2 = manager->layout().mode == Mode::kV2;
     std::string cpu = v2 ? "sys/fs/cgroup/" : "sys/fs/cgroup/cpu,cpuacct/";
     if (v2) {  // what the kernel would show in new directories

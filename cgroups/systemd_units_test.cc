@@ -16,7 +16,7 @@ namespace {
 
 using ::testing::ElementsAre;
 
-std::unique_ptr<Manager> ManagerOf(const FakeTree& tree) {
+std::unique_ptr<Manager> SystemdManager(const FakeTree& tree) {
   ManagerOptions options;
   options.fake_tree = true;
   options.kill = [](pid_t, int) { return 0; };
@@ -84,7 +84,7 @@ class FakeUnits : public SystemdUnits {
 
 TEST(QosTreeOnSystemd, AsksForSlicesAndStopsThem) {
   FakeTree host(V1Host());
-  auto manager = ManagerOf(host);
+  auto manager = SystemdManager(host);
   FakeUnits units(*manager);
   QosTree tree(*manager, {});
   EXPECT_FALSE(tree.waits_for_systemd());

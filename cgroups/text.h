@@ -9,6 +9,8 @@
 
 namespace keelson::cgroups {
 
+inline constexpr std::string_view kSliceSuffix = ".slice";  // systemd's cgroups of cgroups
+
 enum class Empty { kKeep, kSkip };
 
 inline std::vector<std::string_view> Split(std::string_view text, char separator,

@@ -88,6 +88,14 @@ set(KEELSON_PCH_PROTOS_cri cri_proto)
 set(KEELSON_PCH_PROTOS_kubelet api_proto cri_proto)
 set(KEELSON_PCH_PROTOS_master api_proto)
 
+# With KEELSON_UNITY (the release preset) some files of a target are compiled as one: what they include is read once for
+# all of them, which takes two fifths off a build from nothing. So names in the anonymous namespaces of a target's files
+# must differ. The other presets compile each file alone, and find an include that is missing.
+option(KEELSON_UNITY "Compile several files of a target as one" OFF)
+function(_keelson_unity target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${KEELSON_UNITY} UNITY_BUILD_BATCH_SIZE 8)
+endfunction()
+
 function(_keelson_deps target)
   foreach(dep ${ARGN})
     if(TARGET keelson_${dep} OR NOT dep MATCHES "::|^-|^[A-Z/]")
@@ -109,6 +117,7 @@ function(_keelson_common target)
   if(A_TEST)
     target_compile_options(${target} PRIVATE ${KEELSON_TEST_OPTIONS} ${KEELSON_GTEST_DEFINITION})
   endif()
+  _keelson_unity(${target})
   if(KEELSON_PCH)
     _keelson_pch_target(pch "${A_TEST}")
     target_precompile_headers(${target} REUSE_FROM ${pch})
@@ -180,6 +189,16 @@ function(keelson_proto name)
     target_link_libraries(keelson_${name} PUBLIC grpc++ grpc gpr)
   endif()
   target_compile_options(keelson_${name} PRIVATE -w $<$<CONFIG:Release>:-Os>)
+  _keelson_unity(keelson_${name})
+  # The generated files' own static names, after their headers, which have members of these names.
+  set_target_properties(keelson_${name} PROPERTIES UNITY_BUILD_UNIQUE_ID KEELSON_UNITY_ID
+    UNITY_BUILD_CODE_BEFORE_INCLUDE "#include <google/protobuf/generated_message_reflection.h>
+#define KEELSON_CONCAT2(a, b) a##b
+#define KEELSON_CONCAT(a, b) KEELSON_CONCAT2(a, b)
+#define schemas KEELSON_CONCAT(schemas_, KEELSON_UNITY_ID)
+#define file_default_instances KEELSON_CONCAT(file_default_instances_, KEELSON_UNITY_ID)"
+    UNITY_BUILD_CODE_AFTER_INCLUDE "#undef schemas
+#undef file_default_instances")
   _keelson_deps(keelson_${name} ${A_DEPS})
 endfunction()
 

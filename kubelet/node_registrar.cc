@@ -19,8 +19,8 @@ namespace {
 namespace coordv1 = ::k8s::coordination::v1;
 
 constexpr char kLeaseNamespace[] = "kube-node-lease";
-constexpr absl::Duration kFirstRetry = absl::Milliseconds(50);
-constexpr absl::Duration kLastRetry = absl::Seconds(7);
+constexpr absl::Duration kFirstNodeRetry = absl::Milliseconds(50);
+constexpr absl::Duration kLastNodeRetry = absl::Seconds(7);
 constexpr absl::Duration kNotReadyPeriod =
     absl::Milliseconds(100);  // until the runtime is ready for the first time
 constexpr absl::Duration kImageListPeriod = absl::Seconds(60);
@@ -259,7 +259,7 @@ Task<void> NodeRegistrar::TellPodCidr(std::string cidr) {
 }
 
 Task<void> NodeRegistrar::StatusLoop() {
-  absl::Duration retry = kFirstRetry;
+  absl::Duration retry = kFirstNodeRetry;
   bool was_ready = false;
   while (true) {
     poked_ = false;
@@ -288,9 +288,9 @@ Task<void> NodeRegistrar::StatusLoop() {
     absl::Duration delay = options_.node_status_update_frequency;
     if (!status.ok()) {
       delay = std::min(retry, delay);
-      retry = std::min(retry * 2, kLastRetry);
+      retry = std::min(retry * 2, kLastNodeRetry);
     } else {
-      retry = kFirstRetry;
+      retry = kFirstNodeRetry;
       if (!was_ready) delay = std::min(delay, kNotReadyPeriod);
     }
     if (health_.runtime_ready && env_.clock().Monotonic() - images_read_ > kImageListPeriod) {
@@ -360,7 +360,7 @@ Task<absl::Status> NodeRegistrar::RenewLease() {
 }
 
 Task<void> NodeRegistrar::LeaseLoop() {
-  absl::Duration retry = kFirstRetry;
+  absl::Duration retry = kFirstNodeRetry;
   while (true) {
     absl::Duration delay = absl::Seconds(options_.node_lease_duration_s) / 4;
     if (!registered_) {
@@ -369,11 +369,11 @@ Task<void> NodeRegistrar::LeaseLoop() {
       Task<absl::Status> renew = RenewLease();
       absl::Status renewed = co_await std::move(renew);
       if (renewed.ok()) {
-        retry = kFirstRetry;
+        retry = kFirstNodeRetry;
       } else {
         LogWarning("lease not renewed", {{"node", options_.node_name}, {"error", renewed}});
         delay = std::min(delay, retry);
-        retry = std::min(retry * 2, kLastRetry);
+        retry = std::min(retry * 2, kLastNodeRetry);
       }
     }
     Task<void> sleep = env_.clock().Sleep(delay);

@@ -13,8 +13,8 @@ namespace keelson::kubelet {
 
 namespace {
 
-constexpr absl::Duration kFirstRetry = absl::Milliseconds(500);
-constexpr absl::Duration kLastRetry = absl::Seconds(10);
+constexpr absl::Duration kFirstRemovalRetry = absl::Milliseconds(500);
+constexpr absl::Duration kLastRemovalRetry = absl::Seconds(10);
 constexpr absl::Duration kRemoveRetry = absl::Milliseconds(10);
 constexpr int kRemoveAttempts = 50;
 
@@ -46,7 +46,7 @@ cgroups::PodRequirements CgroupRequirements(const corev1::Pod& pod, const Kubele
 
 Task<void> Kubelet::SetUpCgroups() {
   if (deps_.qos_tree == nullptr || !options_.cgroups_per_qos) co_return;
-  absl::Duration retry = kFirstRetry;
+  absl::Duration retry = kFirstRemovalRetry;
   while (true) {
     Task<absl::Status> once = SetUpCgroupsOnce();
     absl::Status status = co_await std::move(once);
@@ -55,7 +55,7 @@ Task<void> Kubelet::SetUpCgroups() {
     LogError("no pod can be started", {{"error", cgroups_status_}});
     Task<void> sleep = env_.clock().Sleep(retry);
     co_await std::move(sleep);
-    retry = std::min(retry * 2, kLastRetry);
+    retry = std::min(retry * 2, kLastRemovalRetry);
   }
 }
 

@@ -12,8 +12,8 @@ namespace keelson::kubelet {
 namespace {
 
 constexpr size_t kParallelPatches = 8;
-constexpr absl::Duration kFirstRetry = absl::Milliseconds(200);
-constexpr absl::Duration kLastRetry = absl::Seconds(10);
+constexpr absl::Duration kFirstPatchRetry = absl::Milliseconds(200);
+constexpr absl::Duration kLastPatchRetry = absl::Seconds(10);
 
 class SlotGuard {
  public:
@@ -147,7 +147,7 @@ void StatusManager::Kick(const std::string& uid) {
 }
 
 Task<void> StatusManager::Sync(std::string uid) {
-  absl::Duration retry = kFirstRetry;
+  absl::Duration retry = kFirstPatchRetry;
   while (true) {
     auto it = entries_.find(uid);
     if (it == entries_.end()) co_return;
@@ -159,13 +159,13 @@ Task<void> StatusManager::Sync(std::string uid) {
     Task<bool> once = SyncOnce(uid);
     const bool ok = co_await std::move(once);
     if (ok) {
-      retry = kFirstRetry;
+      retry = kFirstPatchRetry;
       continue;
     }
     if (auto again = entries_.find(uid); again != entries_.end()) again->second.dirty = true;
     Task<void> sleep = env_.clock().Sleep(retry);
     co_await std::move(sleep);
-    retry = std::min(retry * 2, kLastRetry);
+    retry = std::min(retry * 2, kLastPatchRetry);
   }
 }
 

@@ -22,7 +22,7 @@ namespace {
 struct SocketClose {
   void operator()(mnl_socket* s) const { mnl_socket_close(s); }
 };
-using Socket = std::unique_ptr<mnl_socket, SocketClose>;
+using MnlSocket = std::unique_ptr<mnl_socket, SocketClose>;
 
 constexpr size_t kBufferBytes = 64 << 10;
 constexpr size_t kMaxDeletedFlows = 65536;
@@ -104,7 +104,7 @@ nlmsghdr* NewMessage(char* buffer, int type, uint16_t flags, uint32_t sequence) 
 }
 
 // Sends what is in `buffer` and reads to the end of the answer.
-absl::Status Exchange(mnl_socket* socket, const nlmsghdr* request, std::array<char, kBufferBytes>& buffer,
+absl::Status Transact(mnl_socket* socket, const nlmsghdr* request, std::array<char, kBufferBytes>& buffer,
                       mnl_cb_t each, void* data) {
   uint32_t sequence = request->nlmsg_seq, port = mnl_socket_get_portid(socket);
   if (mnl_socket_sendto(socket, request, request->nlmsg_len) < 0)
@@ -122,7 +122,7 @@ absl::Status Exchange(mnl_socket* socket, const nlmsghdr* request, std::array<ch
 
 absl::StatusOr<size_t> DeleteStaleFlows(const std::vector<StaleFlow>& flows) {
   if (flows.empty()) return 0;
-  Socket socket(mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC));
+  MnlSocket socket(mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC));
   if (socket == nullptr) return ErrnoStatus(errno, "open conntrack socket");
   if (mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
     return ErrnoStatus(errno, "bind conntrack socket");
@@ -131,13 +131,13 @@ absl::StatusOr<size_t> DeleteStaleFlows(const std::vector<StaleFlow>& flows) {
   uint32_t sequence = 1;
   Dump dump{.flows = &flows};
   nlmsghdr* get = NewMessage(request.data(), IPCTNL_MSG_CT_GET, NLM_F_DUMP, sequence++);
-  RETURN_IF_ERROR(Exchange(socket.get(), get, *buffer, OnEntry, &dump));
+  RETURN_IF_ERROR(Transact(socket.get(), get, *buffer, OnEntry, &dump));
   size_t deleted = 0;
   for (const std::string& original : dump.originals) {
     if (original.size() > request.size() / 2) continue;
     nlmsghdr* del = NewMessage(request.data(), IPCTNL_MSG_CT_DELETE, NLM_F_ACK, sequence++);
     mnl_attr_put(del, CTA_TUPLE_ORIG | NLA_F_NESTED, original.size(), original.data());
-    absl::Status status = Exchange(socket.get(), del, *buffer, nullptr, nullptr);
+    absl::Status status = Transact(socket.get(), del, *buffer, nullptr, nullptr);
     if (status.ok()) ++deleted;
     if (!status.ok() && !absl::IsNotFound(status)) return status;  // it may have ended by itself
   }

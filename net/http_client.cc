@@ -23,7 +23,7 @@ namespace keelson::net {
 
 namespace {
 
-constexpr size_t kReadBytes = 16 << 10;
+constexpr size_t kResponseReadBytes = 16 << 10;
 // Bodies up to this size travel in one write with the head.
 constexpr size_t kInlineBodyBytes = 16 << 10;
 constexpr int kMaxInterimResponses = 8;
@@ -136,7 +136,7 @@ Task<absl::Status> OpenTunnel(std::shared_ptr<Socket> socket, HttpEndpoint endpo
   ResponseParser parser(ParserLimits(), /*head_request=*/true);
   InputBuffer input;
   while (parser.state() == ResponseParser::State::kHeaders) {
-    ssize_t n = input.FillFrom(socket.get(), kReadBytes);
+    ssize_t n = input.FillFrom(socket.get(), kResponseReadBytes);
     if (n == 0) co_return absl::UnavailableError("the proxy closed the connection");
     if (n == kIoError) co_return socket->error();
     if (n == kWouldBlock) {
@@ -531,7 +531,7 @@ class Exchange : public HttpResponseStream {
  private:
   Task<absl::Status> Fill(std::shared_ptr<Socket> socket) {
     while (true) {
-      ssize_t n = input_.FillFrom(socket.get(), kReadBytes);
+      ssize_t n = input_.FillFrom(socket.get(), kResponseReadBytes);
       if (n > 0) co_return absl::OkStatus();
       if (n == 0) {
         eof_ = true;

@@ -17,7 +17,7 @@ namespace {
 
 // Input taken while a handler runs (pipelined requests); beyond it we stop reading and with it watching.
 constexpr size_t kMaxPipelinedBytes = 64 << 10;
-constexpr size_t kReadBytes = 4 << 10;
+constexpr size_t kRequestReadBytes = 4 << 10;
 constexpr size_t kBodyReadBytes = 16 << 10;
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 // A TLS record's payload; smaller pieces are gathered up to it.
@@ -98,7 +98,7 @@ void Connection::Cancel() { scope_.Cancel(); }
 void Connection::OnReadable() {
   if (phase_ != Phase::kHandler || response_ == ResponseState::kHijacked) return;
   while (input_.size() < kMaxPipelinedBytes) {
-    ssize_t n = input_.FillFrom(socket_.get(), kReadBytes);
+    ssize_t n = input_.FillFrom(socket_.get(), kRequestReadBytes);
     if (n > 0) continue;
     if (n == kWouldBlock) {
       socket_->ArmRead();
@@ -167,7 +167,7 @@ Task<void> Connection::Run() {
 Task<bool> Connection::FillInput() {
   // An armed wait that has not fired means the kernel has nothing for us: save the read.
   bool skip_read = socket_->read_armed() && !socket_->has_pending();
-  size_t want = phase_ == Phase::kBody ? kBodyReadBytes : kReadBytes;
+  size_t want = phase_ == Phase::kBody ? kBodyReadBytes : kRequestReadBytes;
   while (true) {
     if (timed_out_) co_return false;
     if (!skip_read) {

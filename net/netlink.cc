@@ -73,7 +73,7 @@ absl::StatusOr<int> LinkIndex(const std::string& name) {
 }
 
 // One request and its answers, on `socket`.
-absl::Status Exchange(mnl_socket* socket, nlmsghdr* request, Each each) {
+absl::Status Transact(mnl_socket* socket, nlmsghdr* request, Each each) {
   if (mnl_socket_sendto(socket, request, request->nlmsg_len) < 0) return ErrnoStatus(errno, "netlink send");
   std::string buffer(kReceiveBytes, '\0');
   unsigned port = mnl_socket_get_portid(socket);
@@ -127,7 +127,7 @@ absl::StatusOr<std::vector<Link>> Netlink::ListLinks() {
   nlmsghdr* message;
   StartMessage<ifinfomsg>(buffer, RTM_GETLINK, NLM_F_DUMP, ++sequence_, &message);
   std::vector<Link> out;
-  absl::Status status = Exchange(socket_, message, [&](const nlmsghdr* answer) {
+  absl::Status status = Transact(socket_, message, [&](const nlmsghdr* answer) {
     const auto* info = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(answer));
     Attributes attributes = ParseAttributes(answer, sizeof *info);
     Link link;
@@ -147,7 +147,7 @@ absl::StatusOr<std::vector<InterfaceAddress>> Netlink::ListAddresses() {
   nlmsghdr* message;
   StartMessage<ifaddrmsg>(buffer, RTM_GETADDR, NLM_F_DUMP, ++sequence_, &message);
   std::vector<InterfaceAddress> out;
-  absl::Status status = Exchange(socket_, message, [&](const nlmsghdr* answer) {
+  absl::Status status = Transact(socket_, message, [&](const nlmsghdr* answer) {
     const auto* info = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(answer));
     Attributes attributes = ParseAttributes(answer, sizeof *info);
     // On point-to-point links IFA_ADDRESS is the peer's.
@@ -167,7 +167,7 @@ absl::StatusOr<std::vector<Route>> Netlink::ListRoutes() {
   nlmsghdr* message;
   StartMessage<rtmsg>(buffer, RTM_GETROUTE, NLM_F_DUMP, ++sequence_, &message);
   std::vector<Route> out;
-  absl::Status status = Exchange(socket_, message, [&](const nlmsghdr* answer) {
+  absl::Status status = Transact(socket_, message, [&](const nlmsghdr* answer) {
     const auto* info = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(answer));
     if (info->rtm_family != AF_INET && info->rtm_family != AF_INET6) return;
     Attributes attributes = ParseAttributes(answer, sizeof *info);
@@ -200,7 +200,7 @@ absl::Status Netlink::SetLinkUp(const std::string& link) {
   info->ifi_index = index;
   info->ifi_flags = IFF_UP;
   info->ifi_change = IFF_UP;
-  return Annotate(Exchange(socket_, message, [](const nlmsghdr*) {}), StrCat("set link ", link, " up"));
+  return Annotate(Transact(socket_, message, [](const nlmsghdr*) {}), StrCat("set link ", link, " up"));
 }
 
 namespace {
@@ -219,7 +219,7 @@ absl::Status ChangeAddress(mnl_socket* socket, uint32_t sequence, const std::str
   if (!address.is_v4() && add) info->ifa_flags = IFA_F_NODAD;
   PutAddress(message, IFA_LOCAL, address.address());
   PutAddress(message, IFA_ADDRESS, address.address());
-  return Exchange(socket, message, [](const nlmsghdr*) {});
+  return Transact(socket, message, [](const nlmsghdr*) {});
 }
 
 absl::Status ChangeRoute(mnl_socket* socket, uint32_t sequence, const Route& route, bool add) {
@@ -247,7 +247,7 @@ absl::Status ChangeRoute(mnl_socket* socket, uint32_t sequence, const Route& rou
     mnl_attr_put_u32(message, RTA_OIF, static_cast<uint32_t>(index));
   }
   if (route.metric != 0) mnl_attr_put_u32(message, RTA_PRIORITY, route.metric);
-  return Exchange(socket, message, [](const nlmsghdr*) {});
+  return Transact(socket, message, [](const nlmsghdr*) {});
 }
 
 std::string RouteName(const Route& route) {

@@ -11,14 +11,14 @@
 namespace keelson::net {
 namespace {
 
-constexpr size_t kReadBytes = 32 << 10;
+constexpr size_t kSpdyReadBytes = 32 << 10;
 constexpr size_t kMaxDataFrameBytes = 16 << 10;     // so that streams take turns
 constexpr uint32_t kSessionWindowBytes = 16 << 20;  // what is unread is bounded by the streams' windows
 constexpr size_t kSessionUpdateBytes = 1 << 20;
 constexpr int64_t kMaxWindowBytes = 0x7fffffff;
 // Replies (to pings, new streams) that may wait for a peer that does not read. Much more than the writers'
 // limit: two ends that both stop reading because their own data waits would wait for ever.
-constexpr size_t kMaxReplyBytes = 1 << 20;
+constexpr size_t kMaxSpdyReplyBytes = 1 << 20;
 
 }  // namespace
 
@@ -262,9 +262,9 @@ Task<absl::Status> SpdyConnection::Send(StatePtr state, std::string_view data, b
 
 Task<void> SpdyConnection::ReadLoop(std::shared_ptr<SpdyConnection> self) {
   CloseSpdyAtEnd end(self);
-  auto buffer = std::make_unique<char[]>(kReadBytes);
+  auto buffer = std::make_unique<char[]>(kSpdyReadBytes);
   while (self->status_.ok()) {
-    Task<absl::StatusOr<size_t>> read = self->stream_->Read(buffer.get(), kReadBytes);
+    Task<absl::StatusOr<size_t>> read = self->stream_->Read(buffer.get(), kSpdyReadBytes);
     absl::StatusOr<size_t> n = co_await std::move(read);
     if (!n.ok() || *n == 0) {
       self->Fail(n.ok() ? absl::UnavailableError("connection closed by the peer") : n.status());
@@ -295,7 +295,7 @@ Task<void> SpdyConnection::ReadLoop(std::shared_ptr<SpdyConnection> self) {
         co_await std::move(wait);
       }
       if (self->dropping_) continue;
-      Task<absl::Status> room = self->writer_->Room(kMaxReplyBytes);
+      Task<absl::Status> room = self->writer_->Room(kMaxSpdyReplyBytes);
       (void)co_await std::move(room);
     }
   }

@@ -8,8 +8,8 @@
 namespace keelson::net {
 namespace {
 
-constexpr size_t kReadBytes = 32 << 10;
-constexpr size_t kMaxReplyBytes = 1 << 20;  // pongs that wait for a peer that does not read
+constexpr size_t kWebSocketReadBytes = 32 << 10;
+constexpr size_t kMaxPongBytes = 1 << 20;  // pongs that wait for a peer that does not read
 constexpr size_t kTunnelMessageBytes = 32 << 10;
 
 class Tunnel : public ByteStream {
@@ -64,7 +64,7 @@ WebSocketConnection::WebSocketConnection(std::shared_ptr<ByteStream> stream, Web
       options_(options),
       writer_(std::make_shared<FrameWriter>(stream_, options.write_buffer_bytes)),
       decoder_(/*expect_mask=*/options.mask_random == nullptr, options.max_message_bytes),
-      buffer_(std::make_unique<char[]>(kReadBytes)) {}
+      buffer_(std::make_unique<char[]>(kWebSocketReadBytes)) {}
 WebSocketConnection::~WebSocketConnection() = default;
 
 std::shared_ptr<WebSocketConnection> WebSocketConnection::Start(Scope* scope,
@@ -91,7 +91,7 @@ Task<absl::StatusOr<std::optional<WebSocketMessage>>> WebSocketConnection::Read(
       switch (f.opcode) {
         case WebSocketOpcode::kPing: {
           writer_->Put(Encode(WebSocketOpcode::kPong, f.payload));
-          Task<absl::Status> room = writer_->Room(kMaxReplyBytes);
+          Task<absl::Status> room = writer_->Room(kMaxPongBytes);
           (void)co_await std::move(room);
           continue;
         }
@@ -125,7 +125,7 @@ Task<absl::StatusOr<std::optional<WebSocketMessage>>> WebSocketConnection::Read(
       Finish(large ? kWebSocketTooLarge : kWebSocketProtocolError, Sv(frame.status().message()));
       co_return frame.status();
     }
-    Task<absl::StatusOr<size_t>> read = stream_->Read(buffer_.get(), kReadBytes);
+    Task<absl::StatusOr<size_t>> read = stream_->Read(buffer_.get(), kWebSocketReadBytes);
     absl::StatusOr<size_t> n = co_await std::move(read);
     if (!n.ok()) co_return n.status();
     if (*n == 0) co_return absl::UnavailableError("connection closed by the peer");

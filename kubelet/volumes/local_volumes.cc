@@ -20,7 +20,7 @@ namespace keelson::kubelet {
 namespace {
 
 constexpr uint32_t kGroupReadWrite = 0660;
-constexpr uint32_t kGroupFolder = 0110;
+constexpr uint32_t kGroupSearch = 0110;
 
 absl::StatusOr<bool> IsMountPoint(Mounter& mounter, const std::string& path) {
   ASSIGN_OR_RETURN(std::vector<std::string> mounts, mounter.MountsBelow(path));
@@ -48,7 +48,7 @@ absl::Status GroupOne(int fd, const struct stat& st, int64_t group, const std::s
   }
   if (S_ISLNK(st.st_mode)) return absl::OkStatus();
   uint32_t mode = (st.st_mode & 07777) | kGroupReadWrite;
-  if (S_ISDIR(st.st_mode)) mode |= S_ISGID | kGroupFolder;
+  if (S_ISDIR(st.st_mode)) mode |= S_ISGID | kGroupSearch;
   // O_PATH descriptors take no fchmod; their magic link does, and it names exactly this file.
   if (::chmod(StrCat("/proc/self/fd/", fd).c_str(), mode) != 0)
     return ErrnoStatus(errno, StrCat("chmod ", name));
@@ -162,7 +162,7 @@ absl::Status CheckHostPath(const std::string& path, const std::string& type) {
 absl::Status ApplyFsGroup(const std::string& path, int64_t group, bool on_root_mismatch) {
   struct stat st;
   if (::lstat(path.c_str(), &st) != 0) return ErrnoStatus(errno, StrCat("stat ", path));
-  constexpr uint32_t kWanted = S_ISGID | kGroupReadWrite | kGroupFolder;
+  constexpr uint32_t kWanted = S_ISGID | kGroupReadWrite | kGroupSearch;
   bool matches = st.st_gid == static_cast<gid_t>(group) && (st.st_mode & kWanted) == kWanted;
   if (on_root_mismatch && matches) return absl::OkStatus();
   return GroupTree(AT_FDCWD, path, group, st.st_dev, 0);

@@ -11,7 +11,7 @@
 namespace keelson::master {
 namespace {
 
-using Json = nlohmann::json;
+using AnyJson = nlohmann::json;
 
 // tests/golden/apiserver/NAME; rewritten when KEELSON_UPDATE_GOLDEN is set (hack/update-golden).
 void ExpectGolden(const std::string& name, const std::string& text) {
@@ -59,15 +59,15 @@ class HttpTest : public ApiServerTest {
     Send(method, target, std::move(o));
     return writer->body;
   }
-  Json Answer(const std::string& method, const std::string& target, Options o = {}) {
-    return Json::parse(Text(method, target, std::move(o)), nullptr, false);
+  AnyJson Answer(const std::string& method, const std::string& target, Options o = {}) {
+    return AnyJson::parse(Text(method, target, std::move(o)), nullptr, false);
   }
-  Options Body(const Json& json) {
+  Options Body(const AnyJson& json) {
     Options o;
     o.body = json.dump();
     return o;
   }
-  static Json ConfigMapJson(const std::string& name) {
+  static AnyJson ConfigMapJson(const std::string& name) {
     return {
         {"apiVersion", "v1"}, {"kind", "ConfigMap"}, {"metadata", {{"name", name}}}, {"data", {{"k", "v"}}}};
   }
@@ -78,19 +78,19 @@ class HttpTest : public ApiServerTest {
 constexpr char kConfigMaps[] = "/api/v1/namespaces/default/configmaps";
 
 TEST_F(HttpTest, CrudInJson) {
-  Json made = Answer("POST", kConfigMaps, Body(ConfigMapJson("c")));
+  AnyJson made = Answer("POST", kConfigMaps, Body(ConfigMapJson("c")));
   EXPECT_EQ(writer->status, 201);
   EXPECT_EQ(made["kind"], "ConfigMap");
   EXPECT_EQ(made["apiVersion"], "v1");
   EXPECT_EQ(made["metadata"]["namespace"], "default");
-  Json got = Answer("GET", std::string(kConfigMaps) + "/c");
+  AnyJson got = Answer("GET", std::string(kConfigMaps) + "/c");
   EXPECT_EQ(got, made);
-  Json list = Answer("GET", "/api/v1/configmaps?labelSelector=x%21%3Dy");
+  AnyJson list = Answer("GET", "/api/v1/configmaps?labelSelector=x%21%3Dy");
   EXPECT_EQ(list["kind"], "ConfigMapList");
   ASSERT_EQ(list["items"].size(), 1u);
   EXPECT_FALSE(list["items"][0].contains("kind"));
   made["data"]["k"] = "w";
-  Json put = Answer("PUT", std::string(kConfigMaps) + "/c", Body(made));
+  AnyJson put = Answer("PUT", std::string(kConfigMaps) + "/c", Body(made));
   EXPECT_EQ(put["data"]["k"], "w");
   Options patch;
   patch.content_type = "application/merge-patch+json";
@@ -99,11 +99,11 @@ TEST_F(HttpTest, CrudInJson) {
   patch.content_type = "text/plain";
   Send("PATCH", std::string(kConfigMaps) + "/c", patch);
   EXPECT_EQ(writer->status, 415);
-  Json gone = Answer("DELETE", std::string(kConfigMaps) + "/c");
+  AnyJson gone = Answer("DELETE", std::string(kConfigMaps) + "/c");
   EXPECT_EQ(gone["kind"], "Status");
   EXPECT_EQ(gone["status"], "Success");
   EXPECT_EQ(gone["details"]["kind"], "configmaps");
-  Json missing = Answer("GET", std::string(kConfigMaps) + "/c");
+  AnyJson missing = Answer("GET", std::string(kConfigMaps) + "/c");
   EXPECT_EQ(writer->status, 404);
   EXPECT_EQ(missing["reason"], "NotFound");
   EXPECT_EQ(missing["details"]["name"], "c");
@@ -139,7 +139,7 @@ TEST_F(HttpTest, WhoMayDoWhat) {
     Send("GET", path, nobody);
     EXPECT_EQ(writer->status, 200) << path;
   }
-  Json refused = Answer("GET", "/api/v1/pods", nobody);
+  AnyJson refused = Answer("GET", "/api/v1/pods", nobody);
   EXPECT_EQ(writer->status, 401);
   EXPECT_EQ(refused["reason"], "Unauthorized");
   Options jane;
@@ -164,9 +164,9 @@ TEST_F(HttpTest, WhoMayDoWhat) {
 }
 
 TEST_F(HttpTest, FieldValidation) {
-  Json cm = ConfigMapJson("a");
+  AnyJson cm = ConfigMapJson("a");
   cm["dota"] = 1;
-  Json strict = Answer("POST", std::string(kConfigMaps) + "?fieldValidation=Strict", Body(cm));
+  AnyJson strict = Answer("POST", std::string(kConfigMaps) + "?fieldValidation=Strict", Body(cm));
   EXPECT_EQ(writer->status, 400);
   EXPECT_EQ(strict["message"],
             "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown "
@@ -223,8 +223,8 @@ TEST_F(HttpTest, GoldenTables) {
   Options o;
   o.accept = kTable;
   auto golden = [&](const std::string& name, const std::string& target) {
-    Json table = Answer("GET", target, o);
-    for (Json& row : table["rows"]) {
+    AnyJson table = Answer("GET", target, o);
+    for (AnyJson& row : table["rows"]) {
       if (!row["object"].is_null()) row["object"]["metadata"].erase("uid");
       if (!row["object"].is_null()) row["object"]["metadata"].erase("creationTimestamp");
     }
@@ -253,10 +253,10 @@ TEST_F(HttpTest, WatchStream) {
        "/api/v1/pods?watch=1&timeoutSeconds=5&resourceVersionMatch=NotOlderThan&sendInitialEvents=true"
        "&allowWatchBookmarks=true&resourceVersion=");
   EXPECT_EQ(writer->status, 200);
-  std::vector<Json> events;
+  std::vector<AnyJson> events;
   size_t start = 0;
   for (size_t end; (end = writer->body.find('\n', start)) != std::string::npos; start = end + 1) {
-    events.push_back(Json::parse(writer->body.substr(start, end - start)));
+    events.push_back(AnyJson::parse(writer->body.substr(start, end - start)));
   }
   ASSERT_GE(events.size(), 2u);
   EXPECT_EQ(events[0]["type"], "ADDED");
@@ -273,7 +273,7 @@ TEST_F(HttpTest, WatchTooOldIsAnErrorEvent) {
     ASSERT_TRUE(Create(PodNamed("a")).ok());
     ASSERT_TRUE(Delete<core::Pod>("a").ok());
   }
-  Json event = Answer("GET", StrCat("/api/v1/pods?watch=true&resourceVersion=", first));
+  AnyJson event = Answer("GET", StrCat("/api/v1/pods?watch=true&resourceVersion=", first));
   EXPECT_EQ(writer->status, 200);
   EXPECT_EQ(event["type"], "ERROR");
   EXPECT_EQ(event["object"]["code"], 410);
@@ -298,7 +298,7 @@ TEST_F(HttpTest, DeleteCollection) {
   for (const char* name : {"a", "b"}) Send("POST", kConfigMaps, Body(ConfigMapJson(name)));
   Send("DELETE", std::string(kConfigMaps) + "?fieldSelector=metadata.name%3Da");
   EXPECT_EQ(writer->status, 200);
-  Json left = Answer("GET", kConfigMaps);
+  AnyJson left = Answer("GET", kConfigMaps);
   ASSERT_EQ(left["items"].size(), 1u);
   EXPECT_EQ(left["items"][0]["metadata"]["name"], "b");
 }
@@ -319,12 +319,12 @@ TEST_F(HttpTest, DeleteCollectionDeletesManyAtOnce) {
 }
 
 TEST_F(HttpTest, AccessReviews) {
-  Json review = {{"apiVersion", "authorization.k8s.io/v1"},
-                 {"kind", "SubjectAccessReview"},
-                 {"spec",
-                  {{"user", "system:kube-proxy"},
-                   {"groups", {"system:authenticated"}},
-                   {"resourceAttributes", {{"verb", "list"}, {"resource", "services"}}}}}};
+  AnyJson review = {{"apiVersion", "authorization.k8s.io/v1"},
+                    {"kind", "SubjectAccessReview"},
+                    {"spec",
+                     {{"user", "system:kube-proxy"},
+                      {"groups", {"system:authenticated"}},
+                      {"resourceAttributes", {{"verb", "list"}, {"resource", "services"}}}}}};
   EXPECT_EQ(
       Answer("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", Body(review))["status"]["allowed"],
       true);

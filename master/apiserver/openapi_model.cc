@@ -220,14 +220,14 @@ class PathBuilder {
     const bool ns = row.type->namespaced;
     if (row.HasVerb("list") || row.HasVerb("create")) {
       Json& path = Path(collection, ns, false);
-      if (row.HasVerb("list")) path["get"] = Operation(row, "list", "", gvk, ns, ListQuery());
-      if (row.HasVerb("create")) path["post"] = Operation(row, "create", "", gvk, ns, WriteQuery());
+      if (row.HasVerb("list")) path["get"] = OperationOf(row, "list", "", gvk, ns, ListQuery());
+      if (row.HasVerb("create")) path["post"] = OperationOf(row, "create", "", gvk, ns, WriteQuery());
       if (row.HasVerb("deletecollection"))
-        path["delete"] = Operation(row, "deletecollection", "", gvk, ns, DeleteQuery());
+        path["delete"] = OperationOf(row, "deletecollection", "", gvk, ns, DeleteQuery());
     }
     if (row.HasVerb("list") && ns) {
       Path(StrCat(base, "/", row.type->plural), false, false)["get"] =
-          Operation(row, "list", "", gvk, false, ListQuery());
+          OperationOf(row, "list", "", gvk, false, ListQuery());
     }
     if (row.HasVerb("get")) AddItem(row, collection + "/{name}", "", gvk, row.verbs);
     for (const Subresource& sub : row.subresources) {
@@ -251,15 +251,15 @@ class PathBuilder {
     const bool ns = row.type->namespaced;
     Json& path = Path(url, ns, true);
     auto has = [&](const char* verb) { return std::find(verbs.begin(), verbs.end(), verb) != verbs.end(); };
-    if (has("get")) path["get"] = Operation(row, "get", sub, gvk, ns, {"pretty"});
-    if (has("create") && !sub.empty()) path["post"] = Operation(row, "create", sub, gvk, ns, WriteQuery());
-    if (has("update")) path["put"] = Operation(row, "update", sub, gvk, ns, WriteQuery());
+    if (has("get")) path["get"] = OperationOf(row, "get", sub, gvk, ns, {"pretty"});
+    if (has("create") && !sub.empty()) path["post"] = OperationOf(row, "create", sub, gvk, ns, WriteQuery());
+    if (has("update")) path["put"] = OperationOf(row, "update", sub, gvk, ns, WriteQuery());
     if (has("patch")) {
       std::vector<std::string> query = WriteQuery();
       query.push_back("force");
-      path["patch"] = Operation(row, "patch", sub, gvk, ns, query);
+      path["patch"] = OperationOf(row, "patch", sub, gvk, ns, query);
     }
-    if (has("delete")) path["delete"] = Operation(row, "delete", sub, gvk, ns, DeleteQuery());
+    if (has("delete")) path["delete"] = OperationOf(row, "delete", sub, gvk, ns, DeleteQuery());
   }
 
   // An upgraded connection, by GET or POST; its query is what the kind has.
@@ -390,8 +390,8 @@ class PathBuilder {
                   row.type->gvk.kind, Camel(sub), all ? "ForAllNamespaces" : "");
   }
 
-  Json Operation(const ResourceInfo& row, const std::string& verb, const std::string& sub,
-                 const api::GroupVersionKind& gvk, bool ns, const std::vector<std::string>& query) {
+  Json OperationOf(const ResourceInfo& row, const std::string& verb, const std::string& sub,
+                   const api::GroupVersionKind& gvk, bool ns, const std::vector<std::string>& query) {
     static const std::map<std::string, std::string> kActions = {{"get", "get"},
                                                                 {"list", "list"},
                                                                 {"create", "post"},

@@ -135,7 +135,7 @@ Writer Parameter(const Json& j) {
   return item;
 }
 
-Writer Operation(const Json& j) {
+Writer OperationBytes(const Json& j) {
   Writer w;
   w.Text(3, j, "description");
   w.Text(5, j, "operationId");
@@ -168,7 +168,7 @@ Writer PathItem(const Json& j) {
   static constexpr std::pair<const char*, int> kMethods[] = {
       {"get", 2}, {"put", 3}, {"post", 4}, {"delete", 5}, {"patch", 8}};
   for (const auto& [method, field] : kMethods) {
-    if (auto it = j.find(method); it != j.end()) w.Message(field, Operation(*it));
+    if (auto it = j.find(method); it != j.end()) w.Message(field, OperationBytes(*it));
   }
   for (const Json& p : j.at("parameters")) w.Message(9, Parameter(p));
   return w;

@@ -19,7 +19,7 @@ using google::protobuf::util::MessageDifferencer;
 
 namespace {
 
-constexpr int kWorkers = 5;
+constexpr int kEndpointsWorkers = 5;
 constexpr char kServiceNameLabel[] = "kubernetes.io/service-name";
 constexpr char kManagedByLabel[] = "endpointslice.kubernetes.io/managed-by";
 constexpr char kSlicesByService[] = "service";
@@ -94,7 +94,7 @@ EndpointsController::EndpointsController(ControllerContext context)
 }
 
 EndpointsController::~EndpointsController() = default;
-void EndpointsController::Start() { loop_.Start(kWorkers); }
+void EndpointsController::Start() { loop_.Start(kEndpointsWorkers); }
 Task<void> EndpointsController::Stop() { return loop_.Stop(); }
 
 void EndpointsController::EnqueueServicesOf(const api::Message& pod) {

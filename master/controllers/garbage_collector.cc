@@ -20,7 +20,7 @@ using ::k8s::meta::v1::ObjectMeta;
 
 namespace {
 
-constexpr int kWorkers = 20;
+constexpr int kCollectorWorkers = 20;
 constexpr size_t kMaxOrphaningsAtOnce = 64;  // of one owner
 constexpr char kByOwner[] = "owner-uid";
 constexpr char kOrphanFinalizer[] = "orphan";
@@ -64,7 +64,7 @@ GarbageCollector::GarbageCollector(ControllerContext context)
       });
 }
 
-void GarbageCollector::Start() { loop_.Start(kWorkers); }
+void GarbageCollector::Start() { loop_.Start(kCollectorWorkers); }
 
 Task<void> GarbageCollector::Stop() {
   Task<void> stop = loop_.Stop();

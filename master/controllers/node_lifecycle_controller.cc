@@ -19,7 +19,7 @@ using Lease = ::k8s::coordination::v1::Lease;
 
 namespace {
 
-constexpr int kWorkers = 8;
+constexpr int kNodeWorkers = 8;
 constexpr char kLeaseNamespace[] = "kube-node-lease";
 constexpr char kPodsByNode[] = "node";
 
@@ -50,7 +50,7 @@ NodeLifecycleController::NodeLifecycleController(ControllerContext context, Node
   pods_.AddHandler([this](const ObjectPtr& before, const ObjectPtr& after) { OnPod(before, after); });
 }
 
-void NodeLifecycleController::Start() { loop_.Start(kWorkers); }
+void NodeLifecycleController::Start() { loop_.Start(kNodeWorkers); }
 Task<void> NodeLifecycleController::Stop() { return loop_.Stop(); }
 
 void NodeLifecycleController::OnNode(const ObjectPtr& before, const ObjectPtr& after) {

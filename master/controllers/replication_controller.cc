@@ -17,7 +17,7 @@ using client::ObjectPtr;
 
 namespace {
 
-constexpr int kWorkers = 5;
+constexpr int kReplicationWorkers = 5;
 constexpr char kKind[] = "ReplicationController";
 constexpr char kOrphans[] = "orphans-by-namespace";
 
@@ -109,7 +109,7 @@ ReplicationController::ReplicationController(ControllerContext context)
 }
 
 ReplicationController::~ReplicationController() = default;
-void ReplicationController::Start() { loop_.Start(kWorkers); }
+void ReplicationController::Start() { loop_.Start(kReplicationWorkers); }
 
 Task<void> ReplicationController::Stop() {
   Task<void> stop = loop_.Stop();

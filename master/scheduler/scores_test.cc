@@ -24,7 +24,7 @@ PodInfoPtr Pod(const std::string& uid, const std::string& cpu, const std::string
   return MakePodInfo(std::make_shared<const corev1::Pod>(std::move(pod)));
 }
 
-NodeInfo Node(const std::string& name) {
+NodeInfo NamedNode(const std::string& name) {
   corev1::Node node;
   node.mutable_metadata()->set_name(name);
   (*node.mutable_metadata()->mutable_labels())["disk"] = name;
@@ -38,7 +38,7 @@ NodeInfo Node(const std::string& name) {
 }
 
 TEST(ScoresTest, LeastAllocatedAndBalanced) {
-  NodeInfo node = Node("n");
+  NodeInfo node = NamedNode("n");
   EXPECT_EQ(ScoreLeastAllocated(*Pod("p", "1", "1Gi"), node), 75);
   EXPECT_EQ(ScoreBalancedAllocation(*Pod("p", "1", "1Gi"), node), 100);
   EXPECT_EQ(ScoreBalancedAllocation(*Pod("p", "4", "0"), node), 50);
@@ -60,7 +60,7 @@ TEST(ScoresTest, Normalize) {
 }
 
 TEST(ScoresTest, PodsOfOneOwnerAreSpread) {
-  NodeInfo a = Node("a"), b = Node("b");
+  NodeInfo a = NamedNode("a"), b = NamedNode("b");
   a.AddPod(Pod("1", "100m", "100Mi", "rc"));
   b.AddPod(Pod("2", "100m", "100Mi", "other"));
   std::vector<int64_t> scores = ScoreNodes(*Pod("3", "100m", "100Mi", "rc"), {&a, &b});
@@ -68,7 +68,7 @@ TEST(ScoresTest, PodsOfOneOwnerAreSpread) {
 }
 
 TEST(ScoresTest, PreferredAffinityAndSoftTaints) {
-  NodeInfo a = Node("a"), b = Node("b");
+  NodeInfo a = NamedNode("a"), b = NamedNode("b");
   corev1::Pod pod;
   auto* preferred = pod.mutable_spec()
                         ->mutable_affinity()

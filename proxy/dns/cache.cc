@@ -9,7 +9,7 @@
 namespace keelson::proxy::dns {
 namespace {
 
-constexpr size_t kHeaderBytes = 12;
+constexpr size_t kDnsHeaderBytes = 12;
 constexpr size_t kTypeAndClassBytes = 4;
 constexpr size_t kMaxRecords = 4096;
 constexpr int kNoError = 0, kNameError = 3;
@@ -37,13 +37,13 @@ std::optional<size_t> SkipName(std::string_view wire, size_t at) {
 
 // End of the only question; nullopt when there is not exactly one.
 std::optional<size_t> QuestionEnd(std::string_view wire) {
-  if (wire.size() < kHeaderBytes || U16(wire, 4) != 1) return std::nullopt;
-  std::optional<size_t> end = SkipName(wire, kHeaderBytes);
+  if (wire.size() < kDnsHeaderBytes || U16(wire, 4) != 1) return std::nullopt;
+  std::optional<size_t> end = SkipName(wire, kDnsHeaderBytes);
   if (!end.has_value() || *end + kTypeAndClassBytes > wire.size()) return std::nullopt;
   return *end + kTypeAndClassBytes;
 }
 
-struct Record {
+struct RecordPlace {
   enum Section { kAnswer, kAuthority, kAdditional };
   Section section;
   uint16_t type;
@@ -52,18 +52,18 @@ struct Record {
 };
 
 // Calls `each` for every record. False when the packet is not sound.
-bool ForEachRecord(std::string_view wire, const std::function<void(const Record&)>& each) {
+bool ForEachRecord(std::string_view wire, const std::function<void(const RecordPlace&)>& each) {
   std::optional<size_t> at = QuestionEnd(wire);
   if (!at.has_value()) return false;
   size_t seen = 0;
-  for (auto section : {Record::kAnswer, Record::kAuthority, Record::kAdditional}) {
+  for (auto section : {RecordPlace::kAnswer, RecordPlace::kAuthority, RecordPlace::kAdditional}) {
     size_t count = U16(wire, 6 + 2 * static_cast<size_t>(section));
     for (size_t i = 0; i < count; ++i) {
       if (++seen > kMaxRecords) return false;
       std::optional<size_t> fixed = SkipName(wire, *at);
       constexpr size_t kFixedBytes = 10;  // type, class, TTL, length of the data
       if (!fixed.has_value() || *fixed + kFixedBytes > wire.size()) return false;
-      Record record{section, U16(wire, *fixed), *fixed + 4, *fixed + kFixedBytes, U16(wire, *fixed + 8)};
+      RecordPlace record{section, U16(wire, *fixed), *fixed + 4, *fixed + kFixedBytes, U16(wire, *fixed + 8)};
       if (record.data_at + record.data_bytes > wire.size()) return false;
       each(record);
       at = record.data_at + record.data_bytes;
@@ -79,14 +79,14 @@ std::string QueryKey(std::string_view query, bool tcp) {
   if (!end.has_value()) return "";
   std::string key = StrCat(tcp ? "t" : "u", query.substr(2));
   // Only the labels: the length bytes before them stay below 'A'.
-  for (size_t i = 1 + kHeaderBytes - 2; i < 1 + *end - 2 - kTypeAndClassBytes; ++i) {
+  for (size_t i = 1 + kDnsHeaderBytes - 2; i < 1 + *end - 2 - kTypeAndClassBytes; ++i) {
     key[i] = static_cast<char>(std::tolower(static_cast<uint8_t>(key[i])));
   }
   return key;
 }
 
 uint32_t CacheableFor(std::string_view answer) {
-  if (answer.size() < kHeaderBytes) return 0;
+  if (answer.size() < kDnsHeaderBytes) return 0;
   constexpr uint8_t kResponse = 0x80, kTruncated = 0x02;
   const uint8_t flags = static_cast<uint8_t>(answer[2]);
   const int rcode = answer[3] & 0xf;
@@ -95,13 +95,13 @@ uint32_t CacheableFor(std::string_view answer) {
   const uint16_t answers = U16(answer, 6);
   uint32_t ttl_s = kMaxCached_s;
   bool soa = false;
-  bool sound = ForEachRecord(answer, [&](const Record& record) {
+  bool sound = ForEachRecord(answer, [&](const RecordPlace& record) {
     if (record.type == kTypeOpt) return;  // its TTL is flags
     uint32_t own_s = U32(answer, record.ttl_at);
     if (own_s > 0x7fffffff) own_s = 0;  // RFC 2181: the sign bit means zero
     ttl_s = std::min(ttl_s, own_s);
     constexpr size_t kSoaNumbersBytes = 20;
-    if (record.section == Record::kAuthority && record.type == kTypeSoa &&
+    if (record.section == RecordPlace::kAuthority && record.type == kTypeSoa &&
         record.data_bytes >= kSoaNumbersBytes) {
       soa = true;
       // The last number: how long a denial holds.
@@ -116,7 +116,7 @@ uint32_t CacheableFor(std::string_view answer) {
 
 bool LowerTtls(std::string* answer, uint32_t age_s) {
   std::string lowered = *answer;
-  bool sound = ForEachRecord(*answer, [&](const Record& record) {
+  bool sound = ForEachRecord(*answer, [&](const RecordPlace& record) {
     if (record.type == kTypeOpt) return;
     uint32_t ttl_s = U32(*answer, record.ttl_at);
     ttl_s = ttl_s > age_s ? ttl_s - age_s : 1;
@@ -133,8 +133,8 @@ void AddressTo(std::string_view query, std::string* answer) {
   std::copy(query.begin(), query.begin() + 2, answer->begin());
   std::optional<size_t> end = QuestionEnd(query);
   if (!end.has_value() || end != QuestionEnd(*answer)) return;
-  std::copy(query.begin() + kHeaderBytes, query.begin() + static_cast<ptrdiff_t>(*end),
-            answer->begin() + kHeaderBytes);
+  std::copy(query.begin() + kDnsHeaderBytes, query.begin() + static_cast<ptrdiff_t>(*end),
+            answer->begin() + kDnsHeaderBytes);
 }
 
 std::optional<std::string> AnswerCache::Get(const std::string& key, absl::Duration now) {
