@@ -23,7 +23,11 @@ constexpr int kLostExitCode = 255;  // containerd's for a container whose end no
 // Names below `dir` that are not in `known`, sorted.
 std::vector<std::string> UnknownEntries(const std::string& dir, const std::set<std::string>& known) {
   auto names = FolderNames(dir);
-  if (!names.ok()) return {};
+  if (!names.ok()) {
+    if (!absl::IsNotFound(names.status()))
+      LogError("leftovers are not looked for", {{"folder", dir}, {"error", names.status()}});
+    return {};
+  }
   std::erase_if(*names, [&](const std::string& name) { return known.contains(name); });
   return *std::move(names);
 }

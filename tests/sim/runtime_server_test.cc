@@ -1,7 +1,8 @@
 // Random stories of one RuntimeServer: clients that call as they like, calls of the world below that fail or
-// take long, containers that end by themselves, monitors that are killed, and the server killed between any
-// two of its effects and started anew. What must hold is checked all along, and at rest nothing may be there
-// that does not belong to a sandbox or container that the server lists.
+// take long, containers that end by themselves, monitors that are killed, and the server, or the whole
+// machine, stopped between any two of the server's effects and started anew. What must hold is checked all
+// along, and at rest nothing may be there that does not belong to a sandbox or container that the server
+// lists.
 //
 //   KEELSON_SIM_SECONDS=60   for how long seeds are tried (default below)
 //   KEELSON_SIM_SEED=N       exactly this one, step by step on stderr
@@ -75,8 +76,9 @@ struct ArchiveModel {
 
 // A life without chance: at most one death and one failed call.
 struct Mishap {
-  int die_at = 0;   // the so-many-th step that touches the world; 0: none
-  int fail_at = 0;  // the so-many-th call of the world
+  int die_at = 0;       // the so-many-th step that touches the world; 0: none
+  bool reboot = false;  // and the machine with it
+  int fail_at = 0;      // the so-many-th call of the world
   bool fail_after_effect = false;
 };
 
@@ -109,6 +111,7 @@ class Story {
   // does. False: the mishap did not come to pass, there are not so many steps.
   bool PlayUsual(const Mishap& mishap) {
     if (mishap.die_at > 0) life_->generation.DieAfter(mishap.die_at);
+    reboot_ = mishap.reboot;
     world_.fail_at = mishap.fail_at;
     world_.fail_after_effect = mishap.fail_after_effect;
     const std::string pod = UsualPod("pod-0");
@@ -136,6 +139,7 @@ class Story {
     Until(
         "the pod stopped", [&] { return sandboxes_[pod].stopped; },
         [&] { return CallStopSandbox(this, life_, pod); });
+    if (violations_.empty() && world_.boot() > 1) AgainAfterReboot();
     const bool came = world_.generation() > 0 || (mishap.fail_at > 0 && world_.fail_at == 0);
     if (violations_.empty()) Rest();
     if (violations_.empty()) RemoveAll();
@@ -203,6 +207,8 @@ class Story {
   void Start() {
     do {
       Bury();
+      if (life_begun_ && std::exchange(reboot_, false)) Reboot();
+      life_begun_ = true;
       life_ = std::make_shared<Life>(&world_);
       world_.Note(StrCat("server ", life_->generation.number(), " starts"));
       auto server = cri::RuntimeServer::Create(life_->generation.Deps(), life_->generation.Options());
@@ -221,6 +227,13 @@ class Story {
     world_.Note("server recovered");
     // What was acknowledged to nobody is learned from the list.
     Learn();
+  }
+
+  void Reboot() {
+    world_.Reboot();
+    for (const auto& [id, model] : containers_) {
+      if (model.seen != v1::CONTAINER_EXITED) world_.truths[id].end_unseen = true;
+    }
   }
 
   // ---- looking ----
@@ -246,6 +259,7 @@ class Story {
     for (const v1::Container& c : Containers()) {
       auto [it, fresh] = containers_.try_emplace(c.id());
       if (fresh) it->second.sandbox = c.pod_sandbox_id();
+      if (fresh && world_.boot() > 1) world_.truths[c.id()].end_unseen = true;
       // A start that was under way when the server died has ended one way or the other.
       it->second.starts_ended = it->second.starts_begun;
     }
@@ -307,7 +321,7 @@ class Story {
       if (code != kStartErrorExitCode) Violation(StrCat("container ", id, ": StartError with ", code));
       return;
     }
-    if (code == kLostExitCode && truth.monitor_died) return;
+    if (code == kLostExitCode && truth.end_unseen) return;
     if (!truth.exit_code.has_value()) {
       Violation(StrCat("container ", id, " is said to have ended with ", code, ", but lives"));
     } else if (*truth.exit_code != code) {
@@ -623,18 +637,34 @@ class Story {
     Observe();
   }
 
+  bool Interrupted() const { return world_.boot() > 1 && !again_; }
+
+  // Pods and containers of the same names run once more.
+  void AgainAfterReboot() {
+    again_ = true;
+    for (const v1::Container& c : Containers()) {
+      if (StateOf(c.id()) == v1::CONTAINER_RUNNING)
+        Violation(StrCat("container ", c.id(), " ran through a reboot"));
+    }
+    if (Named("pod-0") != nullptr) Violation("a pod is ready after a reboot");
+    const std::string pod = UsualPod("pod-0");
+    UsualContainer(pod, "c0");
+    UsualContainer(pod, "c1");
+  }
+
   // More often than there are mishaps.
   template <class Condition, class MakeCall>
   void Until(const char* what, Condition holds, MakeCall call) {
     constexpr int kAttempts = 6;
     for (int i = 0; i < kAttempts && violations_.empty(); ++i) {
-      if (holds()) return;
+      // After a reboot nothing runs any more that this could be true of.
+      if (holds() || Interrupted()) return;
       Call(call());
       // An exit record, or a retry of the server's own, may be on its way.
       world_.env().Advance(absl::Seconds(1));
       if (Dead()) Start();
     }
-    if (violations_.empty() && !holds()) Violation(StrCat("never came: ", what));
+    if (violations_.empty() && !Interrupted() && !holds()) Violation(StrCat("never came: ", what));
   }
 
   v1::ContainerState StateOf(const std::string& id) { return StatusOf(id).state(); }
@@ -806,6 +836,7 @@ class Story {
           break;
         case 21:
           if (Below(2) == 0) life_->generation.DieAfter(Below(25));
+          reboot_ = Below(4) == 0;
           break;
         case 22:
           if (sandboxes_.contains(s)) Spawn("checkpoint", CallCheckpoint(this, life_, s, ++archives_begun_));
@@ -824,6 +855,9 @@ class Story {
 
   RuntimeWorld world_;
   const bool scripted_;  // no deaths by chance
+  bool life_begun_ = false;
+  bool reboot_ = false;  // at the next death
+  bool again_ = false;
   std::vector<std::shared_ptr<Life>> buried_;
   std::shared_ptr<Life> life_;
   std::map<std::string, SandboxModel> sandboxes_;
@@ -857,9 +891,10 @@ class RuntimeServerSeeds : public ::testing::Test {
 
 // The same life with a mishap at every place there is: a server that is killed, a call that fails before or
 // after its effect. How many places there were.
-int PlayUsualWith(int Mishap::*place, bool fail_after_effect) {
+int PlayUsualWith(int Mishap::*place, bool fail_after_effect, bool reboot = false) {
   for (int at = 1;; ++at) {
     Mishap mishap;
+    mishap.reboot = reboot;
     mishap.*place = at;
     mishap.fail_after_effect = fail_after_effect;
     Story story(1, Setting("KEELSON_SIM_TELL", 0) == at, /*scripted=*/true);
@@ -872,6 +907,9 @@ int PlayUsualWith(int Mishap::*place, bool fail_after_effect) {
 
 TEST_F(RuntimeServerSeeds, AUsualLifeWithTheServerKilledAtEveryStep) {
   EXPECT_GT(PlayUsualWith(&Mishap::die_at, false), 100);
+}
+TEST_F(RuntimeServerSeeds, AUsualLifeWithTheMachineRebootedAtEveryStep) {
+  EXPECT_GT(PlayUsualWith(&Mishap::die_at, false, /*reboot=*/true), 100);
 }
 TEST_F(RuntimeServerSeeds, AUsualLifeWithEachCallFailingOnce) {
   EXPECT_GT(PlayUsualWith(&Mishap::fail_at, false), 20);

@@ -98,7 +98,7 @@ void RuntimeWorld::EndProcess(int pid, int code) {
   if (process->kind == SimProcess::Kind::kMonitor) {
     SimTruth& truth = truths[id];
     auto monitor = monitors.find(id);
-    if (monitor == monitors.end() || !monitor->second.exit.has_value()) truth.monitor_died = true;
+    if (monitor == monitors.end() || !monitor->second.exit.has_value()) truth.end_unseen = true;
     // The server is its subreaper: what the monitor leaves becomes the server's child.
     for (auto& [other_pid, other] : processes) {
       if (other->id == id && other->kind == SimProcess::Kind::kInit && other->alive && current_ != nullptr &&
@@ -165,6 +165,21 @@ void RuntimeWorld::ExitContainer(const std::string& id, int code) {
 void RuntimeWorld::KillMonitor(const std::string& id) {
   auto monitor = monitors.find(id);
   if (monitor != monitors.end()) EndProcess(monitor->second.monitor_pid, kKilled);
+}
+
+void RuntimeWorld::Reboot() {
+  Note("reboot");
+  ++boot_;
+  orphan_creates.clear();
+  for (auto& [pid, process] : processes) process->alive = false;
+  containers.clear();
+  monitors.clear();
+  host_ports.clear();
+  cgroup_pids.clear();
+  pins.clear();
+  shm_mounts.clear();
+  std::error_code ignored;
+  fs::remove_all(folder() + "/run", ignored);
 }
 
 void RuntimeWorld::EndUnheard(const std::string& short_id) {
@@ -297,7 +312,7 @@ class SimEnv : public Env {
 class SimKernel : public cri::HostKernel {
  public:
   explicit SimKernel(Generation* generation) : generation_(generation), world_(generation->world()) {}
-  absl::StatusOr<std::string> BootId() override { return std::string("boot"); }
+  absl::StatusOr<std::string> BootId() override { return StrCat("boot-", world_.boot()); }
   bool IsAlive(const cri::records::Process& process) override {
     auto it = world_.processes.find(process.pid());
     return it != world_.processes.end() && it->second->alive &&
@@ -311,6 +326,7 @@ class SimKernel : public cri::HostKernel {
   bool IsIn(const cri::records::Process& process, const char*, const std::string& path) override {
     return IsAlive(process) && IsPinned(path) && !world_.misplaces_restored;
   }
+  std::string ApparmorProfile(const cri::records::Process&) override { return ""; }
   bool IsOwnChild(int pid) override {
     auto it = world_.processes.find(pid);
     return it != world_.processes.end() && it->second->child_of_server == generation_->number();

@@ -55,7 +55,7 @@ struct SimTruth {
   int starts = 0;
   std::string restored_from;  // the container in the checkpoint
   std::optional<int> exit_code;
-  bool monitor_died = false;  // before it had written the end
+  bool end_unseen = false;  // its monitor died before it had written it, or the machine rebooted
 };
 
 class RuntimeWorld {
@@ -86,6 +86,10 @@ class RuntimeWorld {
   bool misplaces_restored = false;  // criu puts restored processes into namespaces of their own
   void ExitContainer(const std::string& id, int code);
   void KillMonitor(const std::string& id);
+  // The machine without power for a moment, with no server alive: processes, namespaces, mounts, cgroups,
+  // rules of the host's ports and /run are gone; files, addresses that were given out and layers stay.
+  void Reboot();
+  int boot() const { return boot_; }
 
   // What is there that belongs to this sandbox or container ("" : to any), one line each.
   std::vector<std::string> Resources(std::string_view id) const;
@@ -123,6 +127,7 @@ class RuntimeWorld {
   const bool tell_;
   std::string root_;
   int generation_ = 0;
+  int boot_ = 1;
   Generation* current_ = nullptr;
   int next_pid_ = 1000;
   uint64_t hash_ = 0xcbf29ce484222325;
