@@ -137,8 +137,8 @@ class Checker {
     if (!mounts.ok() || !absl::StrContains(*mounts, " selinuxfs ")) return;
     absl::Status policy = oci::CheckSelinuxPolicy();
     if (policy.ok()) return Add(Severity::kOk, "SELinux", "its policy knows containers");
-    Add(Severity::kWarning, "SELinux", "is on, but its policy does not know containers: they get no labels",
-        "install a policy that does (package container-selinux)");
+    Add(Severity::kWarning, "SELinux", std::string(policy.message()),
+        "containers get no labels until its policy knows container_t");
   }
 
   // Published holes of the OCI runtimes that containers will be started by.

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -221,7 +222,10 @@ absl::Status MakeParts(Env& env, const CriFlags& flags, const oci::HostFacts& ho
   images.parallel_layers = flags.parallel_layers;
   if (host.selinux) {
     RETURN_IF_ERROR(MakeDirs(images.root_dir, 0700));
-    RETURN_IF_ERROR(oci::RelabelOnce(images.root_dir, oci::kLayersLabel));
+    std::error_code error;
+    const std::string real = std::filesystem::canonical(images.root_dir, error).string();
+    if (error) return absl::UnavailableError(StrCat(images.root_dir, ": ", error.message()));
+    RETURN_IF_ERROR(oci::RelabelOnce(real, oci::kLayersLabel));
   }
   ASSIGN_OR_RETURN(parts->images, images::ImageStore::Open(env, images));
   cri::CniOptions cni;

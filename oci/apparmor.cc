@@ -33,17 +33,13 @@ profile keelson-default flags=(attach_disconnected, mediate_deleted) {
   signal (receive) peer={crun,runc,conmon,keelson},
   signal (receive) peer=/usr/{,local/}{,s}bin/{crun,runc,conmon,keelson},
 
-  # /proc: writable are the folders of processes and of the namespaces' own settings: net, System V IPC,
-  # message queues.
+  # /proc: writable are the folders of processes and, where that mount is, the settings of System V IPC. Sysctls of a
+  # pod are set before this.
   deny /proc/[^0-9st]** w,
   deny /proc/s[^ey]** w,
   deny /proc/t[^h]** w,
   deny /proc/sysvipc/** w,
-  deny /proc/sys/[^kfn]** w,
-  deny /proc/sys/n[^e]** w,
-  deny /proc/sys/f[^s]** w,
-  deny /proc/sys/fs/[^m]** w,
-  deny /proc/sys/fs/m[^q]** w,
+  deny /proc/sys/[^k]** w,
   deny /proc/sys/k[^e]** w,
   deny /proc/sys/ke[^r]** w,
   deny /proc/sys/kernel/[^sm]** w,

@@ -156,6 +156,7 @@ void ReadCase(const Json& json, Case* out) {
   const Json profile = json.value("seccomp_profile", Json());
   if (!profile.is_null()) input.seccomp_localhost_profile = profile.dump();
   input.host = Host(json.at("host"));
+  if (input.host.selinux) input.selinux_level = "s0:c7,c8";
   const Json features = json.value("features", Json::object());
   input.features.recursive_read_only = features.value("recursive_read_only", false);
   input.features.idmapped_mounts = features.value("idmapped_mounts", false);

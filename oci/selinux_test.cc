@@ -1,10 +1,13 @@
 #include "oci/selinux.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <set>
 
 #include "base/fake_env.h"
@@ -37,6 +40,13 @@ class SelinuxLabelsTest : public testing::Test {
 TEST_F(SelinuxLabelsTest, UnaskedTheLevelOfThePod) {
   EXPECT_EQ(Labels().process, "system_u:system_r:container_t:s0:c1,c2");
   EXPECT_EQ(Labels().mount, kLabel);
+}
+
+TEST_F(SelinuxLabelsTest, APodOfBeforeHasNone) {
+  container_.mutable_selinux_options()->set_type("t");
+  absl::StatusOr<SelinuxLabels> labels = SelinuxLabelsOf(container_, sandbox_, host_, "");
+  ASSERT_TRUE(labels.ok());
+  EXPECT_EQ(labels->process + labels->mount, "") << "its files have none either";
 }
 
 TEST_F(SelinuxLabelsTest, NoneWithoutSelinux) {
@@ -150,11 +160,23 @@ TEST_F(RelabelTest, OneFile) {
 }
 
 TEST_F(RelabelTest, Refused) {
-  for (const char* path : {"/", "/etc", "/usr", "/var", "/tmp"}) {
-    EXPECT_TRUE(absl::IsPermissionDenied(Relabel(path, kLabel))) << path;
+  for (const char* path : {"/", "/etc", "/usr", "/var", "/tmp", "/bin"}) {
+    const std::string real = std::filesystem::canonical(path).string();  // as it is given
+    EXPECT_TRUE(absl::IsPermissionDenied(Relabel(real, kLabel))) << real;
   }
+  EXPECT_TRUE(absl::IsInvalidArgument(Relabel(dir_ + "/volume/link", kLabel)));
   EXPECT_TRUE(absl::IsNotFound(Relabel(dir_ + "/missing", kLabel)));
   EXPECT_TRUE(Relabel("/proc/self/fdinfo", kLabel).ok()) << "no labels there";
+}
+
+TEST_F(RelabelTest, TooDeepIsRefused) {
+  Fd at = *OpenFile(dir_ + "/volume/deep/er", O_PATH | O_DIRECTORY);
+  for (int i = 0; i < kMaxRelabelDepth; ++i) {
+    ASSERT_EQ(::mkdirat(at.get(), "d", 0700), 0);
+    at = *OpenBeneath(at.get(), "d", O_PATH | O_DIRECTORY);
+  }
+  EXPECT_TRUE(absl::IsResourceExhausted(Relabel(dir_ + "/volume", kLabel)));
+  EXPECT_TRUE(Relabel(dir_ + "/volume/deep/er/d/d/d", kLabel).ok());
 }
 
 }  // namespace

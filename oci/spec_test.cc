@@ -246,6 +246,7 @@ TEST_F(SpecTest, ApparmorNames) {
 }
 
 TEST_F(SpecTest, SelinuxLabelParts) {
+  input_.selinux_level = "s0";
   input_.host.selinux = true;
   security().mutable_selinux_options()->set_type("a:b");
   EXPECT_THAT(Error(), HasSubstr("selinux_options.type"));

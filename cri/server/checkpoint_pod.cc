@@ -120,6 +120,12 @@ absl::StatusOr<std::vector<std::shared_ptr<Container>>> RuntimeServer::Container
   return out;
 }
 
+absl::Status RuntimeServer::CheckLabelsCanBeRestored() const {
+  if (!deps_.host.selinux) return absl::OkStatus();
+  return absl::UnimplementedError(
+      "checkpoints of pods on a host with SELinux: processes would come back with another pod's categories");
+}
+
 Task<absl::StatusOr<v1::CheckpointPodResponse>> RuntimeServer::CheckpointPod(
     v1::CheckpointPodRequest request) {
   CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Sandbox> sandbox, FindSandbox(request.pod_sandbox_id()));
@@ -130,6 +136,7 @@ Task<absl::StatusOr<v1::CheckpointPodResponse>> RuntimeServer::CheckpointPod(
   if (sandbox->record.state() != records::SANDBOX_RUNNING) {
     co_return absl::FailedPreconditionError(StrCat("pod sandbox ", id, " is not running"));
   }
+  CO_RETURN_IF_ERROR_SYNC(CheckLabelsCanBeRestored());
   CO_RETURN_IF_ERROR_SYNC(CheckPodCanBeRestored(sandbox->record.config()));
   CO_ASSIGN_OR_RETURN_SYNC(std::vector<std::shared_ptr<Container>> containers,
                            ContainersToCheckpoint(*sandbox, request));

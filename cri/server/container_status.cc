@@ -6,8 +6,6 @@
 
 namespace keelson::cri {
 
-namespace {}
-
 v1::ContainerStatus RuntimeServer::ContainerStatusOf(const Container& container) const {
   const records::Container& record = container.record;
   v1::ContainerStatus status;

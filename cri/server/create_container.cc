@@ -274,6 +274,15 @@ class Creating {
 
 }  // namespace
 
+absl::Status LabelPodFiles(const std::string& sandbox_dir, bool host_ipc, const std::string& selinux_label) {
+  if (selinux_label.empty()) return absl::OkStatus();
+  for (const char* name : {"/resolv.conf", "/hosts", "/hostname", "/shm"}) {
+    if (host_ipc && std::string_view(name) == "/shm") continue;
+    RETURN_IF_ERROR(oci::Relabel(sandbox_dir + name, selinux_label));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status PrepareLog(const std::string& log_directory, const std::string& log_path) {
   RETURN_IF_ERROR(MakeDirs(log_directory, 0755));
   ASSIGN_OR_RETURN(Fd dir, OpenFile(log_directory, O_PATH | O_DIRECTORY));
@@ -407,8 +416,7 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   CO_ASSIGN_OR_RETURN_SYNC(oci::SelinuxLabels labels,
                            oci::SelinuxLabelsOf(record.config().linux().security_context(), pod, deps_.host,
                                                 sandbox->record.selinux_level()));
-  // Said by name, before the runtime fails on it.
-  if (!labels.process.empty()) CO_RETURN_IF_ERROR_SYNC(oci::CheckSelinuxContext(labels.process));
+  CO_RETURN_IF_ERROR_SYNC(oci::CheckSelinuxLabels(labels));  // before the runtime fails on them
   rootfs.selinux_label = labels.mount;
   CO_RETURN_IF_ERROR(deps_.images->MountRootfs(rootfs));
   CO_ASSIGN_OR_RETURN(std::vector<std::string> image_paths,
@@ -431,9 +439,11 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   auto inputs = std::make_shared<HostInputs>();
   auto look_up = [config, inputs, rootfs, user = image_config.user, log_directory = pod.log_directory(),
                   log = record.log_path().empty() ? "" : record.config().log_path(), dir, userns_path,
-                  cdi_dirs = options_.cdi_spec_dirs, label = labels.mount]() -> absl::Status {
+                  cdi_dirs = options_.cdi_spec_dirs, label = labels.mount, host_ipc = HostIpc(pod),
+                  sandbox_dir = SandboxDir(sandbox->record.id())]() -> absl::Status {
     RETURN_IF_ERROR(PrepareMountSources(config.get()));
     if (!label.empty()) RETURN_IF_ERROR(RelabelMountSources(*config, label));
+    RETURN_IF_ERROR(LabelPodFiles(sandbox_dir, host_ipc, label));
     RETURN_IF_ERROR(MapMountSources(dir, userns_path, config.get()));
     if (!log.empty()) RETURN_IF_ERROR(PrepareLog(log_directory, log));
     ASSIGN_OR_RETURN(*inputs, LookUpHost(*config, user, rootfs.mount_path, cdi_dirs));

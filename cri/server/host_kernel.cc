@@ -50,6 +50,14 @@ class Real : public HostKernel {
            ::stat(path.c_str(), &wanted) == 0 && has.st_ino == wanted.st_ino && has.st_dev == wanted.st_dev;
   }
 
+  std::string ApparmorProfile(const records::Process& process) override {
+    absl::StatusOr<std::string> text = ReadFile(StrCat("/proc/", process.pid(), "/attr/apparmor/current"));
+    if (!text.ok() || !IsAlive(process)) return "";
+    std::string profile(absl::StripAsciiWhitespace(*text));
+    size_t mode = profile.rfind(" (");  // "NAME (enforce)"
+    return mode == std::string::npos ? profile : profile.substr(0, mode);
+  }
+
   bool IsOwnChild(int pid) override {
     absl::StatusOr<ProcessFacts> facts = ProcessFactsOf(pid);
     return facts.ok() && facts->parent == ::getpid();

@@ -26,6 +26,8 @@ class HostKernel {
   virtual absl::Status Signal(const records::Process& process, int signal) = 0;
   // Whether it is in the namespace of this kind (kNetNamespace and so on) that is pinned at `path`.
   virtual bool IsIn(const records::Process& process, const char* kind, const std::string& path) = 0;
+  // The AppArmor profile it is under, "unconfined"; "": it has ended, or there is no AppArmor.
+  virtual std::string ApparmorProfile(const records::Process& process) = 0;
   // Only a parent reads how a process ended.
   virtual bool IsOwnChild(int pid) = 0;
 

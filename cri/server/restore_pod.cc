@@ -124,6 +124,7 @@ absl::Status RuntimeServer::CheckRestore(const v1::RestorePodRequest& request,
 Task<absl::StatusOr<v1::RestorePodResponse>> RuntimeServer::RestorePod(v1::RestorePodRequest request) {
   CO_RETURN_IF_ERROR_SYNC(CheckRequest(request));
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(request.runtime_handler()));
+  CO_RETURN_IF_ERROR_SYNC(CheckLabelsCanBeRestored());
   CO_RETURN_IF_ERROR(runtime->CanCheckpoint());
   const std::string what = StrCat("restore pod from ", request.checkpoint_path());
 
@@ -224,7 +225,7 @@ absl::Status RuntimeServer::CheckNotRestoring(const records::Sandbox& record) {
       StrCat("pod sandbox ", record.id(), " is being restored from a checkpoint"));
 }
 
-// criu's images say where the processes are put: a pod's in their own namespaces, or not at all.
+// criu's images say where the processes are put and what confines them: as this pod asks for, or not at all.
 absl::Status RuntimeServer::CheckRestored(const Sandbox& sandbox, const Container& container) const {
   // One that has ended already is nowhere.
   const records::Process& init = container.record.init();
@@ -238,7 +239,15 @@ absl::Status RuntimeServer::CheckRestored(const Sandbox& sandbox, const Containe
     return absl::InternalError(StrCat("container ", container.record.id(),
                                       " was restored outside of the pod's ", kind, " namespace"));
   }
-  return absl::OkStatus();
+  if (!deps_.host.apparmor) return absl::OkStatus();
+  ASSIGN_OR_RETURN(std::string wanted,
+                   oci::ApparmorProfileOf(container.record.config().linux().security_context(), deps_.host));
+  if (wanted.empty()) wanted = "unconfined";
+  const std::string has = deps_.kernel->ApparmorProfile(init);
+  if (has == wanted || !deps_.kernel->IsAlive(init)) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      StrCat("container ", container.record.id(), " was restored under AppArmor profile \"", has,
+             "\", as it was checkpointed, not \"", wanted, "\" as the request asks for"));
 }
 
 }  // namespace keelson::cri

@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <mutex>
 #include <utility>
 
 #include "base/fd.h"
@@ -120,7 +121,6 @@ absl::Status PrepareSandboxFiles(HostKernel* kernel, const std::string& dir,
       if (::lchown((dir + name).c_str(), user.uids(0).host_id(), user.gids(0).host_id()) != 0)
         return ErrnoStatus(errno, StrCat("chown ", dir, name));
     }
-    if (!selinux_label.empty()) RETURN_IF_ERROR(oci::Relabel(dir + name, selinux_label));
   }
   if (!HostIpc(config)) {
     std::string shm = dir + "/shm";
@@ -130,24 +130,26 @@ absl::Status PrepareSandboxFiles(HostKernel* kernel, const std::string& dir,
       const v1::UserNamespace& user = NamespacesOf(config).userns_options();
       StrAppend(&shm_options, ",uid=", user.uids(0).host_id(), ",gid=", user.gids(0).host_id());
     }
-    if (!selinux_label.empty()) StrAppend(&shm_options, ",context=\"", selinux_label, "\"");
     RETURN_IF_ERROR(kernel->MountShm(shm, shm_options));
   }
-  return absl::OkStatus();
+  return LabelPodFiles(dir, HostIpc(config), selinux_label);
 }
 
 // The root of the pause process, one for all sandboxes.
 absl::Status EnsurePauseRoot(const std::string& root, bool selinux) {
+  // Two pods may be made at once, each in a thread of the pool.
+  static std::mutex mutex;
+  std::lock_guard lock(mutex);
   struct stat info;
-  if (::stat((root + "/pause").c_str(), &info) == 0 &&
-      info.st_size == static_cast<off_t>(oci::PauseBinary().size())) {
-    return absl::OkStatus();
+  if (::stat((root + "/pause").c_str(), &info) != 0 ||
+      info.st_size != static_cast<off_t>(oci::PauseBinary().size())) {
+    for (const char* dir : {"/dev", "/proc", "/sys", "/etc", "/run", "/tmp"}) {
+      RETURN_IF_ERROR(MakeDirs(root + dir, 0755));
+    }
+    RETURN_IF_ERROR(
+        WriteFileAtomic(root + "/pause", std::string(oci::PauseBinary()), 0755, /*durable=*/false));
   }
-  for (const char* dir : {"/dev", "/proc", "/sys", "/etc", "/run", "/tmp"}) {
-    RETURN_IF_ERROR(MakeDirs(root + dir, 0755));
-  }
-  RETURN_IF_ERROR(WriteFileAtomic(root + "/pause", std::string(oci::PauseBinary()), 0755, /*durable=*/false));
-  return selinux ? oci::Relabel(root, oci::kSharedFilesLabel) : absl::OkStatus();
+  return selinux ? oci::RelabelOnce(root, oci::kLayersLabel) : absl::OkStatus();
 }
 
 v1::ContainerConfig PauseConfig(const v1::PodSandboxConfig& config) {
@@ -301,6 +303,7 @@ Task<absl::Status> RuntimeServer::SetUpInside(std::shared_ptr<Sandbox> sandbox) 
   if (pause) attach_warmer_.Warm();
   CO_ASSIGN_OR_RETURN_SYNC(oci::SelinuxLabels labels,
                            oci::SelinuxLabelsOf({}, config, deps_.host, sandbox->record.selinux_level()));
+  CO_RETURN_IF_ERROR_SYNC(oci::CheckSelinuxLabels(labels));
   auto prepare = [kernel = deps_.kernel, dir = SandboxDir(sandbox->record.id()), config,
                   resolv = options_.host_resolv_conf, hosts = options_.host_hosts, label = labels.mount] {
     return PrepareSandboxFiles(kernel, dir, config, resolv, hosts, label);

@@ -84,6 +84,11 @@ absl::Status UnmountVolumes(const std::string& container_dir);
 // time the monitor opens it by name. Blocking.
 absl::Status PrepareLog(const std::string& log_directory, const std::string& log_path);
 
+// Gives what a pod's containers mount of its folder, its /dev/shm too unless that is the host's, this label:
+// the last that asks has it, as the container of a pod that names a level of its own does. "": nothing.
+// Blocking.
+absl::Status LabelPodFiles(const std::string& sandbox_dir, bool host_ipc, const std::string& selinux_label);
+
 class RuntimeServer : public RuntimeService, public StreamingBackend {
  public:
   static absl::StatusOr<std::unique_ptr<RuntimeServer>> Create(RuntimeServerDeps deps,
@@ -172,6 +177,9 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
                                        v1::RestorePodResponse* response);
   // FailedPrecondition: what others make in the pod would be undone with it if its restore failed.
   static absl::Status CheckNotRestoring(const records::Sandbox& record);
+  // Unimplemented on a host with SELinux: criu's images have the categories of the pod that was checkpointed,
+  // which are not those of the pod that is restored.
+  absl::Status CheckLabelsCanBeRestored() const;
   absl::Status CheckRestored(const Sandbox& sandbox, const Container& container) const;
 
   // ---- containers (create_container.cc, start_container.cc, stop_container.cc, remove_container.cc) ----
