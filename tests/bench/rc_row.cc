@@ -13,7 +13,7 @@ namespace {
 
 namespace corev1 = ::k8s::core::v1;
 
-constexpr absl::Duration kLimit = absl::Seconds(120);
+constexpr absl::Duration kBoundLimit = absl::Seconds(120);
 constexpr absl::Duration kHeartbeat = absl::Seconds(10);
 
 // Registers the nodes and keeps them Ready, as so many kubelets without pods would.
@@ -83,7 +83,7 @@ struct Progress {
 };
 
 Task<bool> Until(Env* env, std::function<bool()> done) {
-  absl::Duration end = env->clock().Monotonic() + kLimit;
+  absl::Duration end = env->clock().Monotonic() + kBoundLimit;
   while (!done()) {
     if (env->clock().Monotonic() > end) co_return false;
     Task<void> sleep = env->clock().Sleep(absl::Milliseconds(2));
@@ -102,7 +102,7 @@ Task<absl::Status> DeleteAll(Target target, std::string path, size_t count) {
   net::HttpClientOptions options;
   net::HttpClient client(target.env, options);
   net::HttpClientRequest request = JsonRequest("DELETE", std::move(path));
-  request.timeout = kLimit;
+  request.timeout = kBoundLimit;
   CpuWindow window(target.env, target.server_pid);
   CO_ASSIGN_OR_RETURN([[maybe_unused]] net::HttpClientResponse gone,
                       Exchange(target, &client, std::move(request)));

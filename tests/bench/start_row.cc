@@ -14,7 +14,7 @@ namespace keelson::bench {
 namespace {
 
 constexpr absl::Duration kPoll = absl::Milliseconds(1);
-constexpr absl::Duration kLimit = absl::Seconds(30);
+constexpr absl::Duration kStartLimit = absl::Seconds(30);
 constexpr int kFsyncs = 1000;
 
 absl::StatusOr<ClusterLayout> Layout(const StartOptions& options) {
@@ -29,7 +29,7 @@ Task<absl::StatusOr<double>> UntilServed(Target target, net::HttpClient* client,
                                          absl::Duration start) {
   Clock& clock = target.env->clock();
   absl::Status last;
-  while (clock.Monotonic() - start < kLimit) {
+  while (clock.Monotonic() - start < kStartLimit) {
     net::HttpClientRequest request = JsonRequest("GET", path);
     Task<absl::StatusOr<net::HttpClientResponse>> call = Exchange(target, client, std::move(request), 200);
     absl::StatusOr<net::HttpClientResponse> response = co_await std::move(call);

@@ -10,7 +10,7 @@ namespace {
 constexpr size_t kWatchers = 100;
 constexpr size_t kCreates = 1000;
 constexpr absl::Duration kInterval = absl::Milliseconds(5);  // 200 a second
-constexpr absl::Duration kLimit = absl::Seconds(60);
+constexpr absl::Duration kEventsLimit = absl::Seconds(60);
 constexpr char kPath[] = "/api/v1/namespaces/bench-watch/configmaps";
 constexpr std::string_view kNameKey = "\"name\":\"w-";
 
@@ -64,7 +64,7 @@ Task<absl::Status> ReadEvents(Watching* watching) {
   std::string buffer;
   size_t seen = 0;
   while (seen < kCreates) {
-    CO_ASSIGN_OR_RETURN(std::string bytes, stream->Read(kLimit));
+    CO_ASSIGN_OR_RETURN(std::string bytes, stream->Read(kEventsLimit));
     if (bytes.empty()) co_return absl::UnavailableError(StrCat("watch ended after ", seen, " events"));
     buffer += bytes;
     seen += TakeEvents(watching, buffer);
@@ -91,7 +91,7 @@ Task<void> CreateOne(Watching* watching, net::HttpClient* client, size_t number)
 }
 
 Task<void> Expire(Watching* watching) {
-  Task<void> sleep = watching->target.env->clock().Sleep(kLimit);
+  Task<void> sleep = watching->target.env->clock().Sleep(kEventsLimit);
   co_await std::move(sleep);
   watching->expired = true;
   watching->open.Set();
