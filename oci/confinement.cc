@@ -89,9 +89,9 @@ bool IsPlainName(std::string_view name, size_t max) {
 absl::Status BuildApparmor(const SpecInput& input, RuntimeSpec* spec, Warnings* warnings) {
   const auto& security = input.container->linux().security_context();
   ASSIGN_OR_RETURN(spec->process.apparmor_profile, ApparmorProfileOf(security, input.host));
-  if (security.apparmor().profile_type() == criv1::SecurityProfile::RuntimeDefault &&
-      security.has_apparmor() && input.host.apparmor && !security.privileged() &&
-      input.host.apparmor_default_profile.empty()) {
+  // Asked for, in either form, and none: it was RuntimeDefault.
+  const bool asked = security.has_apparmor() || !security.apparmor_profile().empty();
+  if (asked && spec->process.apparmor_profile.empty() && input.host.apparmor && !security.privileged()) {
     warnings->push_back("apparmor: no default profile is loaded, RuntimeDefault does not apply");
   }
   return absl::OkStatus();

@@ -245,6 +245,18 @@ TEST_F(SpecTest, ApparmorNames) {
   EXPECT_EQ(Config()["process"]["apparmorProfile"], "prof");
 }
 
+TEST_F(SpecTest, RuntimeDefaultWithoutAProfileIsSaidInEitherForm) {
+  input_.host.apparmor = true;
+  EXPECT_THAT(GenerateSpec(input_)->warnings, IsEmpty()) << "nobody asked";
+  security().mutable_apparmor()->set_profile_type(criv1::SecurityProfile::RuntimeDefault);
+  EXPECT_THAT(GenerateSpec(input_)->warnings, ElementsAre(HasSubstr("RuntimeDefault does not apply")));
+  security().clear_apparmor();
+  security().set_apparmor_profile("runtime/default");
+  EXPECT_THAT(GenerateSpec(input_)->warnings, ElementsAre(HasSubstr("RuntimeDefault does not apply")));
+  input_.host.apparmor_default_profile = "d";
+  EXPECT_THAT(GenerateSpec(input_)->warnings, IsEmpty());
+}
+
 TEST_F(SpecTest, SelinuxLabelParts) {
   input_.selinux_level = "s0";
   input_.host.selinux = true;
