@@ -205,6 +205,17 @@ absl::Status RelabelMountSources(const v1::ContainerConfig& config, const std::s
   return absl::OkStatus();
 }
 
+// What of the pod's folder its containers mount, and its /dev/shm unless that is the host's: the container
+// that was made last can read it, also where it names a level of its own.
+absl::Status LabelPodFiles(const std::string& sandbox_dir, bool host_ipc, const std::string& selinux_label) {
+  if (selinux_label.empty()) return absl::OkStatus();
+  for (const char* name : {"/resolv.conf", "/hosts", "/hostname", "/shm"}) {
+    if (host_ipc && std::string_view(name) == "/shm") continue;
+    RETURN_IF_ERROR(oci::Relabel(sandbox_dir + name, selinux_label));
+  }
+  return absl::OkStatus();
+}
+
 // In a user namespace nobody takes these flags off a mount of the host's, and runc 1.1 leaves them out when
 // it makes one read-only: EPERM. Named as options they stay.
 absl::Status KeepLockedFlags(const std::string& path, v1::Mount* mount) {
@@ -273,15 +284,6 @@ class Creating {
 };
 
 }  // namespace
-
-absl::Status LabelPodFiles(const std::string& sandbox_dir, bool host_ipc, const std::string& selinux_label) {
-  if (selinux_label.empty()) return absl::OkStatus();
-  for (const char* name : {"/resolv.conf", "/hosts", "/hostname", "/shm"}) {
-    if (host_ipc && std::string_view(name) == "/shm") continue;
-    RETURN_IF_ERROR(oci::Relabel(sandbox_dir + name, selinux_label));
-  }
-  return absl::OkStatus();
-}
 
 absl::Status PrepareLog(const std::string& log_directory, const std::string& log_path) {
   RETURN_IF_ERROR(MakeDirs(log_directory, 0755));

@@ -95,7 +95,7 @@ absl::Status CheckConfig(const v1::PodSandboxConfig& config) {
 // What its containers will mount, in the pod's directory. Blocking.
 absl::Status PrepareSandboxFiles(HostKernel* kernel, const std::string& dir,
                                  const v1::PodSandboxConfig& config, const std::string& host_resolv_conf,
-                                 const std::string& host_hosts, const std::string& selinux_label) {
+                                 const std::string& host_hosts) {
   std::string resolv;
   if (config.has_dns_config() &&
       (config.dns_config().servers_size() > 0 || config.dns_config().searches_size() > 0 ||
@@ -132,7 +132,7 @@ absl::Status PrepareSandboxFiles(HostKernel* kernel, const std::string& dir,
     }
     RETURN_IF_ERROR(kernel->MountShm(shm, shm_options));
   }
-  return LabelPodFiles(dir, HostIpc(config), selinux_label);
+  return absl::OkStatus();
 }
 
 // The root of the pause process, one for all sandboxes.
@@ -301,12 +301,13 @@ Task<absl::Status> RuntimeServer::SetUpInside(std::shared_ptr<Sandbox> sandbox) 
   const v1::PodSandboxConfig& config = sandbox->record.config();
   bool pause = options_.always_pause || SharesPid(config);
   if (pause) attach_warmer_.Warm();
+  // An unknown label is said by name, before a pause process or a container fails on it.
   CO_ASSIGN_OR_RETURN_SYNC(oci::SelinuxLabels labels,
                            oci::SelinuxLabelsOf({}, config, deps_.host, sandbox->record.selinux_level()));
   CO_RETURN_IF_ERROR_SYNC(oci::CheckSelinuxLabels(labels));
   auto prepare = [kernel = deps_.kernel, dir = SandboxDir(sandbox->record.id()), config,
-                  resolv = options_.host_resolv_conf, hosts = options_.host_hosts, label = labels.mount] {
-    return PrepareSandboxFiles(kernel, dir, config, resolv, hosts, label);
+                  resolv = options_.host_resolv_conf, hosts = options_.host_hosts] {
+    return PrepareSandboxFiles(kernel, dir, config, resolv, hosts);
   };
   Task<absl::Status> files = env_.Blocking<absl::Status>(prepare);
   absl::Status status = co_await std::move(files);

@@ -84,11 +84,6 @@ absl::Status UnmountVolumes(const std::string& container_dir);
 // time the monitor opens it by name. Blocking.
 absl::Status PrepareLog(const std::string& log_directory, const std::string& log_path);
 
-// Gives what a pod's containers mount of its folder, its /dev/shm too unless that is the host's, this label:
-// the last that asks has it, as the container of a pod that names a level of its own does. "": nothing.
-// Blocking.
-absl::Status LabelPodFiles(const std::string& sandbox_dir, bool host_ipc, const std::string& selinux_label);
-
 class RuntimeServer : public RuntimeService, public StreamingBackend {
  public:
   static absl::StatusOr<std::unique_ptr<RuntimeServer>> Create(RuntimeServerDeps deps,

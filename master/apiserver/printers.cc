@@ -37,11 +37,6 @@ TableColumn NameColumn() {
 }
 TableColumn AgeColumn() { return {"Age", "string", "", "Time since the object was created.", 0}; }
 
-template <class T>
-const T& To(const Message& m) {
-  return static_cast<const T&>(m);
-}
-
 template <class Range>
 std::string Join(const Range& range, std::string_view separator) {
   std::string out;

@@ -38,46 +38,42 @@ std::vector<std::string> AllVerbs() {
 }
 std::vector<std::string> StatusVerbs() { return {"get", "patch", "update"}; }
 
-template <class T>
-const T& As(const Message& m) {
-  return static_cast<const T&>(m);
-}
 std::string Bool(bool b) { return b ? "true" : "false"; }
 
 std::vector<SelectableField> PodFields() {
   using P = core::Pod;
   return {
-      {"spec.nodeName", [](const Message& m) { return As<P>(m).spec().node_name(); }},
-      {"spec.restartPolicy", [](const Message& m) { return As<P>(m).spec().restart_policy(); }},
-      {"spec.schedulerName", [](const Message& m) { return As<P>(m).spec().scheduler_name(); }},
-      {"spec.serviceAccountName", [](const Message& m) { return As<P>(m).spec().service_account_name(); }},
-      {"spec.hostNetwork", [](const Message& m) { return Bool(As<P>(m).spec().host_network()); }},
-      {"status.phase", [](const Message& m) { return As<P>(m).status().phase(); }},
-      {"status.podIP", [](const Message& m) { return As<P>(m).status().pod_ip(); }},
-      {"status.nominatedNodeName", [](const Message& m) { return As<P>(m).status().nominated_node_name(); }},
+      {"spec.nodeName", [](const Message& m) { return To<P>(m).spec().node_name(); }},
+      {"spec.restartPolicy", [](const Message& m) { return To<P>(m).spec().restart_policy(); }},
+      {"spec.schedulerName", [](const Message& m) { return To<P>(m).spec().scheduler_name(); }},
+      {"spec.serviceAccountName", [](const Message& m) { return To<P>(m).spec().service_account_name(); }},
+      {"spec.hostNetwork", [](const Message& m) { return Bool(To<P>(m).spec().host_network()); }},
+      {"status.phase", [](const Message& m) { return To<P>(m).status().phase(); }},
+      {"status.podIP", [](const Message& m) { return To<P>(m).status().pod_ip(); }},
+      {"status.nominatedNodeName", [](const Message& m) { return To<P>(m).status().nominated_node_name(); }},
   };
 }
 
 std::vector<SelectableField> EventFields() {
   using E = core::Event;
   return {
-      {"involvedObject.kind", [](const Message& m) { return As<E>(m).involved_object().kind(); }},
-      {"involvedObject.namespace", [](const Message& m) { return As<E>(m).involved_object().namespace_(); }},
-      {"involvedObject.name", [](const Message& m) { return As<E>(m).involved_object().name(); }},
-      {"involvedObject.uid", [](const Message& m) { return As<E>(m).involved_object().uid(); }},
+      {"involvedObject.kind", [](const Message& m) { return To<E>(m).involved_object().kind(); }},
+      {"involvedObject.namespace", [](const Message& m) { return To<E>(m).involved_object().namespace_(); }},
+      {"involvedObject.name", [](const Message& m) { return To<E>(m).involved_object().name(); }},
+      {"involvedObject.uid", [](const Message& m) { return To<E>(m).involved_object().uid(); }},
       {"involvedObject.apiVersion",
-       [](const Message& m) { return As<E>(m).involved_object().api_version(); }},
+       [](const Message& m) { return To<E>(m).involved_object().api_version(); }},
       {"involvedObject.resourceVersion",
-       [](const Message& m) { return As<E>(m).involved_object().resource_version(); }},
-      {"involvedObject.fieldPath", [](const Message& m) { return As<E>(m).involved_object().field_path(); }},
-      {"reason", [](const Message& m) { return As<E>(m).reason(); }},
-      {"reportingComponent", [](const Message& m) { return As<E>(m).reporting_component(); }},
+       [](const Message& m) { return To<E>(m).involved_object().resource_version(); }},
+      {"involvedObject.fieldPath", [](const Message& m) { return To<E>(m).involved_object().field_path(); }},
+      {"reason", [](const Message& m) { return To<E>(m).reason(); }},
+      {"reportingComponent", [](const Message& m) { return To<E>(m).reporting_component(); }},
       {"source",
        [](const Message& m) {
-         const auto& e = As<E>(m);
+         const auto& e = To<E>(m);
          return e.source().component().empty() ? e.reporting_component() : e.source().component();
        }},
-      {"type", [](const Message& m) { return As<E>(m).type(); }},
+      {"type", [](const Message& m) { return To<E>(m).type(); }},
   };
 }
 
@@ -172,14 +168,14 @@ Registry::Registry() {
   namespaces.subresources = {{"finalize", namespaces.type->gvk, {"update"}},
                              {"status", namespaces.type->gvk, StatusVerbs()}};
   namespaces.selectable = {
-      {"status.phase", [](const Message& m) { return As<core::Namespace>(m).status().phase(); }},
+      {"status.phase", [](const Message& m) { return To<core::Namespace>(m).status().phase(); }},
       {"name", [](const Message& m) { return api::Meta(m).name(); }}};
 
   ResourceInfo& nodes = Add(core::Node::default_instance(), "/registry/minions/", AllVerbs());
   nodes.create_keeps_status = true;
   nodes.subresources = {{"status", nodes.type->gvk, StatusVerbs()}};
   nodes.selectable = {{"spec.unschedulable",
-                       [](const Message& m) { return Bool(As<core::Node>(m).spec().unschedulable()); }}};
+                       [](const Message& m) { return Bool(To<core::Node>(m).spec().unschedulable()); }}};
 
   ResourceInfo& pods = Add(core::Pod::default_instance(), "/registry/pods/", AllVerbs());
   pods.prepare_create = PreparePodCreate;
@@ -203,13 +199,13 @@ Registry::Registry() {
   rcs.subresources = {{"scale", {"autoscaling", "v1", "Scale"}, StatusVerbs()},
                       {"status", rcs.type->gvk, StatusVerbs()}};
   rcs.selectable = {{"status.replicas", [](const Message& m) {
-                       return StrCat(As<core::ReplicationController>(m).status().replicas());
+                       return StrCat(To<core::ReplicationController>(m).status().replicas());
                      }}};
 
   ResourceInfo& secrets = Add(core::Secret::default_instance(), "/registry/secrets/", AllVerbs());
   secrets.prepare_create = PrepareSecretWrite;
   secrets.prepare_update = [](Message& object, const Message&) { PrepareSecretWrite(object); };
-  secrets.selectable = {{"type", [](const Message& m) { return As<core::Secret>(m).type(); }}};
+  secrets.selectable = {{"type", [](const Message& m) { return To<core::Secret>(m).type(); }}};
 
   ResourceInfo& accounts =
       Add(core::ServiceAccount::default_instance(), "/registry/serviceaccounts/", AllVerbs());
@@ -219,8 +215,8 @@ Registry::Registry() {
   services.returns_deleted_object = true;
   services.subresources = {{"status", services.type->gvk, StatusVerbs()}};
   services.selectable = {
-      {"spec.clusterIP", [](const Message& m) { return As<core::Service>(m).spec().cluster_ip(); }},
-      {"spec.type", [](const Message& m) { return As<core::Service>(m).spec().type(); }}};
+      {"spec.clusterIP", [](const Message& m) { return To<core::Service>(m).spec().cluster_ip(); }},
+      {"spec.type", [](const Message& m) { return To<core::Service>(m).spec().type(); }}};
 
   namespace authn = ::k8s::authentication::v1;
   namespace authz = ::k8s::authorization::v1;
@@ -235,7 +231,7 @@ Registry::Registry() {
   ResourceInfo& certificates = Add(CertificateRequest::default_instance(),
                                    "/registry/podcertificaterequests/", {"get", "list", "watch"});
   certificates.selectable = {
-      {"spec.nodeName", [](const Message& m) { return As<CertificateRequest>(m).spec().node_name(); }}};
+      {"spec.nodeName", [](const Message& m) { return To<CertificateRequest>(m).spec().node_name(); }}};
 
   ResourceInfo& leases =
       Add(::k8s::coordination::v1::Lease::default_instance(), "/registry/leases/", AllVerbs());

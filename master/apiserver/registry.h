@@ -17,6 +17,12 @@
 
 namespace keelson::master {
 
+// An object of a row's printer or selector, which is of the row's type.
+template <class T>
+const T& To(const api::Message& object) {
+  return static_cast<const T&>(object);
+}
+
 // One column of `kubectl get`. priority 0: always shown; 1: with -o wide.
 struct TableColumn {
   std::string name;
