@@ -259,14 +259,18 @@ verb_describe() {
   expect 'Ready +True' k describe node
 }
 
+has_lines() { [ "$(wc -l <"$2")" -ge "$1" ]; }
+
 verb_logs() {
   local pod
   pod=$(counter_pod)
   eventually 20 expect '^line 1$' k logs "$pod"
   equal "$(k logs "$pod" --tail=1 | wc -l)" 1
   equal "$(k logs "$pod" --tail 0 | wc -l)" 0
-  { timeout 4 "$KUBECTL" --kubeconfig "$ADMIN_CONF" logs -f --tail=1 "$pod" || true; } >"$WORK/follow"
-  [ "$(wc -l <"$WORK/follow")" -ge 3 ] || fail "followed: $(cat "$WORK/follow")"
+  timeout 20 "$KUBECTL" --kubeconfig "$ADMIN_CONF" logs -f --tail=1 "$pod" >"$WORK/follow" &
+  local follow=$!
+  eventually 10 has_lines 3 "$WORK/follow" || { cat "$WORK/follow"; kill $follow; return 1; }
+  kill $follow
   eventually 60 expect '^ran as crasher$' k logs crasher --previous
   refused 'previous terminated container|not found' k logs "$pod" --previous
 }

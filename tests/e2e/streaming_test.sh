@@ -98,17 +98,31 @@ copy_both_ways() {
   equal "$(sha256sum <"$WORK/blob.back")" "$sum"
 }
 
+# says TEXT FILE COMMAND...: COMMAND, given lines by the open descriptor $input, prints TEXT into FILE; then it is ended.
+says() {
+  local text=$1 file=$2 pid rc=0
+  shift 2
+  "$@" <&"$input" >"$file" 2>&1 &
+  pid=$!
+  eventually 20 has_line "$text" "$file" || rc=1
+  kill $pid 2>/dev/null || true
+  wait $pid 2>/dev/null || true
+  [ $rc = 0 ] || cat "$file"
+  return $rc
+}
+has_line() { tr -d '\r' <"$2" | grep -qx "$1"; }
+
 attach_works() {
-  local out word="hello $RANDOM"
-  # Attached until the answer has come.
-  { echo "$word"; sleep 3; } |
-    timeout 20 "$KUBECTL" --kubeconfig "$ADMIN_CONF" attach -i streams -c answers >"$WORK/attached" 2>&1 || true
-  grep -qx "got $word" "$WORK/attached" || fail "attached: $(cat "$WORK/attached")"
-  # Not from timeout's own process group: a terminal's background may not read.
-  local attach="timeout --foreground 6 $KUBECTL --kubeconfig $ADMIN_CONF attach -it terminal"
-  out=$({ sleep 1; echo 'expr 40 + 2; stty size'; sleep 3; } |
-    SHELL=/bin/sh timeout 30 script -qec "stty rows 37 cols 111; $attach" /dev/null || true)
-  grep -q '^42' <<<"$(tr -d '\r' <<<"$out")" || fail "terminal: $out"
+  local input word="hello $RANDOM"
+  rm -f "$WORK/input"
+  mkfifo "$WORK/input"
+  exec {input}<>"$WORK/input"
+  echo "$word" >&"$input"
+  says "got $word" "$WORK/attached" "$KUBECTL" --kubeconfig "$ADMIN_CONF" attach -i streams -c answers
+  # The shell in the terminal reads what is typed, whenever it is.
+  echo 'expr 40 + 2' >&"$input"
+  SHELL=/bin/sh says 42 "$WORK/attached" script -qec "$KUBECTL --kubeconfig $ADMIN_CONF attach -it terminal" /dev/null
+  exec {input}>&-
 }
 
 forwarded() { curl -fsS -m 5 -H 'Connection: close' "http://127.0.0.1:$STREAM_PORT/"; }
