@@ -88,16 +88,15 @@ Task<absl::StatusOr<ApiResult>> Pipeline::CreateOnce(const ApiRequest& request,
   const std::string key = resource.StorageKey(request.ns, name);
   if (request.options.dry_run) {
     if (storage->Read(key) != nullptr) co_return api::AlreadyExists(resource.type->group_resource(), name);
-    co_return ResultOf(resource, std::move(object), nullptr, 201);
+    std::vector<std::string> warnings = UnsupportedWarnings(*object);
+    co_return ResultOf(resource, std::move(object), nullptr, 201, std::move(warnings));
   }
   Task<absl::StatusOr<api::ObjectPtr>> write = storage->Create(key, object);
   absl::StatusOr<api::ObjectPtr> stored = co_await std::move(write);
   if (!stored.ok()) co_return StoreError(request, stored.status(), name);
   reservation.Keep();
   std::vector<std::string> warnings = UnsupportedWarnings(**stored);
-  ApiResult result = ResultOf(resource, *std::move(stored), nullptr, 201);
-  result.warnings = std::move(warnings);
-  co_return result;
+  co_return ResultOf(resource, *std::move(stored), nullptr, 201, std::move(warnings));
 }
 
 Task<absl::StatusOr<ApiResult>> Pipeline::Create(ApiRequest request) {

@@ -163,6 +163,42 @@ TEST_F(HttpTest, WhoMayDoWhat) {
   EXPECT_EQ(writer->status, 401);
 }
 
+TEST_F(HttpTest, EveryWriteNamesFieldsThatHaveNoEffect) {
+  const std::string rcs = "/api/v1/namespaces/default/replicationcontrollers";
+  AnyJson container = {{"name", "c"}, {"image", "i"}};
+  AnyJson spread = {{"maxSkew", 1}, {"topologyKey", "zone"}, {"whenUnsatisfiable", "ScheduleAnyway"}};
+  AnyJson rc = {{"apiVersion", "v1"},
+                {"kind", "ReplicationController"},
+                {"metadata", {{"name", "rc"}}},
+                {"spec",
+                 {{"replicas", 0},
+                  {"selector", {{"a", "b"}}},
+                  {"template",
+                   {{"metadata", {{"labels", {{"a", "b"}}}}},
+                    {"spec", {{"containers", AnyJson::array({container})}}}}}}}};
+  auto warned = [&] {
+    return writer->headers.Get("Warning").find("spec.template.spec.topologySpreadConstraints: ") !=
+           std::string::npos;
+  };
+  Send("POST", rcs, Body(rc));
+  EXPECT_FALSE(writer->headers.Has("Warning"));
+  rc["spec"]["template"]["spec"]["topologySpreadConstraints"] = AnyJson::array({spread});
+  Send("PUT", rcs + "/rc?dryRun=All", Body(rc));
+  EXPECT_EQ(writer->status, 200);
+  EXPECT_TRUE(warned());
+  Options patch = Body({{"spec", {{"template", rc["spec"]["template"]}}}});
+  patch.content_type = "application/merge-patch+json";
+  Send("PATCH", rcs + "/rc", patch);
+  EXPECT_EQ(writer->status, 200);
+  EXPECT_TRUE(warned());
+  Send("PUT", rcs + "/rc", Body(rc));
+  EXPECT_TRUE(warned());
+  rc["metadata"]["name"] = "other";
+  Send("POST", rcs + "?dryRun=All", Body(rc));
+  EXPECT_EQ(writer->status, 201);
+  EXPECT_TRUE(warned());
+}
+
 TEST_F(HttpTest, FieldValidation) {
   AnyJson cm = ConfigMapJson("a");
   cm["dota"] = 1;

@@ -71,7 +71,7 @@ Task<absl::StatusOr<ApiResult>> Pipeline::Patch(ApiRequest request) {
   };
   Task<absl::StatusOr<ApiResult>> task = Modify(request, change, true);
   absl::StatusOr<ApiResult> result = co_await std::move(task);
-  if (result.ok()) result->warnings = std::move(*warnings);
+  if (result.ok()) result->warnings.insert(result->warnings.begin(), warnings->begin(), warnings->end());
   co_return result;
 }
 

@@ -22,9 +22,8 @@ AuthAttributes AttributesOf(const ApiRequest& request) {
   a.ns = request.ns;
   a.name = request.name;
   if (a.name.empty() && (request.verb == "list" || request.verb == "watch")) {
-    // "one object by field selector" is how clients watch a single secret.
     absl::StatusOr<api::FieldSelector> fields = api::FieldSelector::Parse(request.options.field_selector);
-    if (fields.ok()) a.name = fields->RequiresExactMatch("metadata.name").value_or("");
+    if (fields.ok()) SetSelected(*fields, a);
   }
   return a;
 }
@@ -136,8 +135,9 @@ std::vector<std::string> UnsupportedWarnings(const api::Message& object) {
 }
 
 ApiResult Pipeline::ResultOf(const ResourceInfo& resource, api::ObjectPtr stored, CachedObjectPtr cached,
-                             int http_code) const {
+                             int http_code, std::vector<std::string> warnings) const {
   ApiResult result;
+  result.warnings = std::move(warnings);
   result.http_code = http_code;
   result.cached = std::move(cached);
   result.object =

@@ -113,7 +113,7 @@ class Pipeline : public ClusterReader {
   absl::Status StoreError(const ApiRequest& request, const absl::Status& status, std::string_view name) const;
   // Object of the request's kind for a stored one.
   ApiResult ResultOf(const ResourceInfo& resource, api::ObjectPtr stored, CachedObjectPtr cached,
-                     int http_code) const;
+                     int http_code, std::vector<std::string> warnings = {}) const;
 
   Env& env_;
   Store& store_;

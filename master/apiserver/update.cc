@@ -142,9 +142,11 @@ Task<absl::StatusOr<ApiResult>> Pipeline::WriteUpdate(const ApiRequest& request,
         allocator_->Reserve(env_.random(), static_cast<Service&>(*object), &old, &reservation);
     if (!errors.empty()) co_return InvalidError(*resource.type, request.name, errors);
   }
+  std::vector<std::string> warnings;
+  if (request.subresource.empty()) warnings = UnsupportedWarnings(*object);
   if (request.options.dry_run) {
     api::MutableMeta(*object).set_resource_version(StrCat(current->revision()));
-    co_return ResultOf(resource, std::move(object), nullptr, 200);
+    co_return ResultOf(resource, std::move(object), nullptr, 200, std::move(warnings));
   }
   if (DeletedByUpdate(*object)) {
     Task<absl::StatusOr<Revision>> remove = storage->Delete(current->key(), current->revision());
@@ -164,7 +166,7 @@ Task<absl::StatusOr<ApiResult>> Pipeline::WriteUpdate(const ApiRequest& request,
     allocator_->Release(static_cast<const Service&>(*current->message()),
                         static_cast<const Service*>(stored->get()));
   }
-  co_return ResultOf(resource, *std::move(stored), nullptr, 200);
+  co_return ResultOf(resource, *std::move(stored), nullptr, 200, std::move(warnings));
 }
 
 Task<absl::StatusOr<ApiResult>> Pipeline::Modify(const ApiRequest& request, const Change& change,
