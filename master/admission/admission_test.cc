@@ -1,11 +1,14 @@
 #include "master/admission/admission.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 
 #include "api/core/v1/namespace.pb.h"
+#include "api/core/v1/node.pb.h"
 #include "api/core/v1/pod.pb.h"
 #include "api/node/v1/node.pb.h"
 #include "api/scheduling/v1/scheduling.pb.h"
@@ -16,6 +19,7 @@ namespace keelson::master {
 namespace {
 
 using ::k8s::core::v1::Namespace;
+using ::k8s::core::v1::Node;
 using ::k8s::core::v1::Pod;
 using ::k8s::scheduling::v1::PriorityClass;
 
@@ -166,6 +170,165 @@ TEST_F(AdmissionTest, MirrorPodsKeepTheirAccount) {
   (*pod.mutable_metadata()->mutable_annotations())["kubernetes.io/config.mirror"] = "x";
   ASSERT_TRUE(Create(pod).ok());
   EXPECT_EQ(pod.spec().service_account_name(), "");
+}
+
+// What NodeRestriction says to the node n1.
+class NodeRestrictionTest : public ::testing::Test {
+ protected:
+  NodeRestrictionTest() {
+    Node node;
+    node.mutable_metadata()->set_name("n1");
+    node.mutable_metadata()->set_uid("u1");
+    cluster_.Add(node);
+    pod_.mutable_spec()->set_node_name("n1");
+    (*pod_.mutable_metadata()->mutable_annotations())["kubernetes.io/config.mirror"] = "x";
+    auto* owner = pod_.mutable_metadata()->add_owner_references();
+    owner->set_api_version("v1");
+    owner->set_kind("Node");
+    owner->set_name("n1");
+    owner->set_uid("u1");
+    owner->set_controller(true);
+  }
+  std::string Says(Operation operation, api::Message& object, const api::Message* old = nullptr,
+                   std::string subresource = "") {
+    AdmissionRequest request;
+    request.user = &user_;
+    request.type = &api::TypeOf(object);
+    request.operation = operation;
+    request.subresource = std::move(subresource);
+    request.ns = "default";
+    request.name = "n1";
+    request.object = &object;
+    request.old_object = old;
+    return std::string(NewNodeRestriction()->Admit(request, cluster_).message());
+  }
+  std::string SaysToPod(absl::FunctionRef<void(Pod&)> change) {
+    Pod pod = pod_;
+    change(pod);
+    return Says(Operation::kCreate, pod);
+  }
+  UserInfo user_{"system:node:n1", {"system:nodes", "system:authenticated"}};
+  FakeCluster cluster_;
+  Pod pod_;
+};
+
+TEST_F(NodeRestrictionTest, MirrorPodsAreTheNodesAndReferenceNothing) {
+  EXPECT_EQ(SaysToPod([](Pod&) {}), "");
+  struct Case {
+    std::string says;
+    std::function<void(Pod&)> change;
+  };
+  for (const Case& c : std::initializer_list<Case>{
+           {"can only create mirror pods", [](Pod& p) { p.mutable_metadata()->clear_annotations(); }},
+           {"spec.nodeName set to itself", [](Pod& p) { p.mutable_spec()->set_node_name("n2"); }},
+           {"an owner reference set to itself",
+            [](Pod& p) { p.mutable_metadata()->clear_owner_references(); }},
+           {"an owner reference set to itself",
+            [](Pod& p) { p.mutable_metadata()->mutable_owner_references(0)->set_name("n2"); }},
+           {"a controller owner reference",
+            [](Pod& p) { p.mutable_metadata()->mutable_owner_references(0)->set_controller(false); }},
+           {"must not set blockOwnerDeletion",
+            [](Pod& p) {
+              p.mutable_metadata()->mutable_owner_references(0)->set_block_owner_deletion(true);
+            }},
+           {"UID mismatch", [](Pod& p) { p.mutable_metadata()->mutable_owner_references(0)->set_uid("u0"); }},
+           {"reference a service account", [](Pod& p) { p.mutable_spec()->set_service_account_name("a"); }},
+           {"reference secrets", [](Pod& p) { p.mutable_spec()->add_image_pull_secrets()->set_name("s"); }},
+           {"reference secrets",
+            [](Pod& p) {
+              p.mutable_spec()
+                  ->add_volumes()
+                  ->mutable_volume_source()
+                  ->mutable_csi()
+                  ->mutable_node_publish_secret_ref()
+                  ->set_name("s");
+            }},
+           {"reference secrets",
+            [](Pod& p) {
+              p.mutable_spec()
+                  ->add_volumes()
+                  ->mutable_volume_source()
+                  ->mutable_projected()
+                  ->add_sources()
+                  ->mutable_secret()
+                  ->mutable_local_object_reference()
+                  ->set_name("s");
+            }},
+           {"reference configmaps",
+            [](Pod& p) {
+              p.mutable_spec()
+                  ->add_init_containers()
+                  ->add_env()
+                  ->mutable_value_from()
+                  ->mutable_config_map_key_ref()
+                  ->mutable_local_object_reference()
+                  ->set_name("c");
+            }},
+           {"reference configmaps",
+            [](Pod& p) {
+              p.mutable_spec()
+                  ->add_containers()
+                  ->add_env_from()
+                  ->mutable_config_map_ref()
+                  ->mutable_local_object_reference()
+                  ->set_name("c");
+            }},
+           {"reference persistentvolumeclaims",
+            [](Pod& p) {
+              p.mutable_spec()
+                  ->add_volumes()
+                  ->mutable_volume_source()
+                  ->mutable_persistent_volume_claim()
+                  ->set_claim_name("c");
+            }},
+           {"reference resourceclaims",
+            [](Pod& p) { p.mutable_spec()->add_resource_claims()->set_name("c"); }},
+       }) {
+    EXPECT_THAT(SaysToPod(c.change), ::testing::HasSubstr(c.says));
+  }
+}
+
+TEST_F(NodeRestrictionTest, TheStatusOfAPodDoesNotRelabelIt) {
+  Pod pod = pod_;
+  (*pod.mutable_metadata()->mutable_labels())["app"] = "a";
+  Pod changed = pod;
+  changed.mutable_status()->set_phase("Running");
+  EXPECT_EQ(Says(Operation::kUpdate, changed, &pod, "status"), "");
+  (*changed.mutable_metadata()->mutable_labels())["app"] = "b";
+  EXPECT_THAT(Says(Operation::kUpdate, changed, &pod, "status"),
+              ::testing::HasSubstr("cannot update labels through pod status"));
+}
+
+TEST_F(NodeRestrictionTest, LabelsOfANode) {
+  Node old;
+  old.mutable_metadata()->set_name("n1");
+  (*old.mutable_metadata()->mutable_labels())["node-restriction.kubernetes.io/kept"] = "1";
+  auto says = [&](std::string label) {
+    Node now = old;
+    (*now.mutable_metadata()->mutable_labels())[label] = "2";
+    return Says(Operation::kUpdate, now, &old);
+  };
+  for (const char* label : {"kubernetes.io/hostname", "beta.kubernetes.io/os", "topology.kubernetes.io/zone",
+                            "example.com/x", "rack", "node.kubernetes.io/y", "a.kubelet.kubernetes.io/z"}) {
+    EXPECT_EQ(says(label), "") << label;
+  }
+  for (const char* label :
+       {"node-restriction.kubernetes.io/kept", "node-restriction.kubernetes.io/new", "kubernetes.io/role",
+        "node-role.kubernetes.io/control-plane", "x.k8s.io/y", "a.node-restriction.kubernetes.io/z"}) {
+    EXPECT_THAT(says(label), ::testing::HasSubstr(StrCat("not allowed to modify labels: ", label)));
+  }
+  Node without = old;
+  without.mutable_metadata()->clear_labels();
+  EXPECT_THAT(Says(Operation::kUpdate, without, &old),
+              ::testing::HasSubstr("node-restriction.kubernetes.io/kept"));
+  EXPECT_THAT(Says(Operation::kCreate, old), ::testing::HasSubstr("not allowed to set the following labels"));
+  Node owned = old;
+  owned.mutable_metadata()->add_owner_references()->set_name("x");
+  EXPECT_THAT(Says(Operation::kUpdate, owned, &old),
+              ::testing::HasSubstr("not allowed to modify ownerReferences"));
+  Node tainted = old;
+  tainted.mutable_spec()->add_taints()->set_key("x");
+  EXPECT_THAT(Says(Operation::kUpdate, tainted, &old), ::testing::HasSubstr("not allowed to modify taints"));
 }
 
 TEST_F(AdmissionTest, NothingNewInAnEndingNamespace) {

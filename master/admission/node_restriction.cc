@@ -1,25 +1,88 @@
 // NodeRestriction: what a kubelet's own credentials may change (its Node, its Lease, its CSINode, its pods),
 // finer than the authorizer can say.
+#include <absl/strings/str_join.h>
+#include <google/protobuf/util/message_differencer.h>
+
+#include <algorithm>
+#include <set>
+
 #include "api/coordination/v1/coordination.pb.h"
 #include "api/core/v1/node.pb.h"
 #include "api/core/v1/pod.pb.h"
 #include "api/status_error.h"
 #include "base/strings.h"
 #include "master/admission/admission.h"
+#include "master/admission/pod_references.h"
 
 namespace keelson::master {
 namespace {
 
+using ::k8s::core::v1::Node;
 using ::k8s::core::v1::Pod;
+using StringMap = google::protobuf::Map<std::string, std::string>;
+
+bool SameMap(const StringMap& a, const StringMap& b) {
+  return a.size() == b.size() && std::all_of(a.begin(), a.end(), [&](const auto& entry) {
+           auto other = b.find(entry.first);
+           return other != b.end() && other->second == entry.second;
+         });
+}
+
+template <class Messages>
+bool SameMessages(const Messages& a, const Messages& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+    return google::protobuf::util::MessageDifferencer::Equals(x, y);
+  });
+}
+
+// Labels in the namespaces of Kubernetes that a kubelet may not give itself; others are everybody's. The list
+// is upstream's (kubelet/apis: KubeletLabels and their namespaces). node-restriction.kubernetes.io/ is in
+// none of it: whoever places pods by such a label can rely on it.
+bool IsForbiddenLabel(std::string_view label) {
+  static constexpr std::string_view kAllowed[] = {"kubernetes.io/hostname",
+                                                  "topology.kubernetes.io/zone",
+                                                  "topology.kubernetes.io/region",
+                                                  "failure-domain.beta.kubernetes.io/zone",
+                                                  "failure-domain.beta.kubernetes.io/region",
+                                                  "node.kubernetes.io/instance-type",
+                                                  "beta.kubernetes.io/instance-type",
+                                                  "kubernetes.io/os",
+                                                  "kubernetes.io/arch",
+                                                  "beta.kubernetes.io/os",
+                                                  "beta.kubernetes.io/arch"};
+  const size_t slash = label.find('/');
+  if (slash == std::string_view::npos) return false;
+  std::string_view ns = label.substr(0, slash);
+  auto in = [&](std::string_view domain) {
+    return ns == domain ||
+           (ns.size() > domain.size() && ns.ends_with(domain) && ns[ns.size() - domain.size() - 1] == '.');
+  };
+  if (!in("kubernetes.io") && !in("k8s.io")) return false;
+  if (in("kubelet.kubernetes.io") || in("node.kubernetes.io")) return false;
+  return std::find(std::begin(kAllowed), std::end(kAllowed), label) == std::end(kAllowed);
+}
+
+// Those of them that the two do not have alike, sorted.
+std::vector<std::string> ForbiddenLabels(const StringMap& now, const StringMap& old) {
+  std::set<std::string> forbidden;
+  for (const auto* map : {&now, &old}) {
+    for (const auto& [label, value] : *map) {
+      auto a = now.find(label), b = old.find(label);
+      const bool same = a != now.end() && b != old.end() && a->second == b->second;
+      if (!same && IsForbiddenLabel(label)) forbidden.insert(label);
+    }
+  }
+  return {forbidden.begin(), forbidden.end()};
+}
 
 class NodeRestriction : public AdmissionPlugin {
  public:
   std::string_view name() const override { return "NodeRestriction"; }
 
-  absl::Status Admit(AdmissionRequest& request, const ClusterReader&) const override {
+  absl::Status Admit(AdmissionRequest& request, const ClusterReader& cluster) const override {
     std::string_view node = request.user->NodeName();
     if (node.empty()) return absl::OkStatus();
-    if (request.IsResource("", "pods")) return AdmitPod(request, node);
+    if (request.IsResource("", "pods")) return AdmitPod(request, node, cluster);
     if (request.IsResource("", "nodes")) return AdmitNode(request, node);
     if (request.IsResource("coordination.k8s.io", "leases")) return AdmitLease(request, node);
     if (request.IsResource("storage.k8s.io", "csinodes")) return AdmitCsiNode(request, node);
@@ -31,29 +94,11 @@ class NodeRestriction : public AdmissionPlugin {
     return api::Forbidden(request.type->group_resource(), request.name, why);
   }
 
-  static absl::Status AdmitPod(const AdmissionRequest& request, std::string_view node) {
+  static absl::Status AdmitPod(const AdmissionRequest& request, std::string_view node,
+                               const ClusterReader& cluster) {
     if (request.subresource == "eviction") return absl::OkStatus();
     if (request.operation == Operation::kCreate) {
-      const auto& pod = static_cast<const Pod&>(*request.object);
-      if (pod.metadata().annotations().count("kubernetes.io/config.mirror") == 0) {
-        return Deny(request, StrCat("pod does not have \"kubernetes.io/config.mirror\" annotation, node \"",
-                                    node, "\" can only create mirror pods"));
-      }
-      if (pod.spec().node_name() != node) {
-        return Deny(request,
-                    StrCat("node \"", node, "\" can only create pods with spec.nodeName set to itself"));
-      }
-      if (!pod.spec().service_account_name().empty()) {
-        return Deny(request,
-                    StrCat("node \"", node, "\" can not create pods that reference a service account"));
-      }
-      for (const auto& v : pod.spec().volumes()) {
-        if (v.volume_source().has_secret() || v.volume_source().has_config_map()) {
-          return Deny(request,
-                      StrCat("node \"", node, "\" can not create pods that reference secrets or configmaps"));
-        }
-      }
-      return absl::OkStatus();
+      return AdmitMirrorPod(request, static_cast<const Pod&>(*request.object), node, cluster);
     }
     const auto& pod = static_cast<const Pod&>(*request.old_object);
     if (pod.spec().node_name() != node) {
@@ -62,8 +107,54 @@ class NodeRestriction : public AdmissionPlugin {
                                                                           : "update pod status for pods",
                                   " with spec.nodeName set to itself"));
     }
-    if (request.operation == Operation::kUpdate && request.subresource != "status") {
+    if (request.operation != Operation::kUpdate) return absl::OkStatus();
+    if (request.subresource != "status") {
       return Deny(request, StrCat("node \"", node, "\" cannot update spec of pods"));
+    }
+    if (!SameMap(pod.metadata().labels(), api::Meta(*request.object).labels())) {
+      return Deny(request, StrCat("node \"", node, "\" cannot update labels through pod status"));
+    }
+    return absl::OkStatus();
+  }
+
+  // A node creates only the images of its static pods, which belong to its Node and use nothing else of the
+  // cluster.
+  static absl::Status AdmitMirrorPod(const AdmissionRequest& request, const Pod& pod, std::string_view node,
+                                     const ClusterReader& cluster) {
+    if (!IsMirrorPod(pod)) {
+      return Deny(request, StrCat("pod does not have \"kubernetes.io/config.mirror\" annotation, node \"",
+                                  node, "\" can only create mirror pods"));
+    }
+    if (pod.spec().node_name() != node) {
+      return Deny(request,
+                  StrCat("node \"", node, "\" can only create pods with spec.nodeName set to itself"));
+    }
+    const auto& owners = pod.metadata().owner_references();
+    if (owners.size() != 1 || owners[0].api_version() != "v1" || owners[0].kind() != "Node" ||
+        owners[0].name() != node) {
+      return Deny(request,
+                  StrCat("node \"", node, "\" can only create pods with an owner reference set to itself"));
+    }
+    if (!owners[0].controller()) {
+      return Deny(request, StrCat("node \"", node,
+                                  "\" can only create pods with a controller owner reference set to itself"));
+    }
+    if (owners[0].block_owner_deletion()) {
+      return Deny(request,
+                  StrCat("node \"", node, "\" must not set blockOwnerDeletion on an owner reference"));
+    }
+    api::ObjectPtr owner = cluster.Read("", "nodes", "", node);
+    if (owner == nullptr) return Deny(request, StrCat("node \"", node, "\" does not exist"));
+    if (const std::string& uid = api::Meta(*owner).uid(); owners[0].uid() != uid) {
+      return Deny(request, StrCat("node ", node, " UID mismatch: expected ", owners[0].uid(), " got ", uid));
+    }
+    std::string_view used;
+    ForEachReference(pod, [&](std::string_view resource, std::string_view) {
+      used = resource == "serviceaccounts" ? "a service account" : resource;
+    });
+    if (used.empty() && pod.spec().resource_claims_size() != 0) used = "resourceclaims";
+    if (!used.empty()) {
+      return Deny(request, StrCat("node \"", node, "\" can not create pods that reference ", used));
     }
     return absl::OkStatus();
   }
@@ -72,18 +163,30 @@ class NodeRestriction : public AdmissionPlugin {
     if (request.operation == Operation::kDelete) {
       return Deny(request, StrCat("node \"", node, "\" is not allowed to delete nodes"));
     }
-    const std::string& name = api::Meta(*request.object).name();
+    const auto& now = static_cast<const Node&>(*request.object);
+    const std::string& name = now.metadata().name();
     if (name != node)
       return Deny(request, StrCat("node \"", node, "\" is not allowed to modify node \"", name, "\""));
-    if (request.operation != Operation::kUpdate) return absl::OkStatus();
-    const auto& now = static_cast<const ::k8s::core::v1::Node&>(*request.object);
-    const auto& old = static_cast<const ::k8s::core::v1::Node&>(*request.old_object);
-    bool same = now.spec().taints_size() == old.spec().taints_size();
-    for (int i = 0; same && i < now.spec().taints_size(); ++i) {
-      same = now.spec().taints(i).SerializeAsString() == old.spec().taints(i).SerializeAsString();
+    if (request.operation != Operation::kUpdate) {
+      return DenyLabels(request, node, ForbiddenLabels(now.metadata().labels(), {}),
+                        "set the following labels");
     }
-    if (!same) return Deny(request, StrCat("node \"", node, "\" is not allowed to modify taints"));
-    return absl::OkStatus();
+    const auto& old = static_cast<const Node&>(*request.old_object);
+    if (!SameMessages(now.spec().taints(), old.spec().taints())) {
+      return Deny(request, StrCat("node \"", node, "\" is not allowed to modify taints"));
+    }
+    if (!SameMessages(now.metadata().owner_references(), old.metadata().owner_references())) {
+      return Deny(request, StrCat("node \"", node, "\" is not allowed to modify ownerReferences"));
+    }
+    return DenyLabels(request, node, ForbiddenLabels(now.metadata().labels(), old.metadata().labels()),
+                      "modify labels");
+  }
+
+  static absl::Status DenyLabels(const AdmissionRequest& request, std::string_view node,
+                                 const std::vector<std::string>& labels, std::string_view what) {
+    if (labels.empty()) return absl::OkStatus();
+    return Deny(request,
+                StrCat("node \"", node, "\" is not allowed to ", what, ": ", absl::StrJoin(labels, ", ")));
   }
 
   static absl::Status AdmitLease(const AdmissionRequest& request, std::string_view node) {

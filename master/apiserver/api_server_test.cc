@@ -495,6 +495,20 @@ TEST_F(VerbTest, NodeMayTouchOnlyItsOwn) {
   status = **Get<core::Pod>("foreign");
   status.mutable_status()->set_phase("Running");
   EXPECT_TRUE(api::IsForbidden(env_.Await(node->Update<core::Pod>(status, "status")).status()));
+
+  // It sees itself and its pods, no others.
+  EXPECT_TRUE(env_.Await(node->Get<core::Node>("", "n1")).ok());
+  EXPECT_TRUE(api::IsForbidden(env_.Await(node->Get<core::Node>("", "n2")).status()));
+  EXPECT_TRUE(env_.Await(node->Get<core::Pod>("default", "a")).ok());
+  EXPECT_TRUE(api::IsForbidden(env_.Await(node->Get<core::Pod>("default", "foreign")).status()));
+  client::ListOptions own;
+  own.field_selector = "spec.nodeName=n1";
+  auto listed = env_.Await(node->List({"", "v1", "pods"}, "", own));
+  ASSERT_TRUE(listed.ok()) << listed.status();
+  EXPECT_TRUE(api::IsForbidden(env_.Await(node->List({"", "v1", "pods"}, "", {})).status()));
+  own.field_selector = "spec.nodeName=n2";
+  EXPECT_TRUE(api::IsForbidden(env_.Await(node->List({"", "v1", "pods"}, "", own)).status()));
+  EXPECT_TRUE(api::IsForbidden(env_.Await(node->List({"", "v1", "nodes"}, "", {})).status()));
 }
 
 // Upstream's kubelet asks all of this before its node is ready, and ends itself when it is refused for long.

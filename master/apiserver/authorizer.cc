@@ -4,8 +4,10 @@
 #include <initializer_list>
 
 #include "api/core/v1/pod.pb.h"
+#include "api/fields.h"
 #include "api/status_error.h"
 #include "base/strings.h"
+#include "master/admission/pod_references.h"
 
 namespace keelson::master {
 namespace {
@@ -17,71 +19,55 @@ bool OneOf(std::string_view value, std::initializer_list<std::string_view> choic
 }
 bool IsRead(std::string_view verb) { return OneOf(verb, {"get", "list", "watch"}); }
 
-// Paths whoever is asked may read.
+// Paths whoever asks may read.
 bool IsPublicPath(std::string_view path) {
-  return OneOf(path, {"/healthz", "/livez", "/readyz", "/version", "/version/"}) ||
-         path.starts_with("/livez/") || path.starts_with("/readyz/") || path.starts_with("/healthz/");
+  return OneOf(path, {"/livez", "/readyz", "/version", "/version/"}) || path.starts_with("/livez/") ||
+         path.starts_with("/readyz/");
 }
-// Discovery and schemas: for everyone who is authenticated.
+// Discovery and schemas, and the old name of /livez: for everyone who is authenticated.
 bool IsDiscoveryPath(std::string_view path) {
-  return OneOf(path, {"/", "/api", "/api/", "/apis", "/apis/", "/openapi", "/version"}) ||
-         path.starts_with("/api/") || path.starts_with("/apis/") || path.starts_with("/openapi/");
+  return OneOf(path, {"/", "/api", "/api/", "/apis", "/apis/", "/openapi", "/healthz"}) ||
+         path.starts_with("/healthz/") || path.starts_with("/api/") || path.starts_with("/apis/") ||
+         path.starts_with("/openapi/");
 }
 
 bool References(const Pod& pod, std::string_view resource, std::string_view name) {
-  const auto& spec = pod.spec();
-  if (resource == "serviceaccounts") return spec.service_account_name() == name;
-  const bool secret = resource == "secrets";
-  for (const auto& v : spec.volumes()) {
-    const auto& source = v.volume_source();
-    if (secret && source.secret().secret_name() == name) return true;
-    if (!secret && source.config_map().local_object_reference().name() == name) return true;
-    for (const auto& p : source.projected().sources()) {
-      if (secret && p.secret().local_object_reference().name() == name) return true;
-      if (!secret && p.config_map().local_object_reference().name() == name) return true;
-    }
-  }
-  if (secret) {
-    for (const auto& s : spec.image_pull_secrets()) {
-      if (s.name() == name) return true;
-    }
-  }
-  auto in_container = [&](const auto& c) {
-    for (const auto& e : c.env()) {
-      if (secret && e.value_from().secret_key_ref().local_object_reference().name() == name) return true;
-      if (!secret && e.value_from().config_map_key_ref().local_object_reference().name() == name) return true;
-    }
-    for (const auto& e : c.env_from()) {
-      if (secret && e.secret_ref().local_object_reference().name() == name) return true;
-      if (!secret && e.config_map_ref().local_object_reference().name() == name) return true;
-    }
-    return false;
-  };
-  return std::any_of(spec.containers().begin(), spec.containers().end(), in_container) ||
-         std::any_of(spec.init_containers().begin(), spec.init_containers().end(), in_container);
+  bool found = false;
+  ForEachReference(pod, [&](std::string_view r, std::string_view n) { found |= r == resource && n == name; });
+  return found;
 }
 
-// Some pod bound to the node uses the object.
+// Some pod bound to the node uses the object. A mirror pod, which the node itself has written, opens nothing.
 bool NodeReferences(const ClusterReader& cluster, std::string_view node, const AuthAttributes& a) {
   bool found = false;
   cluster.ForEach("", "pods", a.ns, [&](const api::Message& m) {
     const auto& pod = static_cast<const Pod&>(m);
-    found = pod.spec().node_name() == node && References(pod, a.resource, a.name);
+    found = pod.spec().node_name() == node && !IsMirrorPod(pod) && References(pod, a.resource, a.name);
     return !found;
   });
   return found;
 }
 
-// Which of its pods a node touches is checked by NodeRestriction; here only the kind of access.
+// Which of its pods a node changes is checked by NodeRestriction. It reads its own: of one that is gone it
+// may know that.
+bool MayReadPods(std::string_view node, const AuthAttributes& a, const ClusterReader& cluster) {
+  if (a.verb != "get") return a.node_name == node;
+  api::ObjectPtr pod = cluster.Read("", "pods", a.ns, a.name);
+  return pod == nullptr || static_cast<const Pod&>(*pod).spec().node_name() == node;
+}
+
 bool NodeMay(std::string_view node, const AuthAttributes& a, const ClusterReader& cluster) {
   const std::string& v = a.verb;
   if (a.group == "" && a.resource == "pods") {
-    if (a.subresource.empty()) return IsRead(v) || v == "create" || v == "delete";
-    if (a.subresource == "status") return OneOf(v, {"get", "update", "patch"});
+    if (a.subresource.empty() && IsRead(v)) return MayReadPods(node, a, cluster);
+    if (a.subresource.empty()) return v == "create" || v == "delete";
+    if (a.subresource == "status") {
+      return v == "get" ? MayReadPods(node, a, cluster) : OneOf(v, {"update", "patch"});
+    }
     return a.subresource == "eviction" && v == "create";
   }
   if (a.group == "" && a.resource == "nodes") {
-    if (IsRead(v)) return true;
+    if (IsRead(v)) return a.name == node;
     if (v == "create") return a.subresource.empty();
     return OneOf(v, {"update", "patch"}) && (a.name.empty() || a.name == node);
   }
@@ -122,6 +108,11 @@ bool ProxyMay(const AuthAttributes& a) {
 }
 
 }  // namespace
+
+void SetSelected(const api::FieldSelector& fields, AuthAttributes& attributes) {
+  attributes.name = fields.RequiresExactMatch("metadata.name").value_or("");
+  attributes.node_name = fields.RequiresExactMatch("spec.nodeName").value_or("");
+}
 
 bool IsAllowed(const AuthAttributes& a, const ClusterReader& cluster) {
   if (a.user->IsMaster()) return true;

@@ -11,6 +11,10 @@
 #include "master/admission/admission.h"
 #include "master/admission/user_info.h"
 
+namespace keelson::api {
+class FieldSelector;
+}
+
 namespace keelson::master {
 
 struct AuthAttributes {
@@ -18,8 +22,13 @@ struct AuthAttributes {
   std::string verb;
   // Resource requests; `resource` is "" for the others.
   std::string group, resource, subresource, ns, name;
-  std::string path;  // non-resource requests
+  std::string node_name;  // that a list's or watch's field selector asks spec.nodeName to be
+  std::string path;       // non-resource requests
 };
+
+// What a list or watch of all objects by this selector is limited to: "one object by field selector" is how
+// clients watch a single secret.
+void SetSelected(const api::FieldSelector& fields, AuthAttributes& attributes);
 
 // True when allowed.
 bool IsAllowed(const AuthAttributes& attributes, const ClusterReader& cluster);

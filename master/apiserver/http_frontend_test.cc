@@ -135,9 +135,13 @@ TEST_F(HttpTest, YamlAndProtobuf) {
 TEST_F(HttpTest, WhoMayDoWhat) {
   Options nobody;
   nobody.user.clear();
-  for (const char* path : {"/livez", "/readyz", "/healthz", "/version"}) {
+  for (const char* path : {"/livez", "/readyz", "/version"}) {
     Send("GET", path, nobody);
     EXPECT_EQ(writer->status, 200) << path;
+  }
+  for (const char* path : {"/healthz", "/metrics"}) {
+    Send("GET", path, nobody);
+    EXPECT_EQ(writer->status, 401) << path;
   }
   AnyJson refused = Answer("GET", "/api/v1/pods", nobody);
   EXPECT_EQ(writer->status, 401);

@@ -1,6 +1,7 @@
 // Reviews: questions about users answered on the spot, never stored.
 #include "api/authentication/v1/authentication.pb.h"
 #include "api/authorization/v1/authorization.pb.h"
+#include "api/fields.h"
 #include "api/status_error.h"
 #include "base/strings.h"
 #include "master/apiserver/authorizer.h"
@@ -11,6 +12,16 @@ namespace {
 
 namespace authn = ::k8s::authentication::v1;
 namespace authz = ::k8s::authorization::v1;
+
+// Requirements that cannot be told by a selector, and a raw one that cannot be read, limit nothing.
+api::FieldSelector SelectorOf(const authz::FieldSelectorAttributes& attributes) {
+  std::string text = attributes.raw_selector();
+  for (const auto& r : attributes.requirements()) {
+    if (r.operator_() != "In" || r.values_size() != 1) continue;
+    StrAppend(&text, text.empty() ? "" : ",", r.key(), "=", r.values(0));
+  }
+  return api::FieldSelector::Parse(text).value_or(api::FieldSelector());
+}
 
 template <class Spec>
 absl::StatusOr<AuthAttributes> AttributesOf(const Spec& spec, const UserInfo* user) {
@@ -31,6 +42,7 @@ absl::StatusOr<AuthAttributes> AttributesOf(const Spec& spec, const UserInfo* us
     a.subresource = r.subresource();
     a.ns = r.namespace_();
     a.name = r.name();
+    if (a.name.empty() && r.has_field_selector()) SetSelected(SelectorOf(r.field_selector()), a);
   } else {
     a.verb = spec.non_resource_attributes().verb();
     a.path = spec.non_resource_attributes().path();
