@@ -1,6 +1,7 @@
 #include "master/controllers/controller_manager.h"
 
 #include "master/controllers/bootstrap_controller.h"
+#include "master/controllers/endpoint_slice_mirroring_controller.h"
 #include "master/controllers/endpoints_controller.h"
 #include "master/controllers/event_ttl_controller.h"
 #include "master/controllers/garbage_collector.h"
@@ -25,6 +26,8 @@ ControllerManager::ControllerManager(Env& env, client::ApiClient& client, Contro
   controllers_.push_back(std::make_unique<ServiceAccountController>(common));
   controllers_.push_back(std::make_unique<ReplicationController>(ContextFor("replication-controller")));
   controllers_.push_back(std::make_unique<EndpointsController>(common));
+  controllers_.push_back(
+      std::make_unique<EndpointSliceMirroringController>(ContextFor("endpoint-slice-mirroring-controller")));
   controllers_.push_back(std::make_unique<NodeIpamController>(nodes, options_.cluster_cidr));
   controllers_.push_back(std::make_unique<NodeLifecycleController>(nodes, monitor));
   controllers_.push_back(std::make_unique<PodGcController>(common));
