@@ -9,6 +9,7 @@
 #include "api/events/v1/events.pb.h"
 #include "api/policy/v1/policy.pb.h"
 #include "api/storage/v1/storage.pb.h"
+#include "base/strings.h"
 #include "master/apiserver/local_client.h"
 #include "master/apiserver/testing/fixture.h"
 
@@ -407,6 +408,78 @@ TEST_F(VerbTest, Services) {
   EXPECT_TRUE(api::IsInvalid(Update(next).status()));
   ASSERT_TRUE(Delete<core::Service>("web").ok());
   EXPECT_TRUE(Create(web).ok());  // the port is free again
+}
+
+// The whole object comes back with a new type: kubectl edit, replace and apply.
+TEST_F(VerbTest, AServiceChangesItsTypeByUpdate) {
+  core::Service web = ServiceNamed("web", 80);
+  web.mutable_spec()->set_type("NodePort");
+  auto created = Create(web);
+  ASSERT_TRUE(created.ok()) << created.status();
+  const int port = (*created)->spec().ports(0).node_port();
+  ASSERT_NE(port, 0);
+  EXPECT_EQ((*created)->spec().external_traffic_policy(), "Cluster");
+  core::Service next = **created;
+  next.mutable_spec()->set_type("ClusterIP");
+  auto inner = Update(next);
+  ASSERT_TRUE(inner.ok()) << inner.status();
+  EXPECT_EQ((*inner)->spec().ports(0).node_port(), 0);
+  EXPECT_EQ((*inner)->spec().external_traffic_policy(), "");
+  EXPECT_EQ((*inner)->spec().cluster_ip(), (*created)->spec().cluster_ip());
+  core::Service taker = ServiceNamed("taker", 80);  // the port is free again
+  taker.mutable_spec()->set_type("NodePort");
+  taker.mutable_spec()->mutable_ports(0)->set_node_port(port);
+  EXPECT_TRUE(Create(taker).ok());
+
+  next = **inner;
+  next.mutable_spec()->set_type("ExternalName");
+  next.mutable_spec()->set_external_name("db.example.com");
+  auto outer = Update(next);
+  ASSERT_TRUE(outer.ok()) << outer.status();
+  EXPECT_EQ((*outer)->spec().cluster_ip(), "");
+  EXPECT_EQ((*outer)->spec().cluster_ips_size(), 0);
+  EXPECT_EQ((*outer)->spec().ip_families_size(), 0);
+  EXPECT_FALSE((*outer)->spec().has_ip_family_policy());
+  taker.mutable_metadata()->set_name("taker2");  // the address as well
+  taker.mutable_spec()->set_type("ClusterIP");
+  taker.mutable_spec()->mutable_ports(0)->clear_node_port();
+  taker.mutable_spec()->set_cluster_ip((*created)->spec().cluster_ip());
+  EXPECT_TRUE(Create(taker).ok());
+  next = **outer;
+  next.mutable_spec()->set_type("ClusterIP");
+  next.mutable_spec()->clear_external_name();
+  auto back = Update(next);
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_TRUE((*back)->spec().cluster_ip().starts_with("10."));
+}
+
+TEST_F(VerbTest, AServiceChangesItsTypeByPatch) {
+  core::Service web = ServiceNamed("web", 80);
+  web.mutable_spec()->set_type("NodePort");
+  auto created = Create(web);
+  ASSERT_TRUE(created.ok()) << created.status();
+  auto patch = [&](const std::string& spec) {
+    return env_.Await(client_->Patch<core::Service>("default", "web", PatchType::kStrategicMerge,
+                                                    StrCat(R"({"spec":)", spec, "}")));
+  };
+  // A node port that the client does name is its mistake.
+  auto refused = patch(R"({"type":"ClusterIP","ports":[{"port":80,"nodePort":30999}]})");
+  EXPECT_EQ(Message(refused.status()),
+            "Service \"web\" is invalid: spec.ports[0].nodePort: Forbidden: may not be used when `type` is "
+            "'ClusterIP'");
+  auto inner = patch(R"({"type":"ClusterIP"})");
+  ASSERT_TRUE(inner.ok()) << inner.status();
+  EXPECT_EQ((*inner)->spec().ports(0).node_port(), 0);
+  ASSERT_TRUE(patch(R"({"type":"NodePort"})").ok());
+  auto outer = patch(R"({"type":"ExternalName","externalName":"db.example.com"})");
+  ASSERT_TRUE(outer.ok()) << outer.status();
+  EXPECT_EQ((*outer)->spec().cluster_ip(), "");
+  EXPECT_EQ((*outer)->spec().ports(0).node_port(), 0);
+  ASSERT_TRUE(patch(R"({"type":"NodePort","externalName":null})").ok());
+  // clusterIP cleared by a client that does not know clusterIPs.
+  outer = patch(R"({"type":"ExternalName","externalName":"db.example.com","clusterIP":""})");
+  ASSERT_TRUE(outer.ok()) << outer.status();
+  EXPECT_EQ((*outer)->spec().cluster_ips_size(), 0);
 }
 
 TEST_F(VerbTest, EventsHaveTwoViews) {

@@ -57,6 +57,107 @@ std::set<int> PortsOf(const Service& s) {
   return out;
 }
 
+bool TypeHasNodePorts(const Service& s) {
+  return s.spec().type() == "NodePort" || s.spec().type() == "LoadBalancer";
+}
+bool HasHealthCheckPort(const Service& s) {
+  return s.spec().type() == "LoadBalancer" && s.spec().external_traffic_policy() == "Local";
+}
+bool HasExternalTraffic(const Service& s) {
+  return TypeHasNodePorts(s) || (s.spec().type() == "ClusterIP" && !s.spec().external_ips().empty());
+}
+
+bool SameList(const google::protobuf::RepeatedPtrField<std::string>& a,
+              const google::protobuf::RepeatedPtrField<std::string>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end());
+}
+
+// A client that knows only clusterIP changed or cleared it: clusterIPs, which it left alone, goes along.
+void FollowClusterIp(Service& service, const Service& old) {
+  auto& spec = *service.mutable_spec();
+  if (spec.cluster_ip() == old.spec().cluster_ip() || spec.cluster_ips().empty() ||
+      !SameList(spec.cluster_ips(), old.spec().cluster_ips())) {
+    return;
+  }
+  if (spec.cluster_ip().empty()) {
+    spec.clear_cluster_ips();
+  } else {
+    spec.set_cluster_ips(0, spec.cluster_ip());
+  }
+}
+
+// What the client left out and the type still has: as it was.
+void PatchAllocatedValues(Service& service, const Service& old) {
+  auto& spec = *service.mutable_spec();
+  const auto& before = old.spec();
+  if (NeedsClusterIp(service) && NeedsClusterIp(old)) {
+    if (spec.cluster_ip().empty()) spec.set_cluster_ip(before.cluster_ip());
+    if (spec.cluster_ips().empty() && spec.cluster_ip() == before.cluster_ip()) {
+      *spec.mutable_cluster_ips() = before.cluster_ips();
+    }
+    if (spec.ip_families().empty()) *spec.mutable_ip_families() = before.ip_families();
+    if (!spec.has_ip_family_policy() && before.has_ip_family_policy()) {
+      spec.set_ip_family_policy(before.ip_family_policy());
+    }
+  }
+  if (NeedsNodePorts(service) && NeedsNodePorts(old)) {
+    std::set<int> used;
+    for (const auto& p : spec.ports()) used.insert(p.node_port());
+    std::map<std::string, int> by_name;
+    for (const auto& p : before.ports()) by_name[p.name()] = p.node_port();
+    for (auto& p : *spec.mutable_ports()) {
+      if (p.node_port() != 0) continue;
+      auto it = by_name.find(p.name());
+      if (it == by_name.end() || it->second == 0 || used.count(it->second) != 0) continue;
+      p.set_node_port(it->second);
+      it->second = 0;
+    }
+  }
+  if (HasHealthCheckPort(service) && HasHealthCheckPort(old) && spec.health_check_node_port() == 0) {
+    spec.set_health_check_node_port(before.health_check_node_port());
+  }
+}
+
+// What the new type has not, if the client did not touch it: apply, patch and edit send it along. A value the
+// client did change stays, for validation to refuse by name.
+void DropTypeDependentFields(Service& service, const Service& old) {
+  auto& spec = *service.mutable_spec();
+  const auto& before = old.spec();
+  if (NeedsClusterIp(old) && !NeedsClusterIp(service)) {
+    if (spec.cluster_ip() == before.cluster_ip() && SameList(spec.cluster_ips(), before.cluster_ips())) {
+      spec.clear_cluster_ip();
+      spec.clear_cluster_ips();
+    }
+    if (SameList(spec.ip_families(), before.ip_families())) spec.clear_ip_families();
+    if (spec.ip_family_policy() == before.ip_family_policy()) spec.clear_ip_family_policy();
+  }
+  if (TypeHasNodePorts(old) && !TypeHasNodePorts(service)) {
+    // Ports may come, go and change, as long as no node port is new.
+    std::set<int> known;
+    for (const auto& p : before.ports()) known.insert(p.node_port());
+    const bool same = std::all_of(spec.ports().begin(), spec.ports().end(), [&](const auto& p) {
+      return p.node_port() == 0 || known.count(p.node_port()) != 0;
+    });
+    if (same) {
+      for (auto& p : *spec.mutable_ports()) p.clear_node_port();
+    }
+  }
+  if (HasHealthCheckPort(old) && !HasHealthCheckPort(service) &&
+      spec.health_check_node_port() == before.health_check_node_port()) {
+    spec.clear_health_check_node_port();
+  }
+  if (before.type() == "LoadBalancer" && spec.type() != "LoadBalancer") {
+    if (spec.allocate_load_balancer_node_ports() == before.allocate_load_balancer_node_ports()) {
+      spec.clear_allocate_load_balancer_node_ports();
+    }
+    if (spec.load_balancer_class() == before.load_balancer_class()) spec.clear_load_balancer_class();
+  }
+  if (HasExternalTraffic(old) && !HasExternalTraffic(service) &&
+      spec.external_traffic_policy() == before.external_traffic_policy()) {
+    spec.clear_external_traffic_policy();
+  }
+}
+
 FieldError IpError(const std::string& ip, std::string_view why) {
   FieldError e;
   e.type = FieldError::Type::kInvalid;
@@ -216,7 +317,7 @@ FieldErrors ServiceAllocator::Reserve(Random& random, Service& service, const Se
   }
 
   if (!NeedsNodePorts(service)) {
-    // A type change gives them back; ports named on a ClusterIP service are refused by validation.
+    // A balancer told to go without gives them back (those of another type: DropTypeDependentFields).
     if (old != nullptr && NeedsNodePorts(*old)) {
       for (auto& p : *spec.mutable_ports()) p.clear_node_port();
     }
@@ -324,31 +425,9 @@ void NormalizeClusterIps(Service& service) {
 }
 
 void KeepAllocatedValues(Service& service, const Service& old) {
-  auto& spec = *service.mutable_spec();
-  const auto& before = old.spec();
-  if (NeedsClusterIp(service) && NeedsClusterIp(old)) {
-    if (spec.cluster_ip().empty()) spec.set_cluster_ip(before.cluster_ip());
-    if (spec.cluster_ips().empty() && spec.cluster_ip() == before.cluster_ip()) {
-      *spec.mutable_cluster_ips() = before.cluster_ips();
-    }
-    if (spec.ip_families().empty()) *spec.mutable_ip_families() = before.ip_families();
-    if (!spec.has_ip_family_policy() && before.has_ip_family_policy()) {
-      spec.set_ip_family_policy(before.ip_family_policy());
-    }
-  }
-  if (NeedsNodePorts(service) && NeedsNodePorts(old)) {
-    std::set<int> used;
-    for (const auto& p : spec.ports()) used.insert(p.node_port());
-    std::map<std::string, int> by_name;
-    for (const auto& p : before.ports()) by_name[p.name()] = p.node_port();
-    for (auto& p : *spec.mutable_ports()) {
-      if (p.node_port() != 0) continue;
-      auto it = by_name.find(p.name());
-      if (it == by_name.end() || it->second == 0 || used.count(it->second) != 0) continue;
-      p.set_node_port(it->second);
-      it->second = 0;
-    }
-  }
+  FollowClusterIp(service, old);
+  PatchAllocatedValues(service, old);
+  DropTypeDependentFields(service, old);
 }
 
 }  // namespace keelson::master

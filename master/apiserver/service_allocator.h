@@ -68,7 +68,9 @@ class ServiceAllocator {
   absl::flat_hash_set<int> ports_, pending_ports_;
 };
 
-// Fields an update left out that the API server has filled in before (upstream's patchAllocatedValues).
+// On an update: fields the client left out that the API server has filled in before are taken over, fields
+// the new type has not are dropped where the client did not change them (upstream's patchAllocatedValues and
+// dropTypeDependentFields).
 void KeepAllocatedValues(::k8s::core::v1::Service& service, const ::k8s::core::v1::Service& old);
 // clusterIP and clusterIPs follow one another.
 void NormalizeClusterIps(::k8s::core::v1::Service& service);
