@@ -67,6 +67,7 @@ std::vector<UnimplementedField> UnimplementedPodFields(const corev1::PodSpec& sp
   out.Refused(!spec.os().name().empty() && spec.os().name() != "linux", path, "os.name");
   out.Refused(spec.security_context().has_windows_options(), path, "securityContext.windowsOptions");
   out.Ignored(!spec.ephemeral_containers().empty(), path, "ephemeralContainers");
+  out.Ignored(spec.automount_service_account_token(), path, "automountServiceAccountToken");
   out.Ignored(!spec.topology_spread_constraints().empty(), path, "topologySpreadConstraints");
   out.Ignored(spec.affinity().has_pod_affinity(), path, "affinity.podAffinity");
   out.Ignored(spec.affinity().has_pod_anti_affinity(), path, "affinity.podAntiAffinity");

@@ -42,6 +42,9 @@ TEST(UnimplementedFields, NamesWhatIsSet) {
       ElementsAre("!spec.template.spec.containers[1].env[0].valueFrom.fileKeyRef",
                   "!spec.template.spec.initContainers[0].volumeDevices"));
   EXPECT_THAT(Of(R"({"containers":[{"name":"b","ports":[{"hostPort":80}]}]})"), IsEmpty());
+  EXPECT_THAT(Of(R"({"automountServiceAccountToken":true})"),
+              ElementsAre("spec.automountServiceAccountToken"));
+  EXPECT_THAT(Of(R"({"automountServiceAccountToken":false})"), IsEmpty());
 }
 
 }  // namespace

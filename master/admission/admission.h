@@ -17,6 +17,9 @@
 
 namespace keelson::master {
 
+// The account of a pod that names none. A controller makes it in every new namespace.
+inline constexpr char kDefaultServiceAccount[] = "default";
+
 enum class Operation { kCreate, kUpdate, kDelete };
 
 // One request as the plugins see it. Pointers are valid during the call only.

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 
+#include "api/core/v1/config.pb.h"
 #include "api/core/v1/namespace.pb.h"
 #include "api/core/v1/node.pb.h"
 #include "api/core/v1/pod.pb.h"
@@ -21,6 +22,7 @@ namespace {
 using ::k8s::core::v1::Namespace;
 using ::k8s::core::v1::Node;
 using ::k8s::core::v1::Pod;
+using ::k8s::core::v1::ServiceAccount;
 using ::k8s::scheduling::v1::PriorityClass;
 
 // Objects by "resource/ns/name".
@@ -54,6 +56,13 @@ class AdmissionTest : public ::testing::Test {
     Namespace ns;
     ns.mutable_metadata()->set_name("default");
     cluster_.Add(ns);
+    cluster_.Add(Account("default"));
+  }
+  static ServiceAccount Account(const std::string& name) {
+    ServiceAccount account;
+    account.mutable_metadata()->set_namespace_("default");
+    account.mutable_metadata()->set_name(name);
+    return account;
   }
   absl::Status Create(Pod& pod) {
     AdmissionRequest request;
@@ -329,6 +338,41 @@ TEST_F(NodeRestrictionTest, LabelsOfANode) {
   Node tainted = old;
   tainted.mutable_spec()->add_taints()->set_key("x");
   EXPECT_THAT(Says(Operation::kUpdate, tainted, &old), ::testing::HasSubstr("not allowed to modify taints"));
+}
+
+TEST_F(AdmissionTest, TheServiceAccountMustExist) {
+  Pod pod;
+  pod.mutable_spec()->set_service_account_name("robot");
+  absl::Status status = Create(pod);
+  EXPECT_TRUE(api::IsForbidden(status));
+  EXPECT_EQ(status.message(),
+            "pods \"p\" is forbidden: error looking up service account default/robot: serviceaccount "
+            "\"robot\" not found");
+  cluster_.Add(Account("robot"));
+  EXPECT_TRUE(Create(pod).ok());
+  Pod old;  // the field's former name
+  old.mutable_spec()->set_service_account("robot");
+  ASSERT_TRUE(Create(old).ok());
+  EXPECT_EQ(old.spec().service_account_name(), "robot");
+}
+
+TEST_F(AdmissionTest, PullSecretsOfTheAccountUnlessThePodHasItsOwn) {
+  ServiceAccount account = Account("robot");
+  account.add_image_pull_secrets()->set_name("registry");
+  cluster_.Add(account);
+  Pod pod;
+  pod.mutable_spec()->set_service_account_name("robot");
+  Pod own = pod, mirror = pod;
+  ASSERT_TRUE(Create(pod).ok());
+  ASSERT_EQ(pod.spec().image_pull_secrets_size(), 1);
+  EXPECT_EQ(pod.spec().image_pull_secrets(0).name(), "registry");
+  own.mutable_spec()->add_image_pull_secrets()->set_name("mine");
+  ASSERT_TRUE(Create(own).ok());
+  ASSERT_EQ(own.spec().image_pull_secrets_size(), 1);
+  EXPECT_EQ(own.spec().image_pull_secrets(0).name(), "mine");
+  (*mirror.mutable_metadata()->mutable_annotations())["kubernetes.io/config.mirror"] = "x";
+  ASSERT_TRUE(Create(mirror).ok());
+  EXPECT_EQ(mirror.spec().image_pull_secrets_size(), 0);
 }
 
 TEST_F(AdmissionTest, NothingNewInAnEndingNamespace) {

@@ -27,6 +27,12 @@ ConfigMap Config(const std::string& name, const std::string& value) {
   return cm;
 }
 
+Task<void> CreateInto(client::ApiClient* client, core::Pod pod, std::optional<bool>* created) {
+  Task<absl::StatusOr<std::shared_ptr<const core::Pod>>> create = client->Create<core::Pod>(std::move(pod));
+  absl::StatusOr<std::shared_ptr<const core::Pod>> result = co_await std::move(create);
+  *created = result.ok();
+}
+
 class VerbTest : public ApiServerTest {
  protected:
   absl::StatusOr<api::ObjectPtr> Bind(const std::string& pod, const std::string& node) {
@@ -480,6 +486,29 @@ TEST_F(VerbTest, AServiceChangesItsTypeByPatch) {
   outer = patch(R"({"type":"ExternalName","externalName":"db.example.com","clusterIP":""})");
   ASSERT_TRUE(outer.ok()) << outer.status();
   EXPECT_EQ((*outer)->spec().cluster_ips_size(), 0);
+}
+
+TEST_F(VerbTest, APodOfANewNamespaceWaitsForItsAccount) {
+  core::Namespace fresh;
+  fresh.mutable_metadata()->set_name("fresh");
+  ASSERT_TRUE(Create(fresh).ok());
+  core::Pod pod = PodNamed("a");
+  pod.mutable_metadata()->set_namespace_("fresh");
+  EXPECT_EQ(Message(Create(pod).status()),
+            "pods \"a\" is forbidden: error looking up service account fresh/default: serviceaccount "
+            "\"default\" not found");
+  std::optional<bool> created;
+  Scope scope(env_.executor());
+  scope.Spawn("create", CreateInto(client_.get(), pod, &created));
+  env_.Advance(absl::Milliseconds(400));
+  EXPECT_FALSE(created.has_value());
+  core::ServiceAccount account;
+  account.mutable_metadata()->set_namespace_("fresh");
+  account.mutable_metadata()->set_name("default");
+  ASSERT_TRUE(Create(account).ok());
+  env_.Advance(absl::Milliseconds(400));
+  EXPECT_EQ(created, true);
+  env_.AwaitVoid(scope.Close());
 }
 
 TEST_F(VerbTest, EventsHaveTwoViews) {

@@ -1,6 +1,8 @@
+#include "api/core/v1/config.pb.h"
 #include "api/core/v1/namespace.pb.h"
 #include "api/scheduling/v1/scheduling.pb.h"
 #include "api/status_error.h"
+#include "master/admission/admission.h"
 #include "master/apiserver/api_server.h"
 #include "master/system_namespaces.h"
 
@@ -29,6 +31,13 @@ Task<absl::Status> Bootstrap(ApiClient& client) {
     ns->mutable_metadata()->set_name(name);
     Task<absl::Status> create = CreateMissing(client, ns);
     absl::Status status = co_await std::move(create);
+    if (!status.ok()) co_return status;
+    // A controller makes it in all the others; here the first pod does not have to wait for it.
+    auto account = std::make_shared<core::ServiceAccount>();
+    account->mutable_metadata()->set_namespace_(name);
+    account->mutable_metadata()->set_name(kDefaultServiceAccount);
+    Task<absl::Status> create_account = CreateMissing(client, account);
+    status = co_await std::move(create_account);
     if (!status.ok()) co_return status;
   }
   for (bool node : {false, true}) {

@@ -1,4 +1,6 @@
 // POST.
+#include "api/core/v1/namespace.pb.h"
+#include "api/core/v1/pod.pb.h"
 #include "api/core/v1/service.pb.h"
 #include "api/defaults.h"
 #include "api/status_error.h"
@@ -9,6 +11,27 @@
 namespace keelson::master {
 
 using ::k8s::core::v1::Service;
+
+namespace {
+
+// How long a new pod waits for the `default` account of a namespace that was made just before it; upstream's
+// numbers.
+constexpr int kDefaultAccountAttempts = 10;
+constexpr absl::Duration kDefaultAccountRetry = absl::Milliseconds(150);
+
+bool MissesDefaultAccount(const api::Message& object, const std::string& ns, const ClusterReader& cluster) {
+  const auto* pod = api::As<::k8s::core::v1::Pod>(object);
+  if (pod == nullptr || pod->metadata().annotations().contains("kubernetes.io/config.mirror")) return false;
+  const auto& spec = pod->spec();
+  const std::string& account =
+      spec.service_account_name().empty() ? spec.service_account() : spec.service_account_name();
+  if (!account.empty() && account != kDefaultServiceAccount) return false;
+  if (cluster.Read("", "serviceaccounts", ns, kDefaultServiceAccount) != nullptr) return false;
+  auto space = api::As<::k8s::core::v1::Namespace>(cluster.Read("", "namespaces", "", ns));
+  return space != nullptr && space->status().phase() != "Terminating";
+}
+
+}  // namespace
 
 // Name, namespace, uid, creationTimestamp, generation; what clients may not set is cleared or refused.
 absl::Status Pipeline::FillNewMeta(const ApiRequest& request, api::Message& object) {
@@ -115,6 +138,11 @@ Task<absl::StatusOr<ApiResult>> Pipeline::Create(ApiRequest request) {
     co_return api::MethodNotSupported(resource.type->group_resource(), "create");
   }
 
+  for (int i = 1; i < kDefaultAccountAttempts && MissesDefaultAccount(*request.object, request.ns, *this);
+       ++i) {
+    Task<void> sleep = env_.clock().Sleep(kDefaultAccountRetry);
+    co_await std::move(sleep);
+  }
   const bool generated =
       api::Meta(*request.object).name().empty() && !api::Meta(*request.object).generate_name().empty();
   for (int attempt = 1;; ++attempt) {
