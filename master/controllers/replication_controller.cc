@@ -6,6 +6,7 @@
 #include "api/labels.h"
 #include "api/object.h"
 #include "api/status_error.h"
+#include "api/time.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
@@ -19,6 +20,7 @@ namespace {
 
 constexpr int kReplicationWorkers = 5;
 constexpr char kKind[] = "ReplicationController";
+constexpr char kReplicaFailure[] = "ReplicaFailure";
 constexpr char kOrphans[] = "orphans-by-namespace";
 
 std::string KeyOf(const api::Message& object) { return api::NamespacedName(object); }
@@ -45,6 +47,34 @@ bool MattersToController(const corev1::Pod& before, const corev1::Pod& after) {
          !SameLabels(before.metadata().labels(), after.metadata().labels());
 }
 
+int WantedReplicas(const corev1::ReplicationController& rc) {
+  return rc.spec().has_replicas() ? rc.spec().replicas() : 1;
+}
+
+// Set by the first failure, gone with the next success.
+void SetReplicaFailure(const absl::Status& scaled, int diff, absl::Time now,
+                       corev1::ReplicationControllerStatus* status) {
+  auto& conditions = *status->mutable_conditions();
+  auto known = std::find_if(conditions.begin(), conditions.end(),
+                            [](const auto& condition) { return condition.type() == kReplicaFailure; });
+  if (scaled.ok() && known != conditions.end()) conditions.erase(known);
+  if (scaled.ok() || known != conditions.end()) return;
+  corev1::ReplicationControllerCondition* condition = conditions.Add();
+  condition->set_type(kReplicaFailure);
+  condition->set_status("True");
+  condition->set_reason(diff < 0 ? "FailedCreate" : "FailedDelete");
+  condition->set_message(std::string(scaled.message()));
+  *condition->mutable_last_transition_time() = api::ToApiTime(now);
+}
+
+// Nothing can be made there any more, and nothing needs to be.
+bool NamespaceEnds(const absl::Status& status) {
+  if (!api::IsForbidden(status)) return false;
+  const api::ApiStatus answer = api::ToApiStatus(status);
+  return std::any_of(answer.details().causes().begin(), answer.details().causes().end(),
+                     [](const auto& cause) { return cause.reason() == "NamespaceTerminating"; });
+}
+
 }  // namespace
 
 corev1::Pod PodFromTemplate(const corev1::ReplicationController& rc) {
@@ -68,7 +98,8 @@ corev1::Pod PodFromTemplate(const corev1::ReplicationController& rc) {
 }
 
 corev1::ReplicationControllerStatus ComputeStatus(const corev1::ReplicationController& rc,
-                                                  const std::vector<PodPtr>& active, absl::Time now,
+                                                  const std::vector<PodPtr>& active,
+                                                  const absl::Status& scaled, absl::Time now,
                                                   std::optional<absl::Duration>* again) {
   corev1::ReplicationControllerStatus status;
   int labeled = 0, ready = 0, available = 0;
@@ -84,6 +115,7 @@ corev1::ReplicationControllerStatus ComputeStatus(const corev1::ReplicationContr
   status.set_available_replicas(available);
   status.set_observed_generation(rc.metadata().generation());
   *status.mutable_conditions() = rc.status().conditions();
+  SetReplicaFailure(scaled, static_cast<int>(active.size()) - WantedReplicas(rc), now, &status);
   return status;
 }
 
@@ -202,8 +234,11 @@ Task<void> ReplicationController::CreateOne(RcPtr rc, std::string key, std::shar
   if (created.ok()) {
     context_.events.Event(*rc, "Normal", "SuccessfulCreate",
                           StrCat("Created pod: ", api::Meta(**created).name()));
-  } else {
-    expectations_.CreationObserved(key);
+    batch->Finish(absl::OkStatus());
+    co_return;
+  }
+  expectations_.CreationObserved(key);
+  if (!NamespaceEnds(created.status())) {
     context_.events.Event(*rc, "Warning", "FailedCreate",
                           StrCat("Error creating: ", created.status().message()));
   }
@@ -225,7 +260,7 @@ Task<absl::Status> ReplicationController::CreatePods(RcPtr rc, std::string key, 
     co_await std::move(wait);
     if (batch->first_error.ok()) continue;
     for (int i = 0; i < left; ++i) expectations_.CreationObserved(key);
-    co_return batch->first_error;
+    co_return NamespaceEnds(batch->first_error) ? absl::OkStatus() : batch->first_error;
   }
   co_return absl::OkStatus();
 }
@@ -265,7 +300,7 @@ Task<absl::Status> ReplicationController::DeletePods(RcPtr rc, std::string key, 
 }
 
 Task<absl::Status> ReplicationController::Scale(RcPtr rc, std::string key, std::vector<PodPtr> active) {
-  int diff = static_cast<int>(active.size()) - (rc->spec().has_replicas() ? rc->spec().replicas() : 1);
+  int diff = static_cast<int>(active.size()) - WantedReplicas(*rc);
   if (diff < 0) {
     Task<absl::Status> create = CreatePods(rc, key, std::min(-diff, kBurstReplicas));
     co_return co_await std::move(create);
@@ -280,8 +315,10 @@ Task<absl::Status> ReplicationController::Scale(RcPtr rc, std::string key, std::
 }
 
 Task<absl::Status> ReplicationController::WriteStatus(RcPtr rc, std::vector<PodPtr> active,
+                                                      absl::Status scaled,
                                                       std::optional<absl::Duration>* again) {
-  corev1::ReplicationControllerStatus status = ComputeStatus(*rc, active, context_.env.clock().Now(), again);
+  corev1::ReplicationControllerStatus status =
+      ComputeStatus(*rc, active, scaled, context_.env.clock().Now(), again);
   if (api::SameBytes(status, rc->status())) co_return absl::OkStatus();
   Rc updated = *rc;
   *updated.mutable_status() = std::move(status);
@@ -311,7 +348,7 @@ Task<absl::StatusOr<client::Requeue>> ReplicationController::Reconcile(std::stri
     Task<absl::Status> scale = Scale(rc, key, active);
     scaled = co_await std::move(scale);
   }
-  CO_RETURN_IF_ERROR(WriteStatus(rc, active, &requeue.after));
+  CO_RETURN_IF_ERROR(WriteStatus(rc, active, scaled, &requeue.after));
   if (!scaled.ok()) co_return scaled;
   // Should an expected event never come (its watch was lost): look again when the expectation has become old.
   if (!expectations_.Satisfied(key) && !requeue.after.has_value()) requeue.after = Expectations::kTimeout;

@@ -52,7 +52,8 @@ class ReplicationController : public Controller, public client::Reconciler {
                        std::shared_ptr<Batch> batch);
   Task<void> DeleteOne(RcPtr rc, std::string key, PodPtr pod, std::shared_ptr<Batch> batch);
   Task<absl::Status> DeletePods(RcPtr rc, std::string key, std::vector<PodPtr> pods);
-  Task<absl::Status> WriteStatus(RcPtr rc, std::vector<PodPtr> active, std::optional<absl::Duration>* again);
+  Task<absl::Status> WriteStatus(RcPtr rc, std::vector<PodPtr> active, absl::Status scaled,
+                                 std::optional<absl::Duration>* again);
 
   ControllerContext context_;
   client::Informer& pods_;
@@ -64,9 +65,11 @@ class ReplicationController : public Controller, public client::Reconciler {
 
 // The pod a template makes. Pure.
 ::k8s::core::v1::Pod PodFromTemplate(const ::k8s::core::v1::ReplicationController& rc);
-// Status for the active pods; conditions are kept. Pure.
+// Status for the active pods. Condition ReplicaFailure follows `scaled`, the outcome of making or deleting
+// pods; others are kept. Pure.
 ::k8s::core::v1::ReplicationControllerStatus ComputeStatus(const ::k8s::core::v1::ReplicationController& rc,
-                                                           const std::vector<PodPtr>& active, absl::Time now,
+                                                           const std::vector<PodPtr>& active,
+                                                           const absl::Status& scaled, absl::Time now,
                                                            std::optional<absl::Duration>* again);
 
 }  // namespace keelson::master

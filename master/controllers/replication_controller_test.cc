@@ -5,6 +5,7 @@
 #include <set>
 
 #include "api/core/v1/event.pb.h"
+#include "api/status_error.h"
 #include "base/strings.h"
 #include "master/controllers/testing.h"
 
@@ -105,6 +106,46 @@ TEST_F(ReplicationControllerTest, AFailedCreateIsRetriedAndNeverDoubled) {
   Start(5);
   env_.Advance(absl::Minutes(2));
   EXPECT_EQ(Pods().size(), 5u);
+}
+
+TEST_F(ReplicationControllerTest, ReplicaFailureComesAndGoes) {
+  bool refuse = true;
+  std::string refused = "create pods";
+  api_.set_fault([&](const std::string& call) {
+    return call == refused && refuse ? api::Forbidden({"", "pods"}, "web-", "no room") : absl::OkStatus();
+  });
+  Start(2);
+  auto conditions = [&] {
+    return api_.FindAs<corev1::ReplicationController>("d/web")->status().conditions();
+  };
+  ASSERT_EQ(conditions().size(), 1);
+  const corev1::ReplicationControllerCondition condition = conditions()[0];
+  EXPECT_EQ(condition.type(), "ReplicaFailure");
+  EXPECT_EQ(condition.status(), "True");
+  EXPECT_EQ(condition.reason(), "FailedCreate");
+  EXPECT_EQ(condition.message(), "pods \"web-\" is forbidden: no room");
+  EXPECT_NE(condition.last_transition_time().seconds(), 0);
+  refuse = false;
+  env_.Advance(absl::Minutes(2));
+  EXPECT_EQ(Pods().size(), 2u);
+  EXPECT_EQ(conditions().size(), 0);
+  refuse = true;
+  refused = "delete pods";
+  PutRc(1);
+  Run();
+  ASSERT_EQ(conditions().size(), 1);
+  EXPECT_EQ(conditions()[0].reason(), "FailedDelete");
+}
+
+TEST_F(ReplicationControllerTest, AnEndingNamespaceIsNoFailure) {
+  api_.set_fault([&](const std::string& call) {
+    api::ApiStatus status = api::ToApiStatus(api::Forbidden({"", "pods"}, "web-", "it ends"));
+    status.mutable_details()->add_causes()->set_reason("NamespaceTerminating");
+    return call == "create pods" ? api::FromApiStatus(std::move(status)) : absl::OkStatus();
+  });
+  Start(2);
+  EXPECT_EQ(api_.FindAs<corev1::ReplicationController>("d/web")->status().conditions_size(), 0);
+  EXPECT_TRUE(api_.All<corev1::Event>().empty());
 }
 
 TEST(PodRankingTest, AvailabilityWaitsForMinReady) {
