@@ -5,6 +5,7 @@
 #include "api/status_error.h"
 #include "base/strings.h"
 #include "master/admission/admission.h"
+#include "master/admission/pod_references.h"
 
 namespace keelson::master {
 namespace {
@@ -21,7 +22,7 @@ class ServiceAccountDefault : public AdmissionPlugin {
       return absl::OkStatus();
     }
     auto& pod = static_cast<::k8s::core::v1::Pod&>(*request.object);
-    if (pod.metadata().annotations().count("kubernetes.io/config.mirror") != 0) return absl::OkStatus();
+    if (IsMirrorPod(pod)) return absl::OkStatus();
     auto& spec = *pod.mutable_spec();
     if (spec.service_account_name().empty()) {
       spec.set_service_account_name(spec.service_account().empty() ? kDefaultServiceAccount

@@ -6,6 +6,7 @@
 #include "api/status_error.h"
 #include "api/time.h"
 #include "base/strings.h"
+#include "master/admission/pod_references.h"
 #include "master/apiserver/pipeline.h"
 
 namespace keelson::master {
@@ -21,7 +22,7 @@ constexpr absl::Duration kDefaultAccountRetry = absl::Milliseconds(150);
 
 bool MissesDefaultAccount(const api::Message& object, const std::string& ns, const ClusterReader& cluster) {
   const auto* pod = api::As<::k8s::core::v1::Pod>(object);
-  if (pod == nullptr || pod->metadata().annotations().contains("kubernetes.io/config.mirror")) return false;
+  if (pod == nullptr || IsMirrorPod(*pod)) return false;
   const auto& spec = pod->spec();
   const std::string& account =
       spec.service_account_name().empty() ? spec.service_account() : spec.service_account_name();
