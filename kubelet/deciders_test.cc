@@ -229,6 +229,10 @@ TEST(NodeStatusTest, FromATreeOfFiles) {
   EXPECT_EQ(m.hugepages_bytes["hugepages-2Mi"], 8 << 20);
   auto allocatable = NodeAllocatable(NodeCapacity(m, options), options);
   ASSERT_TRUE(allocatable.ok());
+  EXPECT_EQ(allocatable->count("ephemeral-storage"), 1u);
+  KubeletOptions uncounted = options;
+  uncounted.local_storage_capacity_isolation = false;
+  EXPECT_EQ(NodeCapacity(m, uncounted).count("ephemeral-storage"), 0u);
   EXPECT_EQ((*allocatable)["cpu"].ToString(), "1500m");
   EXPECT_EQ((*allocatable)["memory"].Value(), (int64_t{2} << 30) - (100 << 20));
   EXPECT_EQ((*allocatable)["pods"].Value(), 110);

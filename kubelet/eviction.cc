@@ -68,6 +68,8 @@ std::string Amount(Signal signal, int64_t value) {
       .ToString();
 }
 
+bool MoreThan(int64_t bytes, const api::Quantity& limit) { return api::Quantity::FromValue(bytes) > limit; }
+
 }  // namespace
 
 std::string_view SignalName(Signal signal) { return FactsOf(signal).name; }
@@ -136,6 +138,45 @@ std::string EvictionMessage(const Shortage& shortage, const PodUsage& usage) {
               ", request is ", requested.ToString(), ", has larger consumption of ", resource, ". ");
   }
   return message;
+}
+
+bool IsDiskEmptyDir(const corev1::Volume& volume) {
+  return volume.volume_source().has_empty_dir() && volume.volume_source().empty_dir().medium().empty();
+}
+
+bool HasSizeLimit(const corev1::Volume& volume) {
+  return IsDiskEmptyDir(volume) && volume.volume_source().empty_dir().has_size_limit() &&
+         api::Quantity::Of(volume.volume_source().empty_dir().size_limit()).Sign() > 0;
+}
+
+bool HasEphemeralStorageLimit(const corev1::Pod& pod) {
+  return PodLimits(pod).count("ephemeral-storage") > 0;
+}
+
+std::string LocalStorageViolation(const corev1::Pod& pod, const LocalStorageUsage& usage) {
+  for (const auto& volume : pod.spec().volumes()) {
+    auto used = usage.empty_dir_bytes.find(volume.name());
+    if (!HasSizeLimit(volume) || used == usage.empty_dir_bytes.end()) continue;
+    const api::Quantity limit = api::Quantity::Of(volume.volume_source().empty_dir().size_limit());
+    if (MoreThan(used->second, limit)) {
+      return StrCat("Usage of EmptyDir volume \"", volume.name(), "\" exceeds the limit \"", limit.ToString(),
+                    "\". ");
+    }
+  }
+  const ResourceList limits = PodLimits(pod);
+  auto of_pod = limits.find("ephemeral-storage");
+  if (of_pod != limits.end() && MoreThan(usage.pod_bytes, of_pod->second)) {
+    return StrCat("Pod ephemeral local storage usage exceeds the total limit of containers ",
+                  of_pod->second.ToString(), ". ");
+  }
+  for (const auto& container : pod.spec().containers()) {
+    const api::Quantity limit = GetQuantity(container.resources().limits(), "ephemeral-storage");
+    auto used = usage.container_bytes.find(container.name());
+    if (limit.IsZero() || used == usage.container_bytes.end() || !MoreThan(used->second, limit)) continue;
+    return StrCat("Container ", container.name(), " exceeded its local ephemeral storage limit \"",
+                  limit.ToString(), "\". ");
+  }
+  return "";
 }
 
 }  // namespace keelson::kubelet

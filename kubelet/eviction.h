@@ -1,5 +1,6 @@
-// Node-pressure eviction, the deciding part: which signals are below their thresholds, which pod goes first,
-// what its status says. Pure; eviction_manager.h measures and acts. Order and wording as upstream's.
+// Eviction, the deciding part: which signals are below their thresholds, which pod goes first, which one has
+// more on the node's disk than it may, what its status says. Pure; eviction_manager.h measures and acts.
+// Order and wording as upstream's.
 #pragma once
 
 #include <absl/time/time.h>
@@ -83,5 +84,22 @@ std::vector<PodUsage> RankForEviction(std::vector<PodUsage> pods, Signal signal)
 
 // status.message of the evicted pod.
 std::string EvictionMessage(const Shortage& shortage, const PodUsage& usage);
+
+// ---- what a pod may have on the node's own disk (KEP-361) ----
+
+// An emptyDir that lies on the disk: not of medium Memory.
+bool IsDiskEmptyDir(const corev1::Volume& volume);
+// Such a volume with a sizeLimit.
+bool HasSizeLimit(const corev1::Volume& volume);
+// A container of it is limited in ephemeral-storage.
+bool HasEphemeralStorageLimit(const corev1::Pod& pod);
+
+struct LocalStorageUsage {
+  std::map<std::string, int64_t> empty_dir_bytes;  // by volume
+  std::map<std::string, int64_t> container_bytes;  // logs, and the writable layer where it is on that disk
+  int64_t pod_bytes = 0;                           // all of it
+};
+// status.message of a pod that is to be evicted for it; "" : it keeps to its limits.
+std::string LocalStorageViolation(const corev1::Pod& pod, const LocalStorageUsage& usage);
 
 }  // namespace keelson::kubelet

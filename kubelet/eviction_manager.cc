@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <utility>
 
 #include "base/fd.h"
@@ -31,8 +32,14 @@ struct DirClose {
   void operator()(DIR* dir) const { ::closedir(dir); }
 };
 
+struct TreeCount {
+  size_t entries = 0;
+  int64_t bytes = 0;
+  std::set<ino_t> linked;  // files of several names that were counted
+};
+
 // Adds the disk blocks below `dir`, which it takes; never through a symlink or onto another filesystem.
-void AddTree(Fd dir, dev_t device, int depth, size_t* entries, int64_t* bytes) {
+void AddTree(Fd dir, dev_t device, int depth, TreeCount* count) {
   int fd = dir.get();
   std::unique_ptr<DIR, DirClose> stream(::fdopendir(fd));
   if (stream == nullptr) return;
@@ -40,13 +47,14 @@ void AddTree(Fd dir, dev_t device, int depth, size_t* entries, int64_t* bytes) {
   while (const dirent* entry = ::readdir(stream.get())) {
     std::string_view name = entry->d_name;
     if (name == "." || name == "..") continue;
-    if (++*entries > kMaxTreeEntries) return;
+    if (++count->entries > kMaxTreeEntries) return;
     struct stat st;
     if (::fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || st.st_dev != device) continue;
-    *bytes += st.st_blocks * kBlockBytes;
+    if (st.st_nlink > 1 && !S_ISDIR(st.st_mode) && !count->linked.insert(st.st_ino).second) continue;
+    count->bytes += st.st_blocks * kBlockBytes;
     if (!S_ISDIR(st.st_mode) || depth >= kMaxTreeDepth) continue;
     auto below = OpenBeneath(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    if (below.ok()) AddTree(*std::move(below), device, depth + 1, entries, bytes);
+    if (below.ok()) AddTree(*std::move(below), device, depth + 1, count);
   }
 }
 
@@ -55,10 +63,9 @@ int64_t TreeBytes(const std::string& path) {
   auto dir = OpenFile(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   struct stat st;
   if (!dir.ok() || ::fstat(dir->get(), &st) != 0) return 0;
-  size_t entries = 0;
-  int64_t bytes = 0;
-  AddTree(*std::move(dir), st.st_dev, 0, &entries, &bytes);
-  return bytes;
+  TreeCount count;
+  AddTree(*std::move(dir), st.st_dev, 0, &count);
+  return count.bytes;
 }
 
 // What of a pod lies on the node's own disk.
@@ -70,6 +77,62 @@ std::vector<int64_t> FolderBytes(const std::vector<PodFolders>& pods) {
   std::vector<int64_t> out;
   for (const PodFolders& folders : pods)
     out.push_back(TreeBytes(folders.logs) + TreeBytes(folders.empty_dirs));
+  return out;
+}
+
+// A pod with limits of its own, and what of it is to be measured.
+struct LimitedPod {
+  PodPtr pod;
+  bool whole = false;                              // not only emptyDirs with a sizeLimit
+  std::map<std::string, std::string> empty_dirs;   // volume -> folder
+  std::map<std::string, std::string> logs;         // container -> folder
+  std::vector<std::string> others;                 // folders that count for the pod alone
+  std::map<std::string, int64_t> writable_layers;  // container -> bytes
+};
+
+LimitedPod WhatToMeasure(const PodPtr& pod, const Paths& paths) {
+  LimitedPod out;
+  out.pod = pod;
+  out.whole = HasEphemeralStorageLimit(*pod);
+  const auto& meta = pod->metadata();
+  const std::string volumes = StrCat(paths.kubelet_dir, "/pods/", meta.uid(), "/volumes/");
+  for (const auto& volume : pod->spec().volumes()) {
+    if (IsDiskEmptyDir(volume) && (out.whole || HasSizeLimit(volume)))
+      out.empty_dirs[volume.name()] = StrCat(volumes, "kubernetes.io~empty-dir/", volume.name());
+  }
+  if (!out.whole) return out;
+  out.others.push_back(StrCat(volumes, "kubernetes.io~configmap"));
+  const std::string logs = PodLogsDirectory(paths.pod_logs_dir, meta.namespace_(), meta.name(), meta.uid());
+  for (const auto& c : pod->spec().init_containers()) out.logs[c.name()] = StrCat(logs, "/", c.name());
+  for (const auto& c : pod->spec().containers()) out.logs[c.name()] = StrCat(logs, "/", c.name());
+  for (const auto& c : pod->spec().ephemeral_containers()) {
+    const std::string& name = c.ephemeral_container_common().name();
+    out.logs[name] = StrCat(logs, "/", name);
+  }
+  return out;
+}
+
+// In the blocking pool. `layers_elsewhere`: writable layers are on another disk than the one containers'
+// limits are about.
+std::vector<LocalStorageUsage> UsageOf(const std::vector<LimitedPod>& pods, bool layers_elsewhere) {
+  std::vector<LocalStorageUsage> out;
+  for (const LimitedPod& pod : pods) {
+    LocalStorageUsage usage;
+    for (const auto& [volume, folder] : pod.empty_dirs) {
+      usage.empty_dir_bytes[volume] = TreeBytes(folder);
+      usage.pod_bytes += usage.empty_dir_bytes[volume];
+    }
+    for (const std::string& folder : pod.others) usage.pod_bytes += TreeBytes(folder);
+    for (const auto& [container, folder] : pod.logs) {
+      usage.container_bytes[container] = TreeBytes(folder);
+      usage.pod_bytes += usage.container_bytes[container];
+    }
+    for (const auto& [container, bytes] : pod.writable_layers) {
+      if (!layers_elsewhere) usage.container_bytes[container] += bytes;
+      usage.pod_bytes += bytes;
+    }
+    out.push_back(std::move(usage));
+  }
   return out;
 }
 
@@ -143,11 +206,11 @@ void AddRuntimeStats(const criv1::ListContainerStatsResponse& stats, std::vector
   }
 }
 
-// status of an evicted pod (KEP-3329: the condition DisruptionTarget).
-void MarkEvicted(const std::string& message, corev1::PodStatus* status) {
+void MarkEvicted(const std::string& message, bool disruption, corev1::PodStatus* status) {
   status->set_phase("Failed");
   status->set_reason("Evicted");
   status->set_message(message);
+  if (!disruption) return;
   corev1::PodCondition* condition = nullptr;
   for (auto& c : *status->mutable_conditions()) {
     if (c.type() == "DisruptionTarget") condition = &c;
@@ -204,6 +267,15 @@ Task<void> EvictionManager::Round() {
   Task<void> find = FindImageFs();
   co_await std::move(find);
   std::vector<Shortage> shortages = Look();
+  if (options_.local_storage_capacity_isolation) {
+    Task<std::vector<std::string>> evict = EvictOverLimits();
+    std::vector<std::string> gone = co_await std::move(evict);
+    if (!gone.empty()) {
+      Task<void> await_gone = AwaitGone(std::move(gone));
+      co_await std::move(await_gone);
+      co_return;
+    }
+  }
   if (!shortages.empty() && PressureOf(shortages[0].signal) == Pressure::kDisk && deps_.free_disk) {
     Task<void> free = deps_.free_disk();
     co_await std::move(free);
@@ -218,13 +290,75 @@ Task<void> EvictionManager::Round() {
   std::vector<PodUsage> usage = co_await std::move(measure);
   std::vector<PodUsage> ranked = RankForEviction(std::move(usage), worst.signal);
   if (ranked.empty()) co_return;
-  Evict(ranked[0], worst);
-  const std::string uid = PodUid(*ranked[0].pod);
+  Evict(ranked[0].pod, EvictionMessage(worst, ranked[0]), /*disruption=*/true);
+  std::vector<std::string> victim = {PodUid(*ranked[0].pod)};
+  Task<void> await_gone = AwaitGone(std::move(victim));
+  co_await std::move(await_gone);
+}
+
+Task<void> EvictionManager::AwaitGone(std::vector<std::string> uids) {
   const absl::Duration end = env_.clock().Monotonic() + kEvictionCleanupLimit;
-  while (!deps_.is_terminated(uid) && env_.clock().Monotonic() < end) {
+  while (env_.clock().Monotonic() < end) {
+    if (std::all_of(uids.begin(), uids.end(), deps_.is_terminated)) co_return;
     Task<void> pause = env_.clock().Sleep(kCleanupLook);
     co_await std::move(pause);
   }
+}
+
+bool EvictionManager::ImagesHaveTheirOwnDisk() const {
+  struct stat images, node;
+  return !image_fs_.empty() && ::stat(image_fs_.c_str(), &images) == 0 &&
+         ::stat(env_.paths().kubelet_dir.c_str(), &node) == 0 && images.st_dev != node.st_dev;
+}
+
+Task<std::map<std::string, int64_t>> EvictionManager::WritableLayers(std::string uid) {
+  criv1::ListContainerStatsRequest request;
+  (*request.mutable_filter()->mutable_label_selector())[kLabelPodUid] = uid;
+  Task<absl::StatusOr<criv1::ListContainerStatsResponse>> ask =
+      deps_.runtime->ListContainerStats(std::move(request));
+  absl::StatusOr<criv1::ListContainerStatsResponse> stats = co_await std::move(ask);
+  std::map<std::string, int64_t> out;
+  if (!stats.ok()) co_return out;
+  std::map<std::string, uint32_t> attempts;  // a container's last one counts
+  for (const auto& container : stats->stats()) {
+    const auto& metadata = container.attributes().metadata();
+    auto [known, fresh] = attempts.try_emplace(metadata.name(), metadata.attempt());
+    if (!container.writable_layer().has_used_bytes() || (!fresh && metadata.attempt() < known->second))
+      continue;
+    known->second = metadata.attempt();
+    out[metadata.name()] = static_cast<int64_t>(container.writable_layer().used_bytes().value());
+  }
+  co_return out;
+}
+
+Task<std::vector<std::string>> EvictionManager::EvictOverLimits() {
+  std::vector<LimitedPod> pods;
+  for (const PodPtr& pod : deps_.active_pods()) {
+    if (IsCritical(*pod)) continue;
+    LimitedPod limited = WhatToMeasure(pod, env_.paths());
+    if (limited.whole || !limited.empty_dirs.empty()) pods.push_back(std::move(limited));
+  }
+  std::vector<std::string> gone;
+  if (pods.empty()) co_return gone;
+  for (size_t i = 0; i < pods.size(); ++i) {
+    if (!pods[i].whole) continue;
+    Task<std::map<std::string, int64_t>> layers = WritableLayers(PodUid(*pods[i].pod));
+    pods[i].writable_layers = co_await std::move(layers);
+  }
+  const bool elsewhere = ImagesHaveTheirOwnDisk();
+  absl::AnyInvocable<std::vector<LocalStorageUsage>()> work = [pods, elsewhere] {
+    return UsageOf(pods, elsewhere);
+  };
+  Task<std::vector<LocalStorageUsage>> walk = env_.Blocking<std::vector<LocalStorageUsage>>(std::move(work));
+  std::vector<LocalStorageUsage> usage = co_await std::move(walk);
+  for (size_t i = 0; i < pods.size(); ++i) {
+    const std::string message = LocalStorageViolation(*pods[i].pod, usage[i]);
+    const std::string& uid = PodUid(*pods[i].pod);
+    if (message.empty() || deps_.is_terminated(uid)) continue;
+    Evict(pods[i].pod, message, /*disruption=*/false);
+    gone.push_back(uid);
+  }
+  co_return gone;
 }
 
 Task<std::vector<PodUsage>> EvictionManager::MeasurePods(Signal signal) {
@@ -265,14 +399,15 @@ Task<std::vector<PodUsage>> EvictionManager::MeasurePods(Signal signal) {
   co_return pods;
 }
 
-void EvictionManager::Evict(const PodUsage& victim, const Shortage& shortage) {
-  std::string message = EvictionMessage(shortage, victim);
-  LogWarning("pod evicted", {{"pod", PodName(*victim.pod)}, {"why", message}});
-  if (deps_.events != nullptr) deps_.events->Event(*victim.pod, "Warning", "Evicted", message);
+void EvictionManager::Evict(const PodPtr& pod, const std::string& message, bool disruption) {
+  LogWarning("pod evicted", {{"pod", PodName(*pod)}, {"why", message}});
+  if (deps_.events != nullptr) deps_.events->Event(*pod, "Warning", "Evicted", message);
   KillRequest kill;
   kill.grace_period_s = kEvictionGrace_s;
-  kill.status_change = [message](corev1::PodStatus* status) { MarkEvicted(message, status); };
-  deps_.kill(victim.pod, std::move(kill));
+  kill.status_change = [message, disruption](corev1::PodStatus* status) {
+    MarkEvicted(message, disruption, status);
+  };
+  deps_.kill(pod, std::move(kill));
 }
 
 }  // namespace keelson::kubelet

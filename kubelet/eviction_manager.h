@@ -1,12 +1,15 @@
 // EvictionManager: keeps the node from running out of memory, disk and process IDs. It measures every 10 s;
 // below a hard threshold of evictionHard it sets the node's condition, frees what nobody uses (disk), and
-// then ends one pod, the first of RankForEviction, before it looks again. One loop. Source: upstream's
-// node-pressure eviction. Not here: soft thresholds, minimum reclaim, the kernel's memory notification.
+// then ends one pod, the first of RankForEviction, before it looks again. Before that, every pod goes that
+// has more on the disk than its own limits allow; only pods with such limits are measured. One loop. Source:
+// upstream's node-pressure and local storage eviction. Not here: soft thresholds, minimum reclaim, the
+// kernel's memory notification.
 #pragma once
 
 #include <absl/time/time.h>
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -57,7 +60,14 @@ class EvictionManager {
   std::vector<Shortage> Look();
   Task<void> FindImageFs();
   Task<std::vector<PodUsage>> MeasurePods(Signal signal);
-  void Evict(const PodUsage& victim, const Shortage& shortage);
+  // Of pods beyond their own limits; gives the UIDs of those that go.
+  Task<std::vector<std::string>> EvictOverLimits();
+  // Writable layer of each container as the runtime tells it.
+  Task<std::map<std::string, int64_t>> WritableLayers(std::string uid);
+  bool ImagesHaveTheirOwnDisk() const;
+  // `disruption`: KEP-3329's condition DisruptionTarget, which a pod that broke its own limits does not get.
+  void Evict(const PodPtr& pod, const std::string& message, bool disruption);
+  Task<void> AwaitGone(std::vector<std::string> uids);
 
   Env& env_;
   EvictionDeps deps_;

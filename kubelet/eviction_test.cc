@@ -123,5 +123,59 @@ TEST(Eviction, TheMessageNamesTheContainersAboveTheirRequest) {
             "The node was low on resource: inodes. Threshold quantity: 10, available: 5. ");
 }
 
+// ---- a pod's own limits on the node's disk ----
+
+corev1::Pod PodWithDiskLimits(const std::string& size_limit, const std::string& limit_a,
+                              const std::string& limit_b) {
+  corev1::Pod pod;
+  for (const auto& [name, limit] : {std::pair("a", limit_a), std::pair("b", limit_b)}) {
+    auto* container = pod.mutable_spec()->add_containers();
+    container->set_name(name);
+    if (!limit.empty()) {
+      (*container->mutable_resources()->mutable_limits())["ephemeral-storage"].set_string(limit);
+    }
+  }
+  auto* volume = pod.mutable_spec()->add_volumes();
+  volume->set_name("data");
+  auto* source = volume->mutable_volume_source()->mutable_empty_dir();
+  if (!size_limit.empty()) source->mutable_size_limit()->set_string(size_limit);
+  return pod;
+}
+
+TEST(Eviction, WhatAPodMayHaveOnTheDisk) {
+  struct Case {
+    std::string size_limit, limit_a, limit_b;
+    int64_t data_mi, a_mi, b_mi;
+    std::string want;
+  };
+  const Case cases[] = {
+      {"", "", "", 999, 999, 999, ""},
+      {"10Mi", "", "", 10, 999, 999, ""},
+      {"10Mi", "", "", 11, 0, 0, "Usage of EmptyDir volume \"data\" exceeds the limit \"10Mi\". "},
+      {"0", "", "", 11, 0, 0, ""},
+      {"", "10Mi", "20Mi", 10, 10, 10, ""},
+      {"", "10Mi", "20Mi", 11, 10, 10,
+       "Pod ephemeral local storage usage exceeds the total limit of containers 30Mi. "},
+      {"", "10Mi", "", 0, 5, 6,
+       "Pod ephemeral local storage usage exceeds the total limit of containers 10Mi. "},
+      {"", "10Mi", "20Mi", 0, 11, 10, "Container a exceeded its local ephemeral storage limit \"10Mi\". "},
+      {"", "10Mi", "20Mi", 0, 9, 21, "Container b exceeded its local ephemeral storage limit \"20Mi\". "},
+      {"1Mi", "1Mi", "1Mi", 9, 9, 9, "Usage of EmptyDir volume \"data\" exceeds the limit \"1Mi\". "},
+  };
+  for (const Case& c : cases) {
+    LocalStorageUsage usage;
+    usage.empty_dir_bytes["data"] = c.data_mi * kMi;
+    usage.container_bytes = {{"a", c.a_mi * kMi}, {"b", c.b_mi * kMi}};
+    usage.pod_bytes = (c.data_mi + c.a_mi + c.b_mi) * kMi;
+    EXPECT_EQ(LocalStorageViolation(PodWithDiskLimits(c.size_limit, c.limit_a, c.limit_b), usage), c.want)
+        << c.size_limit << " " << c.limit_a << " " << c.limit_b;
+  }
+  // A tmpfs has the size it was made with.
+  corev1::Pod in_memory = PodWithDiskLimits("1Mi", "", "");
+  in_memory.mutable_spec()->mutable_volumes(0)->mutable_volume_source()->mutable_empty_dir()->set_medium(
+      "Memory");
+  EXPECT_FALSE(HasSizeLimit(in_memory.spec().volumes(0)));
+}
+
 }  // namespace
 }  // namespace keelson::kubelet

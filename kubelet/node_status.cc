@@ -204,7 +204,8 @@ ResourceList NodeCapacity(const MachineInfo& m, const KubeletOptions& options) {
   constexpr auto kBinary = api::Quantity::Format::kBinarySI;
   out["cpu"] = api::Quantity::FromValue(m.cpus);
   out["memory"] = api::Quantity::FromValue(m.memory_bytes, kBinary);
-  out["ephemeral-storage"] = api::Quantity::FromValue(m.ephemeral_storage_bytes, kBinary);
+  if (options.local_storage_capacity_isolation)
+    out["ephemeral-storage"] = api::Quantity::FromValue(m.ephemeral_storage_bytes, kBinary);
   int64_t pods = options.max_pods;
   if (options.pods_per_core > 0) pods = std::min<int64_t>(pods, int64_t{options.pods_per_core} * m.cpus);
   out["pods"] = api::Quantity::FromValue(pods);

@@ -74,6 +74,12 @@ struct KubeletOptions {
                                                       {"imagefs.available", "15%"},
                                                       {"imagefs.inodesFree", "5%"}};
   absl::Duration eviction_pressure_transition_period = absl::Minutes(5);
+  // Count what pods have on the node's disk: emptyDir.sizeLimit and limits of ephemeral-storage are enforced.
+  bool local_storage_capacity_isolation = true;
+
+  // Not to start on a node with swap. Upstream's default is true; here only who asks for it is refused: the
+  // default says it in the log.
+  bool fail_swap_on = false;
 
   // ---- container logs ----
   int64_t container_log_max_bytes = 10 << 20;
