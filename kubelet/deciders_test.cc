@@ -80,6 +80,56 @@ TEST(ComputePhaseTest, InitContainers) {
   EXPECT_EQ(ComputePhase(pod, status, false), "Failed");
   pod.mutable_spec()->set_restart_policy("Always");
   EXPECT_EQ(ComputePhase(pod, status, false), "Pending");
+  pod.mutable_spec()->mutable_init_containers(0)->set_restart_policy("Never");
+  EXPECT_EQ(ComputePhase(pod, status, false), "Failed");
+  pod.mutable_spec()->set_restart_policy("Never");
+  pod.mutable_spec()->mutable_init_containers(0)->set_restart_policy("OnFailure");
+  EXPECT_EQ(ComputePhase(pod, status, false), "Pending");
+  *status.mutable_init_container_statuses(0) = State("i", "backoff");
+  EXPECT_EQ(ComputePhase(pod, status, false), "Pending");
+}
+
+// A container's own restartPolicy and restartPolicyRules count before the pod's policy.
+TEST(ComputePhaseTest, ContainersThatRunAgain) {
+  struct Case {
+    std::string policy, own, rule;  // rule: restarts exit code 1
+    std::string a, b, want;
+  };
+  const Case cases[] = {
+      {"Never", "", "", "failed", "ok", "Failed"},
+      {"Never", "OnFailure", "", "failed", "ok", "Running"},
+      {"Never", "OnFailure", "", "backoff", "ok", "Running"},
+      {"Never", "OnFailure", "", "ok", "ok", "Succeeded"},
+      {"Never", "OnFailure", "", "ok", "failed", "Failed"},
+      {"Never", "Always", "", "ok", "ok", "Running"},
+      {"Never", "Never", "In", "failed", "failed", "Running"},
+      {"Never", "Never", "In", "backoff", "ok", "Running"},
+      {"Never", "Never", "In", "ok", "ok", "Succeeded"},
+      {"Never", "Never", "NotIn", "failed", "ok", "Failed"},
+      {"Never", "Never", "NotIn", "ok", "ok", "Running"},
+      {"Always", "Never", "", "failed", "ok", "Running"},  // b runs again
+      {"OnFailure", "Never", "", "failed", "ok", "Failed"},
+  };
+  for (const Case& c : cases) {
+    corev1::Pod pod;
+    pod.mutable_spec()->set_restart_policy(c.policy);
+    auto* a = pod.mutable_spec()->add_containers();
+    a->set_name("a");
+    if (!c.own.empty()) a->set_restart_policy(c.own);
+    if (!c.rule.empty()) {
+      auto* rule = a->add_restart_policy_rules();
+      rule->set_action("Restart");
+      rule->mutable_exit_codes()->set_operator_(c.rule);
+      rule->mutable_exit_codes()->add_values(1);
+    }
+    pod.mutable_spec()->add_containers()->set_name("b");
+    corev1::PodStatus status;
+    *status.add_container_statuses() = State("a", c.a);
+    *status.add_container_statuses() = State("b", c.b);
+    EXPECT_EQ(ComputePhase(pod, status, false), c.want)
+        << c.policy << " " << c.own << " " << c.rule << ": " << c.a << " " << c.b;
+    EXPECT_NE(ComputePhase(pod, status, true), "Running");
+  }
 }
 
 TEST(SetPodConditionsTest, WordsOfUpstream) {

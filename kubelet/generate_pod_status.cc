@@ -310,7 +310,17 @@ const corev1::ContainerStatus* FindContainerStatus(const corev1::PodStatus& stat
 }
 
 std::string ComputePhase(const corev1::Pod& pod, const corev1::PodStatus& status, bool terminal) {
-  int pending_init = 0, failed_init = 0, unknown = 0, running = 0, waiting = 0, stopped = 0, succeeded = 0;
+  int pending_init = 0, failed_init = 0, failed_init_for_good = 0;
+  int unknown = 0, running = 0, waiting = 0, stopped = 0, stopped_for_good = 0, succeeded = 0;
+  auto init_ended = [&](const corev1::Container& c, int exit_code) {
+    if (exit_code == 0) return;
+    ++failed_init;
+    if (!RestartsAfterExit(c, pod, exit_code)) ++failed_init_for_good;
+  };
+  auto ended = [&](const corev1::Container& c, int exit_code) {
+    ++stopped;
+    if (!RestartsAfterExit(c, pod, exit_code)) ++stopped_for_good;
+  };
   for (const auto& c : pod.spec().init_containers()) {
     const auto* s = FindIn(status.init_container_statuses(), c.name());
     if (s == nullptr) {
@@ -322,10 +332,10 @@ std::string ComputePhase(const corev1::Pod& pod, const corev1::PodStatus& status
     if (state.has_running()) {
       if (!sidecar || !s->started()) ++pending_init;
     } else if (state.has_terminated()) {
-      if (!sidecar && state.terminated().exit_code() != 0) ++failed_init;
+      if (!sidecar) init_ended(c, state.terminated().exit_code());
     } else if (state.has_waiting()) {
       if (s->last_state().has_terminated()) {
-        if (!sidecar && s->last_state().terminated().exit_code() != 0) ++failed_init;
+        if (!sidecar) init_ended(c, s->last_state().terminated().exit_code());
       } else {
         ++pending_init;
       }
@@ -340,11 +350,11 @@ std::string ComputePhase(const corev1::Pod& pod, const corev1::PodStatus& status
     } else if (s->state().has_running()) {
       ++running;
     } else if (s->state().has_terminated()) {
-      ++stopped;
+      ended(c, s->state().terminated().exit_code());
       if (s->state().terminated().exit_code() == 0) ++succeeded;
     } else if (s->state().has_waiting()) {
       if (s->last_state().has_terminated()) {
-        ++stopped;
+        ended(c, s->last_state().terminated().exit_code());
       } else {
         ++waiting;
       }
@@ -352,17 +362,15 @@ std::string ComputePhase(const corev1::Pod& pod, const corev1::PodStatus& status
       ++unknown;
     }
   }
-  const std::string& policy = pod.spec().restart_policy();
-  if (failed_init > 0 && policy == "Never") return "Failed";
+  if (failed_init_for_good > 0) return "Failed";
   const bool ran = running + stopped > 0;
   if (pending_init > 0 && !ran && !terminal) return "Pending";
   if (waiting > 0 && !terminal) return "Pending";
   if (running > 0 && unknown == 0) return "Running";
   if (running == 0 && stopped > 0 && unknown == 0) {
     if (terminal) return stopped == succeeded && failed_init == 0 ? "Succeeded" : "Failed";
-    if (policy != "Never" && policy != "OnFailure") return "Running";
-    if (stopped == succeeded) return "Succeeded";
-    return policy == "Never" ? "Failed" : "Running";
+    if (stopped_for_good < stopped) return "Running";  // one at least runs again
+    return stopped == succeeded ? "Succeeded" : "Failed";
   }
   if (terminal) return "Failed";
   return "Pending";

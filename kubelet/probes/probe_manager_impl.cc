@@ -7,6 +7,7 @@
 #include "api/time.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "kubelet/compute_pod_actions.h"
 #include "kubelet/generate_pod_status.h"
 
 namespace keelson::kubelet {
@@ -223,8 +224,9 @@ Task<absl::Duration> ProbeManagerImpl::Step(WorkerPtr worker) {
     // A container that was created and not yet started keeps its first verdict: it is the same ID that will
     // run.
     if (container->state().has_terminated()) SetResult(worker, ProbeResult::kFailure);
-    bool over = container->state().has_terminated() && worker->pod->spec().restart_policy() == "Never" &&
-                !IsRestartableInit(worker->container);
+    bool over =
+        container->state().has_terminated() && worker->pod->spec().restart_policy() == "Never" &&
+        !RestartsAfterExit(worker->container, *worker->pod, container->state().terminated().exit_code());
     co_return over ? kDone : soon;
   }
   absl::Duration delay =
