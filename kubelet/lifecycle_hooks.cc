@@ -81,8 +81,11 @@ Task<absl::Status> LifecycleHooks::Run(PodPtr pod, corev1::Container container, 
   if (handler.has_sleep()) {
     Task<void> sleep = env_.clock().Sleep(std::min(absl::Seconds(handler.sleep().seconds()), timeout));
     co_await std::move(sleep);
+    co_return absl::OkStatus();
   }
-  co_return absl::OkStatus();
+  co_return absl::InvalidArgumentError(
+      StrCat("invalid handler: ", handler.has_tcp_socket() ? "tcpSocket is none of" : "there is none of",
+             " exec, httpGet and sleep"));
 }
 
 }  // namespace keelson::kubelet

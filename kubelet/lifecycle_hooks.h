@@ -1,5 +1,5 @@
-// postStart and preStop handlers: exec, httpGet, sleep. (tcpSocket is accepted by the API and does nothing,
-// as upstream.)
+// postStart and preStop handlers: exec, httpGet, sleep. (tcpSocket is accepted by the API and fails when its
+// time comes, as upstream.)
 #pragma once
 
 #include <absl/status/status.h>
