@@ -205,6 +205,103 @@ TEST(GenerateContainerConfigTest, MountsLabelsAndCommand) {
   EXPECT_THAT(std::string(GenerateContainerConfig(pod, c, in).status().message()), HasSubstr("missing"));
 }
 
+TEST(GenerateContainerConfigTest, RecursiveReadOnly) {
+  criv1::StatusResponse status;
+  auto* handler = status.add_runtime_handlers();
+  handler->mutable_features()->set_recursive_read_only_mounts(true);
+  status.add_runtime_handlers()->set_name("old");
+  EXPECT_TRUE(SupportsRecursiveReadOnly(status, ""));
+  EXPECT_FALSE(SupportsRecursiveReadOnly(status, "old"));
+  EXPECT_FALSE(SupportsRecursiveReadOnly(status, "unknown"));
+  struct Case {
+    const char *mode, *propagation;
+    bool read_only, supported;
+    const char* want;  // "true", "false" or the error
+  } cases[] = {
+      {"", "", true, true, "false"},
+      {"Disabled", "", false, true, "false"},
+      {"IfPossible", "", true, true, "true"},
+      {"IfPossible", "None", true, false, "false"},
+      {"Enabled", "None", true, true, "true"},
+      {"Enabled", "", true, false,
+       "volume \"v\" requested recursive read-only mode, but it is not supported by the runtime"},
+      {"Enabled", "", false, true,
+       "volume \"v\" requested recursive read-only mode, but it is not read-only"},
+      {"IfPossible", "HostToContainer", true, true,
+       "volume \"v\" requested recursive read-only mode, but it is not compatible with propagation "
+       "\"HostToContainer\""},
+      {"Maybe", "", true, true, "unknown recursive read-only mode \"Maybe\""},
+  };
+  for (const Case& c : cases) {
+    corev1::VolumeMount mount;
+    mount.set_name("v");
+    mount.set_read_only(c.read_only);
+    mount.set_recursive_read_only(c.mode);
+    mount.set_mount_propagation(c.propagation);
+    absl::StatusOr<bool> got = ResolveRecursiveReadOnly(mount, c.supported);
+    EXPECT_EQ(got.ok() ? (*got ? "true" : "false") : std::string(got.status().message()), c.want) << c.mode;
+  }
+}
+
+TEST(GenerateContainerConfigTest, StopSignal) {
+  struct Case {
+    const char* name;
+    criv1::Signal want;
+  } cases[] = {{"", criv1::SIGNAL_RUNTIME_DEFAULT},
+               {"SIGUSR1", criv1::SIGNAL_SIGUSR1},
+               {"SIGTERM", criv1::SIGNAL_SIGTERM},
+               {"SIGRTMIN+3", criv1::SIGNAL_SIGRTMINPLUS3},
+               {"SIGRTMAX-1", criv1::SIGNAL_SIGRTMAXMINUS1}};
+  for (const Case& c : cases) {
+    corev1::Container container;
+    container.mutable_lifecycle()->set_stop_signal(c.name);
+    auto config = GenerateContainerConfig(corev1::Pod(), container, ContainerInputs());
+    ASSERT_TRUE(config.ok()) << config.status();
+    EXPECT_EQ(config->stop_signal(), c.want) << c.name;
+  }
+}
+
+TEST(GeneratePodSandboxConfigTest, NamespacesOfTheHostAndOfThePod) {
+  struct Case {
+    bool host_network, host_pid, host_ipc, share_processes;
+    criv1::NamespaceMode network, pid, ipc;
+  } cases[] = {
+      {false, false, false, false, criv1::POD, criv1::CONTAINER, criv1::POD},
+      {true, false, false, false, criv1::NODE, criv1::CONTAINER, criv1::POD},
+      {false, true, false, false, criv1::POD, criv1::NODE, criv1::POD},
+      {false, false, true, false, criv1::POD, criv1::CONTAINER, criv1::NODE},
+      {false, false, false, true, criv1::POD, criv1::POD, criv1::POD},
+      {true, true, true, false, criv1::NODE, criv1::NODE, criv1::NODE},
+  };
+  for (const Case& c : cases) {
+    corev1::Pod pod;
+    pod.mutable_metadata()->set_name("p");
+    auto& spec = *pod.mutable_spec();
+    spec.set_host_network(c.host_network);
+    spec.set_host_pid(c.host_pid);
+    spec.set_host_ipc(c.host_ipc);
+    if (c.share_processes) spec.set_share_process_namespace(true);
+    auto* port = spec.add_containers()->add_ports();
+    port->set_container_port(80);
+    port->set_host_port(8080);
+    SandboxInputs in;
+    in.hostname = "p";
+    auto config = GeneratePodSandboxConfig(pod, in);
+    ASSERT_TRUE(config.ok()) << config.status();
+    auto container = GenerateContainerConfig(pod, spec.containers(0), ContainerInputs());
+    ASSERT_TRUE(container.ok()) << container.status();
+    for (const criv1::NamespaceOption* got : {&config->linux().security_context().namespace_options(),
+                                              &container->linux().security_context().namespace_options()}) {
+      EXPECT_EQ(got->network(), c.network);
+      EXPECT_EQ(got->pid(), c.pid);
+      EXPECT_EQ(got->ipc(), c.ipc);
+    }
+    // A pod on the host's network has the host's name and ports.
+    EXPECT_EQ(config->hostname(), c.host_network ? "" : "p");
+    EXPECT_EQ(config->port_mappings_size(), c.host_network ? 0 : 1);
+  }
+}
+
 TEST(GenerateContainerConfigTest, NonRoot) {
   corev1::Pod pod;
   corev1::Container c;

@@ -59,8 +59,9 @@ absl::Status AddMounts(const corev1::Container& container, const ContainerInputs
     m->set_selinux_relabel(volume.selinux_relabel);
     ASSIGN_OR_RETURN(auto propagation, Propagation(mount, container.security_context().privileged()));
     m->set_propagation(propagation);
-    if (mount.has_recursive_read_only() && mount.recursive_read_only() == "Enabled")
-      m->set_recursive_read_only(true);
+    absl::StatusOr<bool> recursive = ResolveRecursiveReadOnly(mount, in.recursive_read_only);
+    if (!recursive.ok()) return Annotate(recursive.status(), "failed to resolve recursive read-only mode");
+    m->set_recursive_read_only(*recursive);
     if (!volume.image_ref.empty()) {
       m->mutable_image()->set_image(volume.image_ref);
       m->set_readonly(true);
@@ -235,6 +236,30 @@ absl::StatusOr<criv1::ContainerConfig> GenerateContainerConfig(const corev1::Pod
     }
   }
   return out;
+}
+
+bool SupportsRecursiveReadOnly(const criv1::StatusResponse& status, const std::string& handler) {
+  return std::any_of(status.runtime_handlers().begin(), status.runtime_handlers().end(),
+                     [&](const criv1::RuntimeHandler& known) {
+                       return known.name() == handler && known.features().recursive_read_only_mounts();
+                     });
+}
+
+absl::StatusOr<bool> ResolveRecursiveReadOnly(const corev1::VolumeMount& mount, bool supported) {
+  const std::string& mode = mount.recursive_read_only();
+  if (mode.empty() || mode == "Disabled") return false;
+  const std::string asked =
+      StrCat("volume \"", mount.name(), "\" requested recursive read-only mode, but it is not ");
+  if (!mount.read_only()) return absl::InvalidArgumentError(asked + "read-only");
+  if (!mount.mount_propagation().empty() && mount.mount_propagation() != "None") {
+    return absl::InvalidArgumentError(
+        StrCat(asked, "compatible with propagation \"", mount.mount_propagation(), "\""));
+  }
+  if (mode == "IfPossible") return supported;
+  if (mode != "Enabled")
+    return absl::InvalidArgumentError(StrCat("unknown recursive read-only mode \"", mode, "\""));
+  if (!supported) return absl::FailedPreconditionError(asked + "supported by the runtime");
+  return true;
 }
 
 std::vector<std::string> ExpandCommand(const google::protobuf::RepeatedPtrField<std::string>& words,

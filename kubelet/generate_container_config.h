@@ -59,12 +59,18 @@ struct ContainerInputs {
   // The sandbox's. Every mount is seen through its mappings, so owners on the disk are those in the
   // container.
   std::optional<criv1::UserNamespace> user_namespace;
+  bool recursive_read_only = false;  // the sandbox's handler has such mounts
   absl::Time now;
 };
 // Errors become the waiting reason CreateContainerConfigError.
 absl::StatusOr<criv1::ContainerConfig> GenerateContainerConfig(const corev1::Pod& pod,
                                                                const corev1::Container& container,
                                                                const ContainerInputs& inputs);
+
+// Whether the runtime's handler says that it makes mounts read-only with all below them (KEP-3857).
+bool SupportsRecursiveReadOnly(const criv1::StatusResponse& status, const std::string& handler);
+// What a mount's recursiveReadOnly comes to. An error, in upstream's words: what it asks for cannot be had.
+absl::StatusOr<bool> ResolveRecursiveReadOnly(const corev1::VolumeMount& mount, bool supported);
 
 // $(VAR) in command and args, over the container's environment.
 std::vector<std::string> ExpandCommand(const google::protobuf::RepeatedPtrField<std::string>& words,

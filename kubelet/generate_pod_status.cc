@@ -3,6 +3,7 @@
 #include <absl/strings/str_join.h>
 
 #include <algorithm>
+#include <set>
 
 #include "api/time.h"
 #include "kubelet/resources.h"
@@ -77,13 +78,27 @@ void SetResources(const corev1::Container& c, corev1::ContainerStatus& status) {
   }
 }
 
-void SetMounts(const corev1::Container& c, corev1::ContainerStatus& status) {
+// Mounts of a container. Which of them are read-only with all below them, the runtime tells (`current`, null:
+// it has none) or was told before (`old`).
+void SetMounts(const corev1::Container& c, const criv1::ContainerStatus* current,
+               const corev1::ContainerStatus* old, corev1::ContainerStatus& status) {
+  std::set<std::string> recursive;
+  if (current != nullptr) {
+    for (const criv1::Mount& m : current->mounts()) {
+      if (m.recursive_read_only()) recursive.insert(m.container_path());
+    }
+  } else if (old != nullptr) {
+    for (const auto& m : old->volume_mounts()) {
+      if (m.recursive_read_only() == "Enabled") recursive.insert(m.mount_path());
+    }
+  }
   for (const auto& m : c.volume_mounts()) {
     auto* out = status.add_volume_mounts();
     out->set_name(m.name());
     out->set_mount_path(m.mount_path());
     out->set_read_only(m.read_only());
-    if (m.read_only()) out->set_recursive_read_only("Disabled");
+    if (m.read_only())
+      out->set_recursive_read_only(recursive.contains(m.mount_path()) ? "Enabled" : "Disabled");
   }
 }
 
@@ -173,7 +188,7 @@ corev1::ContainerStatus StatusOf(const corev1::Pod& pod, const corev1::Container
     out.mutable_state()->clear_waiting();
   }
   SetResources(c, out);
-  SetMounts(c, out);
+  SetMounts(c, current, old, out);
   return out;
 }
 

@@ -50,6 +50,7 @@ struct RuntimeManager::Round {
   PodVolumes volumes;
   NodeFacts facts;
   std::string sandbox_id;
+  std::string handler;  // the runtime's, of the sandbox
   criv1::PodSandboxConfig sandbox_config;
   std::optional<criv1::UserNamespace> user_namespace;
   std::vector<std::string> pod_ips;
@@ -165,6 +166,12 @@ Task<absl::Status> RuntimeManager::EnsureSandbox(std::shared_ptr<Round> round) {
     if (!found.ok()) co_return Annotate(found.status(), "failed to get sandbox runtime");
     handler = *std::move(found);
   }
+  if (!round->actions.create_sandbox) {
+    for (const criv1::PodSandboxStatus& sandbox : round->status->sandboxes) {
+      if (sandbox.id() == round->actions.sandbox_id) handler = sandbox.runtime_handler();
+    }
+  }
+  round->handler = handler;
   CO_RETURN_IF_ERROR(EnsureUserNamespace(round, handler));
   CO_ASSIGN_OR_RETURN_SYNC(round->name, MakeHostname(pod, round->facts.hostname, options_.cluster_domain));
   DnsInputs dns;
@@ -360,6 +367,17 @@ Task<absl::StatusOr<EnvInputs>> RuntimeManager::GatherEnv(PodPtr pod, corev1::Co
   co_return out;
 }
 
+Task<absl::StatusOr<bool>> RuntimeManager::HasRecursiveReadOnly(std::shared_ptr<Round> round,
+                                                                corev1::Container container) {
+  const auto& mounts = container.volume_mounts();
+  const bool wanted = std::any_of(mounts.begin(), mounts.end(), [](const corev1::VolumeMount& mount) {
+    return !mount.recursive_read_only().empty() && mount.recursive_read_only() != "Disabled";
+  });
+  if (!wanted) co_return false;
+  CO_ASSIGN_OR_RETURN(criv1::StatusResponse status, deps_.runtime->Status(criv1::StatusRequest()));
+  co_return SupportsRecursiveReadOnly(status, round->handler);
+}
+
 Task<absl::StatusOr<criv1::ContainerConfig>> RuntimeManager::MakeConfig(std::shared_ptr<Round> round,
                                                                         corev1::Container container,
                                                                         EnsuredImage image,
@@ -391,6 +409,7 @@ Task<absl::StatusOr<criv1::ContainerConfig>> RuntimeManager::MakeConfig(std::sha
   in.seccomp_dir = StrCat(env_.paths().kubelet_dir, "/seccomp");
   in.resources = Resources(round->facts);
   in.user_namespace = round->user_namespace;
+  CO_ASSIGN_OR_RETURN(in.recursive_read_only, HasRecursiveReadOnly(round, container));
   in.now = env_.clock().Now();
   for (int i = 0; i < container.volume_mounts_size(); ++i) {
     const corev1::VolumeMount& mount = container.volume_mounts(i);

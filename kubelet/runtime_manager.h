@@ -96,6 +96,8 @@ class RuntimeManager {
   Task<absl::StatusOr<criv1::ContainerConfig>> MakeConfig(std::shared_ptr<Round> round,
                                                           corev1::Container container, EnsuredImage image,
                                                           std::string target_id);
+  // Whether the sandbox's handler has recursive read-only mounts; asked only where the container wants one.
+  Task<absl::StatusOr<bool>> HasRecursiveReadOnly(std::shared_ptr<Round> round, corev1::Container container);
   Task<absl::StatusOr<EnvInputs>> GatherEnv(PodPtr pod, corev1::Container container);
   Task<void> KillOne(PodPtr pod, std::string id, std::string name, std::string message, absl::Duration grace,
                      bool hook, std::string pod_ip, std::shared_ptr<struct KillJoin> join);

@@ -355,6 +355,7 @@ absl::StatusOr<v1::StatusResponse> FakeRuntime::DoStatus(const v1::StatusRequest
   v1::RuntimeHandler* handler = response.add_runtime_handlers();
   handler->set_name("");
   handler->mutable_features()->set_user_namespaces(user_namespaces_);
+  handler->mutable_features()->set_recursive_read_only_mounts(recursive_read_only_);
   if (request.verbose())
     response.mutable_info()->insert(options_.status_info.begin(), options_.status_info.end());
   return response;

@@ -80,6 +80,8 @@ class FakeRuntime : public RuntimeService, public ImageService {
   void set_cgroup_driver(v1::CgroupDriver driver) { options_.cgroup_driver = driver; }
   // Whether its handler has user namespaces, from now on.
   void set_user_namespaces(bool has) { user_namespaces_ = has; }
+  // Whether it has recursive read-only mounts.
+  void set_recursive_read_only(bool has) { recursive_read_only_ = has; }
 
   // ---- what the test programs ----
   // The nth call from now of `rpc` (1: the next) meets `fault`. Several may be set.
@@ -207,6 +209,7 @@ class FakeRuntime : public RuntimeService, public ImageService {
   std::map<std::string, RegistryImage, std::less<>> registry_;
   std::map<std::string, absl::Status, std::less<>> pull_errors_;
   bool user_namespaces_ = false;
+  bool recursive_read_only_ = false;
   std::map<std::string, v1::RuntimeCondition, std::less<>> conditions_;
   std::map<std::string, std::list<std::pair<int, Fault>>, std::less<>> faults_;  // rpc -> (nth call, fault)
   std::map<std::string, std::pair<int, absl::Duration>, std::less<>> slow_;      // rpc -> (calls left, delay)
