@@ -1,6 +1,8 @@
 #include "kubelet/kubelet.h"
 
 #include <absl/strings/numbers.h>
+#include <absl/strings/str_join.h>
+#include <absl/strings/str_split.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -23,6 +25,7 @@ constexpr absl::Duration kGcPeriod = absl::Minutes(1);
 constexpr absl::Duration kImageGcPeriod = absl::Minutes(5);
 constexpr absl::Duration kStartRetry = absl::Milliseconds(100);
 constexpr absl::Duration kStartRetryMax = absl::Seconds(2);
+constexpr size_t kMaxSwapsBytes = 64 << 10;
 constexpr char kDeadlineMessage[] = "Pod was active on the node longer than the specified deadline";
 
 // Whether anything but what we write ourselves has changed.
@@ -49,6 +52,24 @@ class QuietGuard {
 };
 
 std::string Text(const absl::Status& status) { return std::string(Sv(status.message())); }
+
+absl::Status CheckSwap(const KubeletOptions& options) {
+  const absl::StatusOr<std::string> text = ReadFile(options.proc_root + "/swaps", kMaxSwapsBytes);
+  if (!text.ok()) return absl::OkStatus();  // a kernel without swap
+  // One line of headings, then one for each.
+  std::vector<std::string> lines = absl::StrSplit(*text, '\n', absl::SkipWhitespace());
+  if (lines.size() <= 1) return absl::OkStatus();
+  lines.erase(lines.begin());
+  const std::string swaps = absl::StrJoin(lines, ", ");
+  if (options.fail_swap_on) {
+    return absl::FailedPreconditionError(
+        StrCat("running with swap on is not supported, please disable swap! or set --fail-swap-on flag to "
+               "false. /proc/swaps contained: [",
+               swaps, "]"));
+  }
+  LogWarning("the node has swap, and failSwapOn is not set: containers may be swapped", {{"swaps", swaps}});
+  return absl::OkStatus();
+}
 
 // A pod made of what the runtime's labels say, to stop and clean up what nobody knows.
 PodPtr StubFrom(const RuntimePodStatus& status) {
@@ -156,6 +177,7 @@ std::unique_ptr<EvictionManager> Kubelet::MakeEvictionManager() {
 
 absl::Status Kubelet::Start() {
   if (options_.node_name.empty()) return absl::InvalidArgumentError("node name: Required value");
+  RETURN_IF_ERROR(CheckSwap(options_));
   RETURN_IF_ERROR(registrar_->Init());
   RETURN_IF_ERROR(MakeDirs(StrCat(env_.paths().kubelet_dir, "/pods"), 0750));
   registrar_->set_pressure([this](NodeHealth* health) {

@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "kubelet/eviction.h"
 #include "net/address.h"
 
 namespace keelson::kubelet {
@@ -48,17 +49,26 @@ absl::Status CheckReserved(std::string_view field, const std::map<std::string, s
 }
 
 absl::Status CheckEviction(const std::map<std::string, std::string>& thresholds) {
-  static const std::set<std::string> kSignals = {
-      "memory.available",       "nodefs.available",   "nodefs.inodesFree",
-      "imagefs.available",      "imagefs.inodesFree", "containerfs.available",
-      "containerfs.inodesFree", "pid.available",      "allocatableMemory.available"};
+  // Upstream's that nothing here measures. A threshold of 0 asks for nothing.
+  static const std::set<std::string> kNotMeasured = {"containerfs.available", "containerfs.inodesFree",
+                                                     "allocatableMemory.available"};
+  static const std::set<std::string> kSignals = [] {
+    std::set<std::string> names;
+    for (Signal signal : kAllSignals) names.insert(std::string(SignalName(signal)));
+    return names;
+  }();
   for (const auto& [name, value] : thresholds) {
-    if (!kSignals.contains(name)) return Invalid("evictionHard", StrCat("unknown signal \"", name, "\""));
+    const bool measured = kSignals.contains(name);
+    if (!measured && !kNotMeasured.contains(name))
+      return Invalid("evictionHard", StrCat("unknown signal \"", name, "\""));
     std::string number(absl::StripSuffix(value, "%"));
-    if (!api::Quantity::Parse(number).ok()) {
+    auto quantity = api::Quantity::Parse(number);
+    if (!quantity.ok()) {
       return Invalid(StrCat("evictionHard.", name),
                      StrCat("\"", value, "\" is neither a quantity nor a percentage"));
     }
+    if (!measured && !quantity->IsZero())
+      return Invalid(StrCat("evictionHard.", name), "this signal is not implemented");
   }
   return absl::OkStatus();
 }
@@ -163,6 +173,9 @@ absl::Status FillNode(const KubeletConfiguration& config, KubeletOptions* o) {
     RETURN_IF_ERROR(CheckEviction(o->eviction_hard));
   }
   SetDuration(config.eviction_pressure_transition_period(), &o->eviction_pressure_transition_period);
+  if (config.has_local_storage_capacity_isolation())
+    o->local_storage_capacity_isolation = config.local_storage_capacity_isolation();
+  if (config.has_fail_swap_on()) o->fail_swap_on = config.fail_swap_on();
   return absl::OkStatus();
 }
 

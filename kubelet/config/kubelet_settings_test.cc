@@ -103,11 +103,31 @@ TEST_F(Settings, WhatHasNoEffectIsNamed) {
               ElementsAre("topologyManagerScope \"pod\" has no effect", "featureGates has no effect"));
   EXPECT_THAT(Message(With("cpuManagerPolicy: static\n").status()), HasSubstr("cpuManagerPolicy"));
   EXPECT_THAT(Message(With("readOnlyPort: 10255\n").status()), HasSubstr("readOnlyPort"));
+  EXPECT_THAT(Message(With("evictionSoft: {memory.available: 1Gi}\n").status()), HasSubstr("evictionSoft:"));
+  EXPECT_THAT(Message(With("evictionSoftGracePeriod: {memory.available: 1m}\n").status()),
+              HasSubstr("evictionSoftGracePeriod:"));
+  EXPECT_THAT(Message(With("evictionMinimumReclaim: {memory.available: 1Gi}\n").status()),
+              HasSubstr("evictionMinimumReclaim:"));
+  EXPECT_THAT(Message(With("evictionMaxPodGracePeriod: 60\n").status()),
+              HasSubstr("evictionMaxPodGracePeriod"));
   KubeletFlags flags;
   flags.ignored = {"pod-infra-container-image"};
   s = MakeKubeletSettings(flags, "h");
   ASSERT_TRUE(s.ok());
   EXPECT_THAT(s->warnings, ElementsAre(HasSubstr("--pod-infra-container-image")));
+}
+
+TEST_F(Settings, SwapAndLocalStorage) {
+  auto s = With("");
+  ASSERT_TRUE(s.ok()) << s.status();
+  EXPECT_FALSE(s->options.fail_swap_on);
+  EXPECT_TRUE(s->options.local_storage_capacity_isolation);
+  s = With("failSwapOn: true\nlocalStorageCapacityIsolation: false\nevictionMaxPodGracePeriod: 0\n");
+  ASSERT_TRUE(s.ok()) << s.status();
+  EXPECT_TRUE(s->options.fail_swap_on);
+  EXPECT_FALSE(s->options.local_storage_capacity_isolation);
+  EXPECT_THAT(s->warnings, IsEmpty());
+  EXPECT_TRUE(With("evictionHard: {containerfs.available: 0%, memory.available: 5%}\n").ok());
 }
 
 TEST_F(Settings, BadValuesNameTheField) {
@@ -118,6 +138,8 @@ TEST_F(Settings, BadValuesNameTheField) {
       {"clusterDNS: [ten]\n", "clusterDNS"},
       {"port: 70000\n", "port"},
       {"evictionHard: {mem: 5%}\n", "evictionHard"},
+      {"evictionHard: {containerfs.available: 5%}\n", "evictionHard.containerfs.available"},
+      {"evictionHard: {allocatableMemory.available: 1Gi}\n", "evictionHard.allocatableMemory.available"},
       {"cgroupDriver: none\n", "cgroupDriver"},
       {"containerLogMaxSize: big\n", "containerLogMaxSize"},
       {"tlsCertFile: /x\n", "tlsCertFile"},

@@ -56,6 +56,8 @@ const std::set<std::string_view>& Implemented() {
       "evictionHard",
       "evictionPressureTransitionPeriod",
       "mergeDefaultEvictionSettings",
+      "failSwapOn",
+      "localStorageCapacityIsolation",
       "podsPerCore",
       "containerLogMaxSize",
       "containerLogMaxFiles",
@@ -84,14 +86,19 @@ constexpr Only kRefused[] = {
     {"topologyManagerPolicy", "none"},     {"readOnlyPort", "0"},
     {"serverTLSBootstrap", "false"},       {"authentication.anonymous.enabled", "false"},
     {"memorySwap.swapBehavior", "NoSwap"}, {"runOnce", "false"},
-    {"authorization.mode", "Webhook"},
+    {"authorization.mode", "Webhook"},     {"evictionMaxPodGracePeriod", "0"},
+};
+
+// Refused whatever they say, unless empty.
+constexpr const char* kRefusedAtAll[] = {
+    "reservedSystemCPUs", "reservedMemory",          "qosReserved",
+    "evictionSoft",       "evictionSoftGracePeriod", "evictionMinimumReclaim",
 };
 
 // Upstream's defaults of fields without effect: setting them to that says nothing.
 constexpr Only kDefaults[] = {
     {"authentication.webhook.enabled", "false"},
     {"hairpinMode", "promiscuous-bridge"},
-    {"failSwapOn", "true"},
     {"contentType", "application/vnd.kubernetes.protobuf"},
     {"enableControllerAttachDetach", "true"},
     {"makeIPTablesUtilChains", "true"},
@@ -110,7 +117,6 @@ constexpr Only kDefaults[] = {
     {"enableSystemLogHandler", "true"},
     {"enableProfilingHandler", "true"},
     {"enableDebugFlagsHandler", "true"},
-    {"localStorageCapacityIsolation", "true"},
     {"containerLogMaxWorkers", "1"},
     {"failCgroupV1", "false"},
     {"singleProcessOOMKill", "true"},
@@ -173,8 +179,8 @@ absl::Status Look(const Message& message, const std::string& prefix, std::vector
       silent = true;
     }
     for (const Only& rule : kDefaults) silent = silent || (name == rule.field && value == rule.value);
-    if (name == "reservedSystemCPUs" || name == "reservedMemory" || name == "qosReserved") {
-      return absl::InvalidArgumentError(StrCat(name, ": is not implemented"));
+    for (const char* refused : kRefusedAtAll) {
+      if (name == refused) return absl::InvalidArgumentError(StrCat(name, ": is not implemented"));
     }
     if (!silent)
       warnings->push_back(StrCat(name, value.empty() ? "" : StrCat(" \"", value, "\""), " has no effect"));
