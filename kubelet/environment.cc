@@ -40,19 +40,10 @@ std::string EnvName(std::string_view name) {
   return out;
 }
 
-bool ValidEnvName(std::string_view name) {
-  if (name.empty() || absl::ascii_isdigit(static_cast<unsigned char>(name[0]))) return false;
-  return std::all_of(name.begin(), name.end(),
-                     [](unsigned char c) { return c > 0x20 && c < 0x7f && c != '='; });
-}
-
 template <class Data>
 void AddAll(const Data& data, const std::string& prefix, Builder& out) {
   std::map<std::string, std::string> sorted(data.begin(), data.end());
-  for (auto& [key, value] : sorted) {
-    std::string name = prefix + key;
-    if (ValidEnvName(name)) out.Set(name, std::move(value));
-  }
+  for (auto& [key, value] : sorted) out.Set(prefix + key, std::move(value));
 }
 
 absl::Status AddEnvFrom(const corev1::Pod& pod, const corev1::EnvFromSource& from, const EnvInputs& in,

@@ -87,6 +87,26 @@ TEST(MakeEnvironmentTest, ReferencesAndTheirErrors) {
   EXPECT_THAT(*MakeEnvironment(pod, c, in), ElementsAre(Pair("K", "v")));
 }
 
+// RelaxedEnvironmentVariableValidation: whatever the API lets in reaches the container.
+TEST(MakeEnvironmentTest, EnvFromTakesEveryKey) {
+  corev1::Pod pod;
+  corev1::Container c;
+  auto* from = c.add_env_from();
+  from->mutable_config_map_ref()->mutable_local_object_reference()->set_name("m");
+  auto* prefixed = c.add_env_from();
+  prefixed->set_prefix("the ");
+  prefixed->mutable_secret_ref()->mutable_local_object_reference()->set_name("s");
+  auto map = std::make_shared<corev1::ConfigMap>();
+  for (const char* key : {"1st", "a.b-c", "PLAIN"}) (*map->mutable_data())[key] = "v";
+  auto secret = std::make_shared<corev1::Secret>();
+  (*secret->mutable_data())["key"] = "w";
+  EnvInputs in;
+  in.config_maps["m"] = map;
+  in.secrets["s"] = secret;
+  EXPECT_THAT(*MakeEnvironment(pod, c, in),
+              ElementsAre(Pair("1st", "v"), Pair("PLAIN", "v"), Pair("a.b-c", "v"), Pair("the key", "w")));
+}
+
 TEST(FieldRefTest, PathsAndResources) {
   corev1::Pod pod;
   pod.mutable_metadata()->set_name("p");
