@@ -472,6 +472,18 @@ TEST(StaticPodsTest, NameUidAndMissingSpace) {
                    .ok());
 }
 
+TEST(StaticPodsTest, WhatTheApiWouldRefuseIsRefused) {
+  const std::string text =
+      "apiVersion: v1\nkind: Pod\nmetadata:\n  name: dns\nspec:\n  restartPolicy: Sometimes\n  containers:\n"
+      "  - name: c\n";
+  auto pods = DecodeStaticPods(text, "n1", "file", "/m/dns.yaml", absl::FromUnixSeconds(1));
+  ASSERT_FALSE(pods.ok());
+  const std::string message(pods.status().message());
+  EXPECT_THAT(message, HasSubstr("/m/dns.yaml: invalid pod default/dns-n1: "));
+  EXPECT_THAT(message, HasSubstr("spec.containers[0].image: Required value"));
+  EXPECT_THAT(message, HasSubstr("spec.restartPolicy: Unsupported value: \"Sometimes\""));
+}
+
 // ---- cache ----
 
 Task<absl::Status> WaitForNewer(PodCache* cache, uint64_t mark, bool* flag) {

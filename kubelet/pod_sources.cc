@@ -1,6 +1,7 @@
 #include "kubelet/pod_sources.h"
 
 #include <absl/strings/ascii.h>
+#include <absl/strings/str_join.h>
 
 #include <filesystem>
 
@@ -253,6 +254,13 @@ absl::StatusOr<std::vector<corev1::Pod>> DecodeStaticPods(std::string_view text,
     toleration->set_operator_("Exists");
     toleration->set_effect("NoExecute");
     pod.mutable_status()->set_phase("Pending");
+    const api::FieldErrors errors = api::Validate(pod);
+    if (!errors.empty()) {
+      std::vector<std::string> texts;
+      for (const api::FieldError& error : errors) texts.push_back(error.ToString());
+      return absl::InvalidArgumentError(
+          StrCat(where, ": invalid pod ", PodName(pod), ": ", absl::StrJoin(texts, ", ")));
+    }
   }
   return pods;
 }

@@ -92,5 +92,15 @@ TEST_F(FilePodSourceTest, WithoutDescriptorsPodsStay) {
   }
 }
 
+TEST_F(FilePodSourceTest, AnInvalidPodHoldsUpNoOther) {
+  Write("a.yaml", "a");
+  Write("b.yaml", "Not_A_Name");
+  Start(dir_);
+  EXPECT_THAT(pods_, ElementsAre("a-n1"));
+  Write("b.yaml", "b");
+  env_.Advance(kPeriod);
+  EXPECT_THAT(pods_, ElementsAre("a-n1", "b-n1"));
+}
+
 }  // namespace
 }  // namespace keelson::kubelet
