@@ -240,7 +240,8 @@ Task<absl::Duration> ProbeManagerImpl::Step(WorkerPtr worker) {
   absl::StatusOr<ProbeOutcome> outcome = co_await std::move(attempt);
   if (worker->stopped) co_return kDone;
   if (!outcome.ok()) {
-    // Said once while it lasts: the runtime's absence is everybody's.
+    Tell(worker, StrCat("errored and resulted in unknown state: ", Sv(outcome.status().message())));
+    // Logged once while it lasts: the runtime's absence is everybody's.
     if (!std::exchange(worker->complained, true)) {
       LogWarning("probe could not be run", {{"pod", PodName(*worker->pod)},
                                             {"container", worker->container.name()},
@@ -254,12 +255,14 @@ Task<absl::Duration> ProbeManagerImpl::Step(WorkerPtr worker) {
   co_return period;
 }
 
+void ProbeManagerImpl::Tell(const WorkerPtr& worker, const std::string& what) {
+  if (events_ == nullptr) return;
+  events_->Event(*worker->pod, "Warning", "Unhealthy", StrCat(NameOf(worker->kind), " probe ", what),
+                 StrCat("spec.containers{", worker->container.name(), "}"));
+}
+
 void ProbeManagerImpl::Attempted(const WorkerPtr& worker, const ProbeOutcome& outcome) {
-  if (!outcome.success && events_ != nullptr) {
-    events_->Event(*worker->pod, "Warning", "Unhealthy",
-                   StrCat(NameOf(worker->kind), " probe failed: ", outcome.message),
-                   StrCat("spec.containers{", worker->container.name(), "}"));
-  }
+  if (!outcome.success) Tell(worker, StrCat("failed: ", outcome.message));
   ProbeResult verdict = worker->thresholds.Add(outcome.success, worker->probe);
   if (verdict == ProbeResult::kUnknown) return;
   if (verdict == ProbeResult::kFailure && worker->kind != ProbeKind::kReadiness) {

@@ -65,6 +65,8 @@ class ProbeManagerImpl : public ProbeManager {
   // One look; how long to wait before the next, or a negative duration: the worker is done.
   Task<absl::Duration> Step(WorkerPtr worker);
   Task<void> Pause(WorkerPtr worker, absl::Duration duration);
+  // The event Unhealthy: "Liveness probe <what>".
+  void Tell(const WorkerPtr& worker, const std::string& what);
   void Attempted(const WorkerPtr& worker, const ProbeOutcome& outcome);
   void SetResult(const WorkerPtr& worker, ProbeResult result);
   void Forget(ProbeKind kind, const std::string& container_id);

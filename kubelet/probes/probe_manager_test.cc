@@ -7,6 +7,7 @@
 #include "api/codec.h"
 #include "api/time.h"
 #include "base/fake_env.h"
+#include "client/testing/fake_api_client.h"
 #include "kubelet/probes/probe_manager_impl.h"
 
 namespace keelson::kubelet {
@@ -50,15 +51,15 @@ class Probes : public ::testing::Test {
     if (manager_ != nullptr) env_.AwaitVoid(manager_->Stop());
     auto prober = std::make_unique<FakeProber>();
     prober_ = prober.get();
-    manager_ = std::make_unique<ProbeManagerImpl>(env_, std::move(prober), nullptr);
+    manager_ = std::make_unique<ProbeManagerImpl>(env_, std::move(prober), events_to_);
     manager_->set_status_provider(&statuses_);
     manager_->set_listener([this](const ProbeEvent& event) { events_.push_back(event.result); });
   }
-  PodPtr Pod(const std::string& probes, const std::string& status = "{}") {
+  PodPtr Pod(const std::string& probes, const std::string& status = "{}",
+             const std::string& policy = "Always") {
     auto pod = api::DecodeJsonAs<corev1::Pod>(
-        R"({"metadata":{"name":"p","namespace":"n","uid":"u"},"spec":{"restartPolicy":"Always",
-        "containers":[{"name":"c",)" +
-        probes + R"(}]},"status":)" + status + "}");
+        R"({"metadata":{"name":"p","namespace":"n","uid":"u"},"spec":{"restartPolicy":")" + policy +
+        R"(","containers":[{"name":"c",)" + probes + R"(}]},"status":)" + status + "}");
     EXPECT_TRUE(pod.ok()) << pod.status();
     return std::make_shared<const corev1::Pod>(*pod);
   }
@@ -82,6 +83,7 @@ class Probes : public ::testing::Test {
   FakeEnv env_;
   FakeStatuses statuses_;
   FakeProber* prober_ = nullptr;
+  client::EventRecorder* events_to_ = nullptr;
   std::unique_ptr<ProbeManagerImpl> manager_;
   std::vector<ProbeResult> events_;
 };
@@ -212,6 +214,37 @@ TEST_F(Probes, AnEndedContainerIsNotReady) {
   Terminated("a");
   env_.Advance(absl::Seconds(11));
   EXPECT_EQ(Get(ProbeKind::kReadiness, "a"), ProbeResult::kFailure);
+}
+
+TEST_F(Probes, WhatCannotBeRunIsTold) {
+  client::FakeApiClient api(env_);
+  client::EventRecorder recorder(env_, api, "kubelet", "n1");
+  events_to_ = &recorder;
+  Restart();
+  manager_->AddPod(Pod(kLive));
+  Running("a");
+  prober_->error = absl::UnavailableError("runtime away");
+  ASSERT_TRUE(env_.RunUntil([&] { return !api.All<corev1::Event>().empty(); }, absl::Minutes(1)));
+  const auto told = api.All<corev1::Event>();
+  EXPECT_EQ(told[0]->type(), "Warning");
+  EXPECT_EQ(told[0]->reason(), "Unhealthy");
+  EXPECT_EQ(told[0]->message(), "Liveness probe errored and resulted in unknown state: runtime away");
+  EXPECT_EQ(told[0]->involved_object().field_path(), "spec.containers{c}");
+  events_to_ = nullptr;
+  Restart();
+  env_.AwaitVoid(recorder.Stop());
+}
+
+// A container whose own rules let it run again in a pod of policy Never is probed again.
+TEST_F(Probes, ARestartByTheContainersOwnRulesIsProbed) {
+  manager_->AddPod(Pod(std::string(kLive) + R"(,"restartPolicy":"OnFailure")", "{}", "Never"));
+  Running("a");
+  env_.Advance(absl::Seconds(15));
+  Terminated("a");
+  env_.Advance(absl::Seconds(15));
+  Running("b");
+  env_.Advance(absl::Seconds(15));
+  EXPECT_EQ(prober_->last_id, "b");
 }
 
 }  // namespace
