@@ -338,6 +338,38 @@ TEST(AdmissionTest, NodeAffinityAndPods) {
   EXPECT_EQ(AdmitPod(pod, in, options)->reason, "SysctlForbidden");
 }
 
+TEST(AdmissionTest, SysctlsOfTheHostsNamespaces) {
+  KubeletOptions options;
+  options.allowed_unsafe_sysctls = {"kernel.msg*", "kernel.sem", "fs.mqueue.*", "net.core.somaxconn"};
+  struct Case {
+    const char* name;
+    bool host_ipc, host_network;
+    const char* want;
+  } cases[] = {
+      {"kernel.shm_rmid_forced", false, true, ""},
+      {"kernel.shm_rmid_forced", true, false,
+       "forbidden sysctl: \"kernel.shm_rmid_forced\" not allowed with host ipc enabled"},
+      {"kernel/shm_rmid_forced", true, false,
+       "forbidden sysctl: \"kernel.shm_rmid_forced\" not allowed with host ipc enabled"},
+      {"kernel.msgmax", true, false, "forbidden sysctl: \"kernel.msgmax\" not allowed with host ipc enabled"},
+      {"kernel.sem", true, false, "forbidden sysctl: \"kernel.sem\" not allowed with host ipc enabled"},
+      {"fs.mqueue.msg_max", true, false,
+       "forbidden sysctl: \"fs.mqueue.msg_max\" not allowed with host ipc enabled"},
+      {"net.core.somaxconn", true, false, ""},
+      {"net/core/somaxconn", false, true,
+       "forbidden sysctl: \"net.core.somaxconn\" not allowed with host net enabled"},
+      {"kernel.shmmax", false, false, "forbidden sysctl: \"kernel.shmmax\" not allowlisted"},
+  };
+  for (const Case& c : cases) {
+    corev1::Pod pod;
+    pod.mutable_spec()->set_host_ipc(c.host_ipc);
+    pod.mutable_spec()->set_host_network(c.host_network);
+    pod.mutable_spec()->mutable_security_context()->add_sysctls()->set_name(c.name);
+    const std::optional<Rejection> rejection = AdmitPod(pod, {}, options);
+    EXPECT_EQ(rejection ? rejection->message : "", c.want);
+  }
+}
+
 // ---- host ports ----
 
 // As containerd 1.6 says it, shortened.

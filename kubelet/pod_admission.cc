@@ -44,6 +44,19 @@ bool MatchesRequirement(const corev1::NodeSelectorRequirement& r, const std::str
   return op == "Gt" ? have > want : op == "Lt" ? have < want : false;
 }
 
+// Its name with dots: "net/ipv4/conf/eth0.1/x" is "net.ipv4.conf.eth0/1.x".
+std::string WithDots(std::string name) {
+  const size_t separator = name.find_first_of("./");
+  if (separator == std::string::npos || name[separator] == '.') return name;
+  for (char& c : name) c = c == '/' ? '.' : c == '.' ? '/' : c;
+  return name;
+}
+
+bool OfIpcNamespace(std::string_view sysctl) {
+  return sysctl == "kernel.sem" || sysctl.starts_with("kernel.shm") || sysctl.starts_with("kernel.msg") ||
+         sysctl.starts_with("fs.mqueue.");
+}
+
 bool SysctlAllowed(const std::string& name, const KubeletOptions& options) {
   for (const char* safe : kSafeSysctls) {
     if (name == safe) return true;
@@ -128,13 +141,14 @@ std::optional<Rejection> AdmitPod(const corev1::Pod& pod, const AdmissionInputs&
     return Rejection{"Evicted", StrCat("The node had condition: [", conditions, "]. ")};
   }
   for (const auto& sysctl : pod.spec().security_context().sysctls()) {
-    if (!SysctlAllowed(sysctl.name(), options)) {
-      return Rejection{"SysctlForbidden",
-                       StrCat("forbidden sysctl: \"", sysctl.name(), "\" not allowlisted")};
+    const std::string name = WithDots(sysctl.name());
+    if (!SysctlAllowed(name, options)) {
+      return Rejection{"SysctlForbidden", StrCat("forbidden sysctl: \"", name, "\" not allowlisted")};
     }
-    if (pod.spec().host_network() && sysctl.name().rfind("net.", 0) == 0) {
-      return Rejection{"SysctlForbidden",
-                       StrCat("forbidden sysctl: \"", sysctl.name(), "\" not allowed with host net enabled")};
+    const bool host_ipc = pod.spec().host_ipc() && OfIpcNamespace(name);
+    if (host_ipc || (pod.spec().host_network() && name.starts_with("net."))) {
+      return Rejection{"SysctlForbidden", StrCat("forbidden sysctl: \"", name, "\" not allowed with host ",
+                                                 host_ipc ? "ipc" : "net", " enabled")};
     }
   }
   if (in.node != nullptr && !IsStaticPod(pod) && !MatchesNode(pod, *in.node)) {
