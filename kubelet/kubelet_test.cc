@@ -714,5 +714,268 @@ TEST_F(KubeletTest, TheGreedyPodGoesWhenMemoryIsShort) {
   EXPECT_EQ(Phase("modest"), "Running");
 }
 
+// ---- a pod's own limits on the node's disk ----
+
+TEST_F(KubeletTest, APodBeyondItsSizeLimitIsEvicted) {
+  StartKubelet();
+  for (const char* name : {"greedy", "modest", "unlimited"}) {
+    corev1::Pod pod = MakePod(name);
+    auto* volume = pod.mutable_spec()->add_volumes();
+    volume->set_name("data");
+    auto* source = volume->mutable_volume_source()->mutable_empty_dir();
+    if (std::string(name) != "unlimited") source->mutable_size_limit()->set_string("1Mi");
+    const std::string folder =
+        StrCat(env_.paths().kubelet_dir, "/pods/uid-", name, "/volumes/kubernetes.io~empty-dir/data");
+    ASSERT_TRUE(MakeDirs(folder).ok());
+    const size_t bytes = std::string(name) == "modest" ? 64 << 10 : 2 << 20;
+    ASSERT_TRUE(WriteFileAtomic(folder + "/file", std::string(bytes, 'x'), 0644, false).ok());
+    // Another name of the same blocks is no other use.
+    if (std::string(name) == "modest") {
+      for (int i = 0; i < 30; ++i)
+        std::filesystem::create_hard_link(folder + "/file", StrCat(folder, "/link", i));
+    }
+    api_.Put(pod);
+  }
+  ASSERT_TRUE(Until([&] { return Phase("greedy") == "Failed"; }, absl::Seconds(30)));
+  EXPECT_EQ(Get("greedy")->status().reason(), "Evicted");
+  EXPECT_EQ(Get("greedy")->status().message(),
+            "Usage of EmptyDir volume \"data\" exceeds the limit \"1Mi\". ");
+  EXPECT_EQ(FindCondition(Get("greedy")->status(), "DisruptionTarget"), nullptr);
+  ASSERT_TRUE(Until([&] { return !Events("Evicted").empty(); }));
+  EXPECT_EQ(Events("Evicted")[0], Get("greedy")->status().message());
+  env_.Advance(absl::Seconds(30));
+  EXPECT_TRUE(Ready("modest"));
+  EXPECT_TRUE(Ready("unlimited"));
+  EXPECT_EQ(runtime_.calls("ListContainerStats"), 0);
+}
+
+TEST_F(KubeletTest, APodBeyondItsEphemeralStorageIsEvicted) {
+  StartKubelet();
+  for (const char* name : {"layer", "logs", "modest"}) {
+    corev1::Pod pod = MakePod(name);
+    (*pod.mutable_spec()->mutable_containers(0)->mutable_resources()->mutable_limits())["ephemeral-storage"]
+        .set_string("1Mi");
+    auto* other = pod.mutable_spec()->add_containers();
+    other->set_name("other");
+    other->set_image("nginx:1.25");
+    (*other->mutable_resources()->mutable_limits())["ephemeral-storage"].set_string("1Gi");
+    api_.Put(pod);
+  }
+  ASSERT_TRUE(Until([&] { return Ready("layer") && Ready("logs") && Ready("modest"); }, absl::Seconds(8)));
+  criv1::ContainerStats stats;
+  stats.mutable_writable_layer()->mutable_used_bytes()->set_value(2 << 20);
+  runtime_.SetContainerStats(runtime_.ContainerId("default", "layer", "web"), stats);
+  stats.mutable_writable_layer()->mutable_used_bytes()->set_value(512 << 10);
+  runtime_.SetContainerStats(runtime_.ContainerId("default", "modest", "web"), stats);
+  ASSERT_TRUE(WriteFileAtomic(StrCat(env_.paths().pod_logs_dir, "/default_logs_uid-logs/web/0.log"),
+                              std::string(2 << 20, 'x'), 0644, false)
+                  .ok());
+  ASSERT_TRUE(
+      Until([&] { return Phase("layer") == "Failed" && Phase("logs") == "Failed"; }, absl::Seconds(45)));
+  for (const char* name : {"layer", "logs"}) {
+    EXPECT_EQ(Get(name)->status().reason(), "Evicted");
+    EXPECT_EQ(Get(name)->status().message(),
+              "Container web exceeded its local ephemeral storage limit \"1Mi\". ");
+  }
+  env_.Advance(absl::Seconds(30));
+  EXPECT_TRUE(Ready("modest"));
+}
+
+TEST_F(KubeletTest, WithoutLocalStorageIsolationNothingIsCounted) {
+  options_.local_storage_capacity_isolation = false;
+  StartKubelet();
+  corev1::Pod pod = MakePod("web");
+  (*pod.mutable_spec()->mutable_containers(0)->mutable_resources()->mutable_limits())["ephemeral-storage"]
+      .set_string("1");
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return Ready("web"); }));
+  env_.Advance(absl::Minutes(1));
+  EXPECT_TRUE(Ready("web"));
+  EXPECT_EQ(runtime_.calls("ListContainerStats"), 0);
+}
+
+// ---- a container's own restart policy ----
+
+TEST_F(KubeletTest, RestartPolicyRulesBringTheLastContainerBack) {
+  std::map<std::string, int> starts;
+  runtime_.set_behavior_hook([&](const criv1::ContainerConfig& config, const auto&) {
+    cri::ContainerBehavior b;
+    if (++starts[config.metadata().name()] == 1) {
+      b.exits_after = absl::Seconds(1);
+      b.exit_code = 42;
+    }
+    return b;
+  });
+  corev1::Pod pod = MakePod("job", "Never");
+  auto* init = pod.mutable_spec()->add_init_containers();
+  init->set_name("init");
+  init->set_image("busybox:1");
+  init->set_restart_policy("OnFailure");
+  auto* web = pod.mutable_spec()->mutable_containers(0);
+  web->set_restart_policy("Never");
+  auto* rule = web->add_restart_policy_rules();
+  rule->set_action("Restart");
+  rule->mutable_exit_codes()->set_operator_("In");
+  rule->mutable_exit_codes()->add_values(42);
+  StartKubelet();
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return starts["init"] == 2; })) << Phase("job");
+  ASSERT_TRUE(runtime_.ExitContainer(runtime_.ContainerId("default", "job", "init"), 0));
+  ASSERT_TRUE(Until([&] { return starts["web"] == 2 && Ready("job"); })) << Phase("job");
+  EXPECT_EQ(Get("job")->status().container_statuses(0).restart_count(), 1);
+  // Any other code is the end.
+  ASSERT_TRUE(runtime_.ExitContainer(runtime_.ContainerId("default", "job", "web"), 1));
+  ASSERT_TRUE(Until([&] { return Phase("job") == "Failed"; }));
+  EXPECT_EQ(starts["web"], 2);
+}
+
+// ---- lifecycle ----
+
+corev1::LifecycleHandler Exec(const std::string& command) {
+  corev1::LifecycleHandler handler;
+  handler.mutable_exec()->add_command(command);
+  return handler;
+}
+
+TEST_F(KubeletTest, HooksRunBeforeReadyAndBeforeTheStop) {
+  std::vector<std::string> ran;
+  runtime_.set_exec_handler([&](const criv1::ContainerConfig&, const std::vector<std::string>& command) {
+    ran.push_back(command.at(0));
+    criv1::ExecSyncResponse response;
+    if (command.at(0) == "fails") response.set_exit_code(3);
+    return response;
+  });
+  corev1::Pod pod = MakePod("web");
+  auto* lifecycle = pod.mutable_spec()->mutable_containers(0)->mutable_lifecycle();
+  *lifecycle->mutable_post_start() = Exec("begin");
+  *lifecycle->mutable_pre_stop() = Exec("end");
+  lifecycle->set_stop_signal("SIGUSR1");
+  StartKubelet();
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return Ready("web"); }));
+  EXPECT_THAT(ran, ElementsAre("begin"));
+  const std::string id = runtime_.ContainerId("default", "web", "web");
+  EXPECT_EQ(runtime_.Config(id)->stop_signal(), criv1::SIGNAL_SIGUSR1);
+  client::DeleteOptions options;
+  ASSERT_TRUE(env_.Await(api_.Delete<corev1::Pod>("default", "web", options)).ok());
+  ASSERT_TRUE(Until([&] { return Phase("web") == "absent"; }));
+  EXPECT_THAT(ran, ElementsAre("begin", "end"));
+
+  // One that fails: the container is stopped and the pod says why; a failing preStop holds up nothing.
+  corev1::Pod failing = MakePod("failing");
+  lifecycle = failing.mutable_spec()->mutable_containers(0)->mutable_lifecycle();
+  *lifecycle->mutable_post_start() = Exec("fails");
+  *lifecycle->mutable_pre_stop() = Exec("fails");
+  api_.Put(failing);
+  ASSERT_TRUE(Until([&] { return !Events("FailedPostStartHook").empty(); }));
+  // PostStartHookError until the back-off is told.
+  ASSERT_TRUE(Until([&] { return WaitingReason("failing") == "CrashLoopBackOff"; }));
+  ASSERT_TRUE(Until([&] { return !Events("FailedPreStopHook").empty(); }));
+  EXPECT_THAT(Events("FailedPostStartHook")[0], HasSubstr("command 'fails' exited with 3"));
+}
+
+TEST_F(KubeletTest, ASleepHookHoldsTheStopUp) {
+  corev1::Pod pod = MakePod("web");
+  pod.mutable_spec()
+      ->mutable_containers(0)
+      ->mutable_lifecycle()
+      ->mutable_pre_stop()
+      ->mutable_sleep()
+      ->set_seconds(7);
+  StartKubelet();
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return Ready("web"); }));
+  const std::string id = runtime_.ContainerId("default", "web", "web");
+  client::DeleteOptions options;
+  options.grace_period_s = 30;
+  ASSERT_TRUE(env_.Await(api_.Delete<corev1::Pod>("default", "web", options)).ok());
+  env_.Advance(absl::Seconds(6));
+  EXPECT_EQ(runtime_.FindContainer(id)->state(), criv1::CONTAINER_RUNNING);
+  ASSERT_TRUE(Until([&] { return Phase("web") == "absent"; }, absl::Seconds(4)));
+}
+
+TEST_F(KubeletTest, TcpSocketIsNoLifecycleHandler) {
+  corev1::Pod pod = MakePod("web");
+  auto* lifecycle = pod.mutable_spec()->mutable_containers(0)->mutable_lifecycle();
+  lifecycle->mutable_post_start()->mutable_tcp_socket()->mutable_port()->set_int_val(80);
+  lifecycle->mutable_pre_stop()->mutable_tcp_socket()->mutable_port()->set_int_val(80);
+  StartKubelet();
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return !Events("FailedPostStartHook").empty(); }));
+  EXPECT_THAT(Events("FailedPostStartHook")[0], HasSubstr("invalid handler: tcpSocket"));
+  ASSERT_TRUE(Until([&] { return !Events("FailedPreStopHook").empty(); }));
+  EXPECT_THAT(Events("FailedPreStopHook")[0], HasSubstr("invalid handler: tcpSocket"));
+}
+
+// ---- recursive read-only mounts ----
+
+TEST_F(KubeletTest, RecursiveReadOnlyIsAskedOfTheHandlerAndTold) {
+  corev1::Pod pod = MakePod("web");
+  for (const char* mode : {"IfPossible", "Enabled", "Disabled"}) {
+    auto* volume = pod.mutable_spec()->add_volumes();
+    volume->set_name(mode);
+    volume->mutable_volume_source()->mutable_empty_dir();
+    auto* mount = pod.mutable_spec()->mutable_containers(0)->add_volume_mounts();
+    mount->set_name(mode);
+    mount->set_mount_path(StrCat("/", mode));
+    mount->set_read_only(true);
+    mount->set_recursive_read_only(mode);
+  }
+  StartKubelet();
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return WaitingReason("web") == "CreateContainerConfigError"; }));
+  EXPECT_EQ(
+      Get("web")->status().container_statuses(0).state().waiting().message(),
+      "failed to resolve recursive read-only mode: volume \"Enabled\" requested recursive read-only mode, "
+      "but it is not supported by the runtime");
+  runtime_.set_recursive_read_only(true);
+  ASSERT_TRUE(Until([&] { return Ready("web"); }));
+  std::vector<std::string> told;
+  for (const auto& mount : Get("web")->status().container_statuses(0).volume_mounts())
+    told.push_back(mount.recursive_read_only());
+  EXPECT_THAT(told, ElementsAre("Enabled", "Enabled", "Disabled"));
+  // On a runtime without them the modest wish is met as far as it goes.
+  runtime_.set_recursive_read_only(false);
+  pod.mutable_metadata()->set_name("modest");
+  pod.mutable_metadata()->set_uid("uid-modest");
+  pod.mutable_spec()->mutable_containers(0)->mutable_volume_mounts()->DeleteSubrange(1, 2);
+  api_.Put(pod);
+  ASSERT_TRUE(Until([&] { return Ready("modest"); }));
+  EXPECT_EQ(Get("modest")->status().container_statuses(0).volume_mounts(0).recursive_read_only(), "Disabled");
+  EXPECT_FALSE(
+      runtime_.Config(runtime_.ContainerId("default", "modest", "web"))->mounts(0).recursive_read_only());
+}
+
+// ---- swap ----
+
+TEST_F(KubeletTest, SwapIsRefusedWhereAskedFor) {
+  options_.proc_root = root_ + "/proc";
+  ASSERT_TRUE(MakeDirs(options_.proc_root).ok());
+  auto start = [&](const std::string& swaps, bool fail) {
+    EXPECT_TRUE(WriteFileAtomic(options_.proc_root + "/swaps", swaps, 0644, false).ok());
+    options_.fail_swap_on = fail;
+    KubeletDeps deps;
+    deps.runtime = &runtime_;
+    deps.images = &runtime_;
+    deps.volumes = &volumes_;
+    FakeProbeManager probes;
+    deps.probes = &probes;
+    deps.objects = &objects_;
+    Kubelet kubelet(env_, deps, options_);
+    absl::Status started = kubelet.Start();
+    env_.AwaitVoid(kubelet.Stop());
+    return started;
+  };
+  const std::string none = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
+  const std::string some = none + "/dev/dm-1   partition\t16760828\t0\t-2\n";
+  EXPECT_TRUE(start(none, true).ok());
+  EXPECT_TRUE(start(some, false).ok());
+  const absl::Status refused = start(some, true);
+  EXPECT_THAT(
+      std::string(refused.message()),
+      HasSubstr("running with swap on is not supported, please disable swap! or set --fail-swap-on flag "
+                "to false. /proc/swaps contained: [/dev/dm-1"));
+}
+
 }  // namespace
 }  // namespace keelson::kubelet
