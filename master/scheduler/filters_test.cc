@@ -188,8 +188,7 @@ TEST(FitErrorTest, WordsAsUpstream) {
   EXPECT_EQ(error.Message(spec),
             "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {k: v}. "
             "preemption: 0/3 nodes "
-            "are available: 1 No preemption victims found for incoming pod, 2 Preemption is not helpful for "
-            "scheduling.");
+            "are available: 1 Preemption is not implemented, 2 Preemption is not helpful for scheduling.");
   spec.set_preemption_policy("Never");
   EXPECT_EQ(
       error.Message(spec),

@@ -34,9 +34,9 @@ std::string FitError::Message(const ::k8s::core::v1::PodSpec& spec) const {
   if (spec.preemption_policy() == "Never") {
     return out + " preemption: not eligible due to preemptionPolicy=Never.";
   }
-  // There is no preemption yet: where upstream would look for victims, none is found.
+  // There is no preemption: where upstream would look for victims, say so.
   std::map<std::string, int> preemption;
-  if (resolvable_ > 0) preemption["No preemption victims found for incoming pod"] = resolvable_;
+  if (resolvable_ > 0) preemption["Preemption is not implemented"] = resolvable_;
   if (unresolvable_ > 0) preemption["Preemption is not helpful for scheduling"] = unresolvable_;
   return StrCat(out, " preemption: ", Sentence(nodes_, preemption));
 }
