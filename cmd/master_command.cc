@@ -30,6 +30,7 @@ struct MasterOptions {
   std::string advertise_address;
   uint16_t secure_port = 6443;
   std::string service_cidr = "10.96.0.0/12";
+  std::string cluster_dns;  // "" : the tenth address of service_cidr
   std::string cluster_cidr = "10.244.0.0/16";
   std::string service_node_ports = "30000-32767";
   std::string pki_dir;   // "" : ETC/pki
@@ -120,6 +121,7 @@ Task<absl::Status> Serve(Env* env, MasterOptions options) {
   absl::Duration start = env->clock().Monotonic();
   master::ApiServerOptions api;
   api.service_cidr = options.service_cidr;
+  api.cluster_dns = options.cluster_dns;
   api.advertise_address = options.advertise_address;
   api.advertise_port = options.secure_port;
   CO_RETURN_IF_ERROR_SYNC(ParsePortRange(options.service_node_ports, &api.node_port_min, &api.node_port_max));
@@ -196,6 +198,10 @@ void AddMasterCommand(CLI::App& app, int* exit_status) {
   command->add_option("--secure-port", options->secure_port, "Port to serve on")->capture_default_str();
   command->add_option("--service-cluster-ip-range", options->service_cidr, "Addresses of Services")
       ->capture_default_str();
+  command->add_option(
+      "--cluster-dns", options->cluster_dns,
+      "Address of the proxies' --cluster-dns, which no Service can have (default: the tenth of "
+      "--service-cluster-ip-range)");
   command->add_option("--cluster-cidr", options->cluster_cidr, "Addresses of pods")->capture_default_str();
   command->add_option("--service-node-port-range", options->service_node_ports, "Ports of type NodePort")
       ->capture_default_str();

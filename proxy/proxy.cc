@@ -75,6 +75,7 @@ struct Proxy::Impl : client::Reconciler, net::HttpHandler {
   absl::Status StartDns();
   void OnService(const client::ObjectPtr& before, const client::ObjectPtr& after);
   void OnSlice(const client::ObjectPtr& before, const client::ObjectPtr& after);
+  void TellOfReservedAddress(const std::string& key, const ServiceInfo& service) const;
   void OnNode(const client::ObjectPtr& after);
   void OnForeignChange();
   void MarkDirty();
@@ -194,9 +195,23 @@ void Proxy::Impl::OnService(const client::ObjectPtr& before, const client::Objec
     services.erase(key);
   } else {
     services[key] = ServiceInfoOf(*service);
+    TellOfReservedAddress(key, services[key]);
   }
   dns_dirty = true;
   MarkDirty();
+}
+
+// No rule may touch the address of the DNS server, so such a service gets no traffic there.
+void Proxy::Impl::TellOfReservedAddress(const std::string& key, const ServiceInfo& service) const {
+  if (!options.dns) return;
+  for (const auto* texts : {&service.cluster_ips, &service.external_ips}) {
+    for (const std::string& text : *texts) {
+      absl::StatusOr<net::IpAddress> ip = net::IpAddress::Parse(text);
+      if (!ip.ok() || *ip != options.dns_address) continue;
+      LogWarning("a service asks for the address of the cluster DNS, which it does not get",
+                 {{"service", key}, {"address", text}});
+    }
+  }
 }
 
 void Proxy::Impl::OnSlice(const client::ObjectPtr& before, const client::ObjectPtr& after) {

@@ -11,6 +11,7 @@ absl::StatusOr<std::unique_ptr<ApiServer>> ApiServer::Create(Env& env, Store& st
                                                              ApiServerOptions options) {
   PipelineOptions pipeline_options;
   pipeline_options.service_cidr = options.service_cidr;
+  pipeline_options.cluster_dns = options.cluster_dns;
   pipeline_options.node_port_min = options.node_port_min;
   pipeline_options.node_port_max = options.node_port_max;
   pipeline_options.bookmark_interval = options.bookmark_interval;

@@ -21,6 +21,7 @@ namespace keelson::master {
 
 struct ApiServerOptions {
   std::string service_cidr = "10.96.0.0/12";
+  std::string cluster_dns;  // no Service can have this address; "": the tenth of service_cidr
   int node_port_min = 30000, node_port_max = 32767;  // inclusive
   // Where nodes and pods reach this server, for discovery. The `kubernetes` Service is the bootstrap
   // controller's.

@@ -34,6 +34,7 @@ absl::StatusOr<std::unique_ptr<Pipeline>> Pipeline::Create(Env& env, Store& stor
   absl::StatusOr<std::unique_ptr<ServiceAllocator>> allocator =
       ServiceAllocator::Create(options.service_cidr, options.node_port_min, options.node_port_max);
   if (!allocator.ok()) return allocator.status();
+  RETURN_IF_ERROR((*allocator)->SetDnsAddress(options.cluster_dns));
   return std::unique_ptr<Pipeline>(new Pipeline(env, store, std::move(options), *std::move(allocator)));
 }
 

@@ -28,6 +28,7 @@ namespace keelson::master {
 
 struct PipelineOptions {
   std::string service_cidr = "10.96.0.0/12";
+  std::string cluster_dns;                           // as ApiServerOptions
   int node_port_min = 30000, node_port_max = 32767;  // inclusive
   absl::Duration bookmark_interval = absl::Minutes(1);
 };

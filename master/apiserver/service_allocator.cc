@@ -204,6 +204,17 @@ absl::StatusOr<std::unique_ptr<ServiceAllocator>> ServiceAllocator::Create(std::
   return a;
 }
 
+absl::Status ServiceAllocator::SetDnsAddress(std::string_view ip) {
+  constexpr uint32_t kDnsAddressIndex = 10;
+  if (!ip.empty()) {
+    if (ParseIp(ip, &dns_)) return absl::OkStatus();
+    return absl::InvalidArgumentError(StrCat("cluster DNS \"", ip, "\" is not an IPv4 address"));
+  }
+  const uint32_t tenth = first_ - 1 + kDnsAddressIndex;
+  dns_ = tenth <= last_ ? tenth : 0;
+  return absl::OkStatus();
+}
+
 ServiceAllocator::Reservation::Reservation(Reservation&& o) noexcept
     : owner_(std::exchange(o.owner_, nullptr)), ips_(std::move(o.ips_)), ports_(std::move(o.ports_)) {}
 
@@ -234,7 +245,7 @@ absl::StatusOr<uint32_t> ServiceAllocator::PickIp(Random& random) const {
     const uint32_t start = static_cast<uint32_t>(random.Uniform(count));
     for (uint32_t i = 0; i < count; ++i) {
       uint32_t ip = from + (start + i) % count;
-      if (!ips_.contains(ip)) return ip;
+      if (ip != dns_ && !ips_.contains(ip)) return ip;
     }
     return 0;
   };
@@ -294,6 +305,9 @@ FieldErrors ServiceAllocator::Reserve(Random& random, Service& service, const Se
           errors.push_back(
               IpError(IpText(ip),
                       StrCat("provided IP is not in the valid range. The range of valid IPs is ", cidr_)));
+        } else if (ip == dns_) {
+          errors.push_back(
+              IpError(IpText(ip), "provided IP is the address of the cluster DNS, choose another"));
         } else if (ips_.contains(ip)) {
           errors.push_back(IpError(IpText(ip), "provided IP is already allocated"));
         } else {
@@ -399,6 +413,9 @@ void ServiceAllocator::Repair(const ClusterReader& cluster) {
       } else if (ip < first_ || ip > last_) {
         LogWarning("cluster IP is outside of the service network",
                    {{"ip", IpText(ip)}, {"service", api::NamespacedName(m)}, {"cidr", cidr_}});
+      } else if (ip == dns_) {
+        LogWarning("cluster IP is the address of the cluster DNS, the service gets no traffic",
+                   {{"ip", IpText(ip)}, {"service", api::NamespacedName(m)}});
       }
     }
     for (int port : PortsOf(service)) {

@@ -25,6 +25,10 @@ class ServiceAllocator {
   static absl::StatusOr<std::unique_ptr<ServiceAllocator>> Create(std::string_view cidr, int port_min,
                                                                   int port_max);
 
+  // The address of the cluster DNS, which the proxy serves itself: no Service is given it. "": the tenth of
+  // the network (none when that is smaller), as the proxy takes it. InvalidArgument: not an IPv4 address.
+  absl::Status SetDnsAddress(std::string_view ip);
+
   // What one write has taken; given back on destruction unless Keep() was called.
   class Reservation {
    public:
@@ -62,6 +66,7 @@ class ServiceAllocator {
 
   std::string cidr_;
   uint32_t first_ = 0, last_ = 0;  // usable addresses, host order
+  uint32_t dns_ = 0;               // 0: none
   uint32_t static_end_ = 0;        // addresses below are given out last: room for explicit ones
   int port_min_ = 0, port_max_ = 0, port_static_end_ = 0;
   absl::flat_hash_set<uint32_t> ips_, pending_ips_;

@@ -95,6 +95,35 @@ TEST(ServiceAllocator, ExplicitValuesAreChecked) {
   EXPECT_EQ(a->used_ips(), 0u);  // all or nothing
 }
 
+TEST(ServiceAllocator, TheAddressOfTheDnsIsNobodys) {
+  FakeEnv env;
+  auto a = *ServiceAllocator::Create("10.96.0.0/28", 30000, 30000);
+  ASSERT_TRUE(a->SetDnsAddress("").ok());
+  Service s;
+  s.mutable_spec()->set_type("ClusterIP");
+  s.mutable_spec()->set_cluster_ip("10.96.0.10");
+  ServiceAllocator::Reservation r;
+  auto errors = a->Reserve(env.random(), s, nullptr, &r);
+  ASSERT_EQ(errors.size(), 1u);
+  EXPECT_EQ(
+      errors[0].ToString(),
+      "spec.clusterIPs: Invalid value: [\"10.96.0.10\"]: failed to allocate IP 10.96.0.10: provided IP is "
+      "the address of the cluster DNS, choose another");
+  ServiceAllocator::Reservation kept;
+  EXPECT_TRUE(a->Reserve(env.random(), s, &s, &kept).empty());  // it had it before
+  for (int i = 0; i < 12; ++i) {
+    Service any;
+    any.mutable_spec()->set_type("ClusterIP");
+    ServiceAllocator::Reservation taken;
+    ASSERT_TRUE(a->Reserve(env.random(), any, nullptr, &taken).empty());
+    taken.Keep();
+    EXPECT_NE(any.spec().cluster_ip(), "10.96.0.10");
+  }
+  EXPECT_FALSE(a->SetDnsAddress("fd00::10").ok());
+  ASSERT_TRUE(a->SetDnsAddress("10.96.0.1").ok());
+  EXPECT_TRUE(a->Reserve(env.random(), s, nullptr, &r).empty());
+}
+
 TEST(ServiceAllocator, ChangingTheTypeGivesPortsBack) {
   FakeEnv env;
   auto a = *ServiceAllocator::Create("10.96.0.0/12", 30000, 32767);
