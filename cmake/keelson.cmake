@@ -3,13 +3,13 @@
 #
 #   keelson_library(NAME SRCS a.cc ... DEPS x y ... [TEST]) -> target keelson_NAME
 #   keelson_proto(NAME PROTOS a.proto ... [GRPC] DEPS ...) -> target keelson_NAME (generated code)
-#   keelson_test(NAME SRCS a_test.cc ... DEPS ... [LABELS unit] [TIMEOUT 120] [DATA dir])
+#   keelson_test(NAME SRCS a_test.cc ... DEPS ... [LABELS unit] [TIMEOUT 120] [NICE])
 #   keelson_executable(NAME SRCS ... DEPS ... [TEST])
 #   keelson_live_test(NAME COMMAND ... [TIMEOUT 300] [ENVIRONMENT A=B...])  a script that brings what it needs
 #
 # Tests labelled root share the machine's network, mounts and cgroups, and one of them, or of e2e, looks at what the
 # others leave: they have it one after another (RESOURCE_LOCK keelson_host), beside those in the emulated machine
-# (keelson_guest) and those that need nothing.
+# (keelson_guest_1 and 2) and those that need nothing.
 #
 # TEST: only tests use it, and not where speed counts: compiled as they are.
 # A DEPS entry is first looked up as keelson_ENTRY, then taken as it is (absl::..., Boost, ...).
@@ -202,8 +202,11 @@ function(keelson_proto name)
   _keelson_deps(keelson_${name} ${A_DEPS})
 endfunction()
 
+# What takes a processor for minutes and waits for nobody leaves it to the others when they want it.
+set(KEELSON_NICE nice -n 10)
+
 function(keelson_test name)
-  cmake_parse_arguments(A "" "TIMEOUT" "SRCS;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(A "NICE" "TIMEOUT" "SRCS;DEPS;LABELS" ${ARGN})
   _keelson_existing(A_SRCS ${A_SRCS})
   add_executable(${name} ${A_SRCS})
   set(A_TEST ON)
@@ -215,7 +218,11 @@ function(keelson_test name)
   if(NOT A_LABELS)
     set(A_LABELS unit)
   endif()
-  add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set(nice)
+  if(A_NICE)
+    set(nice ${KEELSON_NICE})
+  endif()
+  add_test(NAME ${name} COMMAND ${nice} $<TARGET_FILE:${name}> WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES LABELS "${A_LABELS}" TIMEOUT ${A_TIMEOUT})
   if("root" IN_LIST A_LABELS)
     set_tests_properties(${name} PROPERTIES RESOURCE_LOCK keelson_host)
