@@ -26,6 +26,7 @@ namespace {
 constexpr size_t kMaxTreeEntries = 1'000'000;
 constexpr int kMaxTreeDepth = 64;
 constexpr int64_t kBlockBytes = 512;  // of st_blocks
+constexpr int kWalkPauseFactor = 10;  // at most a tenth of the time is spent on walks for limits
 constexpr absl::Duration kCleanupLook = absl::Milliseconds(500);
 
 struct DirClose {
@@ -267,15 +268,6 @@ Task<void> EvictionManager::Round() {
   Task<void> find = FindImageFs();
   co_await std::move(find);
   std::vector<Shortage> shortages = Look();
-  if (options_.local_storage_capacity_isolation) {
-    Task<std::vector<std::string>> evict = EvictOverLimits();
-    std::vector<std::string> gone = co_await std::move(evict);
-    if (!gone.empty()) {
-      Task<void> await_gone = AwaitGone(std::move(gone));
-      co_await std::move(await_gone);
-      co_return;
-    }
-  }
   if (!shortages.empty() && PressureOf(shortages[0].signal) == Pressure::kDisk && deps_.free_disk) {
     Task<void> free = deps_.free_disk();
     co_await std::move(free);
@@ -291,16 +283,22 @@ Task<void> EvictionManager::Round() {
   std::vector<PodUsage> ranked = RankForEviction(std::move(usage), worst.signal);
   if (ranked.empty()) co_return;
   Evict(ranked[0].pod, EvictionMessage(worst, ranked[0]), /*disruption=*/true);
-  std::vector<std::string> victim = {PodUid(*ranked[0].pod)};
-  Task<void> await_gone = AwaitGone(std::move(victim));
-  co_await std::move(await_gone);
+  const std::string uid = PodUid(*ranked[0].pod);
+  const absl::Duration end = env_.clock().Monotonic() + kEvictionCleanupLimit;
+  while (!deps_.is_terminated(uid) && env_.clock().Monotonic() < end) {
+    Task<void> pause = env_.clock().Sleep(kCleanupLook);
+    co_await std::move(pause);
+  }
 }
 
-Task<void> EvictionManager::AwaitGone(std::vector<std::string> uids) {
-  const absl::Duration end = env_.clock().Monotonic() + kEvictionCleanupLimit;
-  while (env_.clock().Monotonic() < end) {
-    if (std::all_of(uids.begin(), uids.end(), deps_.is_terminated)) co_return;
-    Task<void> pause = env_.clock().Sleep(kCleanupLook);
+Task<void> EvictionManager::RunLimits() {
+  if (!options_.local_storage_capacity_isolation) co_return;
+  while (true) {
+    const absl::Duration began = env_.clock().Monotonic();
+    Task<void> evict = EvictOverLimits();
+    co_await std::move(evict);
+    const absl::Duration took = env_.clock().Monotonic() - began;
+    Task<void> pause = env_.clock().Sleep(std::max(kEvictionInterval, took * kWalkPauseFactor));
     co_await std::move(pause);
   }
 }
@@ -331,15 +329,16 @@ Task<std::map<std::string, int64_t>> EvictionManager::WritableLayers(std::string
   co_return out;
 }
 
-Task<std::vector<std::string>> EvictionManager::EvictOverLimits() {
+Task<void> EvictionManager::EvictOverLimits() {
   std::vector<LimitedPod> pods;
   for (const PodPtr& pod : deps_.active_pods()) {
     if (IsCritical(*pod)) continue;
     LimitedPod limited = WhatToMeasure(pod, env_.paths());
     if (limited.whole || !limited.empty_dirs.empty()) pods.push_back(std::move(limited));
   }
-  std::vector<std::string> gone;
-  if (pods.empty()) co_return gone;
+  if (pods.empty()) co_return;
+  Task<void> find = FindImageFs();
+  co_await std::move(find);
   for (size_t i = 0; i < pods.size(); ++i) {
     if (!pods[i].whole) continue;
     Task<std::map<std::string, int64_t>> layers = WritableLayers(PodUid(*pods[i].pod));
@@ -351,14 +350,13 @@ Task<std::vector<std::string>> EvictionManager::EvictOverLimits() {
   };
   Task<std::vector<LocalStorageUsage>> walk = env_.Blocking<std::vector<LocalStorageUsage>>(std::move(work));
   std::vector<LocalStorageUsage> usage = co_await std::move(walk);
+  std::set<std::string> active;  // still, after what may have been a long walk
+  for (const PodPtr& pod : deps_.active_pods()) active.insert(PodUid(*pod));
   for (size_t i = 0; i < pods.size(); ++i) {
     const std::string message = LocalStorageViolation(*pods[i].pod, usage[i]);
-    const std::string& uid = PodUid(*pods[i].pod);
-    if (message.empty() || deps_.is_terminated(uid)) continue;
+    if (message.empty() || !active.contains(PodUid(*pods[i].pod))) continue;
     Evict(pods[i].pod, message, /*disruption=*/false);
-    gone.push_back(uid);
   }
-  co_return gone;
 }
 
 Task<std::vector<PodUsage>> EvictionManager::MeasurePods(Signal signal) {

@@ -1,6 +1,6 @@
 // EvictionManager: keeps the node from running out of memory, disk and process IDs. It measures every 10 s;
 // below a hard threshold of evictionHard it sets the node's condition, frees what nobody uses (disk), and
-// then ends one pod, the first of RankForEviction, before it looks again. Before that, every pod goes that
+// then ends one pod, the first of RankForEviction, before it looks again. Beside that, every pod goes that
 // has more on the disk than its own limits allow; only pods with such limits are measured. One loop. Source:
 // upstream's node-pressure and local storage eviction. Not here: soft thresholds, minimum reclaim, the
 // kernel's memory notification.
@@ -53,6 +53,9 @@ class EvictionManager {
   Task<void> Run();
   // One look, and what follows from it.
   Task<void> Round();
+  // Ends the pods that have more on the disk than their own limits allow, until cancelled. Beside Run(): a
+  // walk through very many files must not hold up what the node needs.
+  Task<void> RunLimits();
   const PressureState& pressure() const { return pressure_; }
 
  private:
@@ -60,14 +63,12 @@ class EvictionManager {
   std::vector<Shortage> Look();
   Task<void> FindImageFs();
   Task<std::vector<PodUsage>> MeasurePods(Signal signal);
-  // Of pods beyond their own limits; gives the UIDs of those that go.
-  Task<std::vector<std::string>> EvictOverLimits();
+  Task<void> EvictOverLimits();
   // Writable layer of each container as the runtime tells it.
   Task<std::map<std::string, int64_t>> WritableLayers(std::string uid);
   bool ImagesHaveTheirOwnDisk() const;
   // `disruption`: KEP-3329's condition DisruptionTarget, which a pod that broke its own limits does not get.
   void Evict(const PodPtr& pod, const std::string& message, bool disruption);
-  Task<void> AwaitGone(std::vector<std::string> uids);
 
   Env& env_;
   EvictionDeps deps_;

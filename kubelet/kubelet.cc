@@ -248,6 +248,7 @@ Task<void> Kubelet::Run() {
   scope_.Spawn("garbage", GarbageLoop());
   scope_.Spawn("log-rotation", logs_->Run());
   scope_.Spawn("eviction", eviction_->Run());
+  scope_.Spawn("storage-limits", eviction_->RunLimits());
   LogInfo("kubelet running", {{"node", options_.node_name}, {"runtime", registrar_->runtime_name()}});
 }
 
