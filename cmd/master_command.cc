@@ -33,6 +33,7 @@ struct MasterOptions {
   std::string cluster_dns;  // "" : the tenth address of service_cidr
   std::string cluster_cidr = "10.244.0.0/16";
   std::string service_node_ports = "30000-32767";
+  master::EvictionRates eviction;
   std::string pki_dir;   // "" : ETC/pki
   std::string data_dir;  // "" : STATE/master
 };
@@ -153,6 +154,7 @@ Task<absl::Status> Serve(Env* env, MasterOptions options) {
   controller_options.cluster_cidr = options.cluster_cidr;
   controller_options.advertise_address = options.advertise_address;
   controller_options.secure_port = options.secure_port;
+  controller_options.eviction = options.eviction;
   master::ControllerManager controllers(*env, *controller_client, controller_options);
   controllers.Add(MakeScheduler);
   life.StopAtEnd(&controllers);
@@ -204,6 +206,26 @@ void AddMasterCommand(CLI::App& app, int* exit_status) {
       "--service-cluster-ip-range)");
   command->add_option("--cluster-cidr", options->cluster_cidr, "Addresses of pods")->capture_default_str();
   command->add_option("--service-node-port-range", options->service_node_ports, "Ports of type NodePort")
+      ->capture_default_str();
+  command
+      ->add_option("--node-eviction-rate", options->eviction.normal_per_s,
+                   "Nodes of a zone, in a second, whose pods begin to be evicted when they are not ready")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--secondary-node-eviction-rate", options->eviction.secondary_per_s,
+                   "The same in a large zone that is unhealthy (a small one: 0)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--unhealthy-zone-threshold", options->eviction.unhealthy_fraction,
+                   "Fraction of nodes not ready (at least 3) that makes a zone unhealthy")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command
+      ->add_option("--large-cluster-size-threshold", options->eviction.large_zone_nodes,
+                   "More nodes than these make a zone large")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--pki-dir", options->pki_dir,
                       "ca.crt, apiserver.{crt,key}, apiserver-kubelet-client.{crt,key}");

@@ -20,6 +20,7 @@ ControllerManager::ControllerManager(Env& env, client::ApiClient& client, Contro
   NodeMonitorOptions monitor;
   monitor.period = options_.node_monitor_period;
   monitor.grace_period = options_.node_monitor_grace_period;
+  monitor.eviction = options_.eviction;
   ControllerContext nodes = ContextFor("node-controller");
   ControllerContext common = ContextFor("controllermanager");
   controllers_.push_back(std::make_unique<BootstrapController>(common, bootstrap));

@@ -18,6 +18,7 @@
 #include "client/event_recorder.h"
 #include "client/informer_factory.h"
 #include "master/controllers/controller.h"
+#include "master/controllers/node_health.h"
 
 namespace keelson::master {
 
@@ -28,6 +29,7 @@ struct ControllerManagerOptions {
   uint16_t secure_port = 6443;
   absl::Duration node_monitor_period = absl::Seconds(5);
   absl::Duration node_monitor_grace_period = absl::Seconds(50);
+  EvictionRates eviction;
 };
 
 class ControllerManager {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "api/time.h"
+#include "base/strings.h"
 #include "master/controllers/pod_ranking.h"
 
 namespace keelson::master {
@@ -126,6 +127,29 @@ bool SameTaints(const TaintList& a, const TaintList& b) {
     const corev1::Taint* other = FindTaint(b, taint.key(), taint.effect());
     return other != nullptr && other->value() == taint.value();
   });
+}
+
+double EvictionRate(int ready, int not_ready, const EvictionRates& rates) {
+  constexpr int kMinTrouble = 3;  // nodes
+  // A zone with no node left is on its own: elsewhere there are ready ones (the caller's affair).
+  if (ready == 0 || not_ready < kMinTrouble) return rates.normal_per_s;
+  const int nodes = ready + not_ready;
+  if (not_ready < rates.unhealthy_fraction * nodes) return rates.normal_per_s;
+  return nodes > rates.large_zone_nodes ? rates.secondary_per_s : 0;
+}
+
+std::string ZoneOf(const corev1::Node& node) {
+  const auto& labels = node.metadata().labels();
+  auto region = labels.find("topology.kubernetes.io/region");
+  auto zone = labels.find("topology.kubernetes.io/zone");
+  return StrCat(region == labels.end() ? "" : region->second, "/", zone == labels.end() ? "" : zone->second);
+}
+
+bool LacksEvictionTaint(const corev1::Node& node) {
+  const std::string ready = ReadyStatus(node);
+  const TaintList& taints = node.spec().taints();
+  return ready != "True" && !ready.empty() && FindTaint(taints, kNotReadyTaint, kNoExecute) == nullptr &&
+         FindTaint(taints, kUnreachableTaint, kNoExecute) == nullptr;
 }
 
 absl::Time EvictionTime(const corev1::Pod& pod, const TaintList& taints) {

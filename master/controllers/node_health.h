@@ -32,6 +32,22 @@ std::vector<::k8s::core::v1::NodeCondition> SilentConditions(const ::k8s::core::
 TaintList DesiredTaints(const ::k8s::core::v1::Node& node, bool evict, absl::Time now);
 bool SameTaints(const TaintList& a, const TaintList& b);
 
+// How many nodes of a zone may be given NoExecute taints for their health in a second, and when a zone is in
+// so bad a state that it is fewer; upstream's numbers.
+struct EvictionRates {
+  double normal_per_s = 0.1;
+  double secondary_per_s = 0.01;     // of a large zone in trouble; a small one: none
+  double unhealthy_fraction = 0.55;  // of nodes that are not ready: trouble, if they are more than two
+  int large_zone_nodes = 50;         // more than these are a large zone
+};
+// For a zone with so many nodes.
+double EvictionRate(int ready, int not_ready, const EvictionRates& rates);
+
+// The region and zone a node lies in, by its labels.
+std::string ZoneOf(const ::k8s::core::v1::Node& node);
+// Not ready, and without a NoExecute taint that says so.
+bool LacksEvictionTaint(const ::k8s::core::v1::Node& node);
+
 // When the pod must leave its node for the NoExecute taints: InfinitePast at once, InfiniteFuture never.
 absl::Time EvictionTime(const ::k8s::core::v1::Pod& pod, const TaintList& taints);
 

@@ -101,6 +101,32 @@ bool NodeLifecycleController::AnyNodeReady() const {
   return false;
 }
 
+bool NodeLifecycleController::TakeEvictionToken(const std::string& zone) {
+  const absl::Duration now = context_.env.clock().Monotonic();
+  int ready = 0, not_ready = 0;
+  for (const ObjectPtr& object : nodes_.List()) {
+    const auto& node = static_cast<const corev1::Node&>(*object);
+    if (ZoneOf(node) != zone) continue;
+    // One that is silent counts before its own turn comes to be called so: many often fall silent together.
+    auto sign = last_sign_.find(node.metadata().name());
+    const bool silent = sign != last_sign_.end() && now - sign->second > options_.grace_period;
+    ++(ReadyStatus(node) == "True" && !silent ? ready : not_ready);
+  }
+  const double rate = EvictionRate(ready, not_ready, options_.eviction);
+  ZoneBucket& bucket = zones_[zone];
+  if (rate != bucket.rate_per_s) {
+    LogInfo("eviction rate of a zone",
+            {{"zone", zone}, {"ready", ready}, {"not_ready", not_ready}, {"nodes_per_s", rate}});
+  }
+  bucket.tokens = std::min(1.0, bucket.tokens + rate * absl::ToDoubleSeconds(now - bucket.filled_at));
+  bucket.filled_at = now;
+  bucket.rate_per_s = rate;
+  constexpr double kRounding = 1e-6;
+  if (rate <= 0 || bucket.tokens < 1 - kRounding) return false;
+  bucket.tokens = 0;
+  return true;
+}
+
 Task<absl::StatusOr<NodeLifecycleController::NodePtr>> NodeLifecycleController::CheckHealth(NodePtr node) {
   const std::string& name = node->metadata().name();
   absl::Duration now = context_.env.clock().Monotonic();
@@ -128,7 +154,11 @@ Task<absl::StatusOr<NodeLifecycleController::NodePtr>> NodeLifecycleController::
 }
 
 Task<absl::StatusOr<NodeLifecycleController::NodePtr>> NodeLifecycleController::SyncTaints(NodePtr node) {
-  TaintList desired = DesiredTaints(*node, AnyNodeReady(), context_.env.clock().Now());
+  bool evict = AnyNodeReady();
+  const bool takes_token = evict && LacksEvictionTaint(*node);
+  const std::string zone = ZoneOf(*node);
+  if (takes_token) evict = TakeEvictionToken(zone);
+  TaintList desired = DesiredTaints(*node, evict, context_.env.clock().Now());
   if (SameTaints(desired, node->spec().taints())) co_return node;
   std::string list;
   for (const corev1::Taint& taint : desired)
@@ -139,6 +169,7 @@ Task<absl::StatusOr<NodeLifecycleController::NodePtr>> NodeLifecycleController::
   Task<absl::StatusOr<NodePtr>> task = context_.client.Patch<corev1::Node>(
       "", node->metadata().name(), client::PatchType::kMerge, std::move(patch));
   absl::StatusOr<NodePtr> patched = co_await std::move(task);
+  if (takes_token && evict && !patched.ok()) zones_[zone].tokens = 1;  // not used
   co_return patched;
 }
 

@@ -135,11 +135,42 @@ TEST_F(NodeLifecycleControllerTest, NobodyIsEvictedWhileNoNodeIsReady) {
   EXPECT_FALSE(api_.FindAs<corev1::Pod>("d/p")->metadata().has_deletion_timestamp());
 }
 
+TEST_F(NodeLifecycleControllerTest, ManyDeadNodesAreEvictedOneAfterTheOther) {
+  const std::vector<std::string> live = {"a", "b", "c", "d"};
+  const std::vector<std::string> dead = {"x", "y", "z"};
+  for (const std::string& name : live) PutNode(name);
+  for (const std::string& name : dead) PutNode(name);
+  auto evicted = [&] {
+    int count = 0;
+    for (const std::string& name : dead)
+      count += static_cast<int>(Taints(name).count("unreachable:NoExecute"));
+    return count;
+  };
+  Pass(absl::Seconds(60), live);
+  for (const std::string& name : dead) EXPECT_EQ(Taints(name).count("unreachable:NoSchedule"), 1u);
+  EXPECT_EQ(evicted(), 1);
+  Pass(absl::Seconds(10), live);
+  EXPECT_EQ(evicted(), 2);
+  Pass(absl::Seconds(10), live);
+  EXPECT_EQ(evicted(), 3);
+}
+
+TEST_F(NodeLifecycleControllerTest, NobodyIsEvictedWhileMostOfASmallZoneIsAway) {
+  for (const char* name : {"live", "x", "y", "z"}) PutNode(name);
+  Pass(absl::Minutes(10), {"live"});
+  for (const char* name : {"x", "y", "z"}) EXPECT_EQ(Taints(name), Set({"unreachable:NoSchedule"}));
+  PutNode("x");  // two are no trouble for a zone
+  Pass(absl::Seconds(20), {"live", "x"});
+  EXPECT_EQ(Taints("x"), Set({}));
+  EXPECT_EQ(Taints("y"), Set({"unreachable:NoSchedule", "unreachable:NoExecute"}));
+  EXPECT_EQ(Taints("z"), Set({"unreachable:NoSchedule", "unreachable:NoExecute"}));
+}
+
 // The master was away for an hour: what it finds is as old, whoever lives.
 class NodeLifecycleRestartTest : public NodeLifecycleControllerTest {
  protected:
   void SetUp() override {
-    for (const char* name : {"live", "dead"}) {
+    for (const char* name : {"live", "live2", "live3", "dead"}) {
       PutNode(name);
       Renew(name);
     }
@@ -153,17 +184,32 @@ class NodeLifecycleRestartTest : public NodeLifecycleControllerTest {
 };
 
 TEST_F(NodeLifecycleRestartTest, EveryNodeHasTheWholeGracePeriodToSpeak) {
-  Pass(absl::Seconds(50), {"live"});
+  Pass(absl::Seconds(50), {"live", "live2", "live3"});
   EXPECT_EQ(Ready("dead"), "True");
   EXPECT_EQ(Ready("unready"), "False");
   EXPECT_EQ(Ready("lost"), "Unknown");
   EXPECT_EQ(Taints("dead"), Set({}));
-  Pass(absl::Seconds(10), {"live"});
+  Pass(absl::Seconds(10), {"live", "live2", "live3"});
   EXPECT_EQ(Ready("live"), "True");
   EXPECT_EQ(Ready("dead"), "Unknown");
   EXPECT_EQ(Ready("unready"), "Unknown");
   EXPECT_EQ(Taints("live"), Set({}));
   EXPECT_EQ(Taints("dead"), Set({"unreachable:NoSchedule", "unreachable:NoExecute"}));
+}
+
+TEST(NodeHealthTest, EvictionRate) {
+  const EvictionRates rates;
+  struct Row {
+    int ready, not_ready;
+    double want;
+  };
+  for (const Row& row : {Row{1, 0, 0.1}, Row{1, 2, 0.1}, Row{1, 3, 0}, Row{3, 3, 0.1}, Row{9, 11, 0},
+                         Row{0, 5, 0.1}, Row{22, 28, 0}, Row{22, 29, 0.01}, Row{46, 55, 0.1}}) {
+    EXPECT_EQ(EvictionRate(row.ready, row.not_ready, rates), row.want) << row.ready << " " << row.not_ready;
+  }
+  auto node = api::DecodeJsonAs<corev1::Node>(
+      R"({"metadata":{"labels":{"topology.kubernetes.io/zone":"z","topology.kubernetes.io/region":"r"}}})");
+  EXPECT_EQ(ZoneOf(*node), "r/z");
 }
 
 TEST(NodeHealthTest, EvictionTime) {
