@@ -374,6 +374,10 @@ std::vector<UnimplementedField> UnimplementedFields(const google::protobuf::Mess
     return UnimplementedPodFields(rc->spec().template_().spec(), "spec.template.spec");
   }
   std::vector<UnimplementedField> out;
+  const auto* account = As<corev1::ServiceAccount>(object);
+  if (account != nullptr && account->automount_service_account_token()) {
+    out.push_back({"automountServiceAccountToken"});
+  }
   if (const auto* service = As<corev1::Service>(object)) {
     const auto& spec = service->spec();
     if (spec.type() == "LoadBalancer") out.push_back({"spec.type=LoadBalancer"});

@@ -34,6 +34,12 @@ std::string ServiceOfSlice(const api::Message& slice) {
   return StrCat(api::Meta(slice).namespace_(), "/", service->second);
 }
 
+bool MadeByController(const corev1::Endpoints& endpoints) {
+  const auto& labels = endpoints.metadata().labels();
+  auto it = labels.find(kEndpointsManagedByLabel);
+  return it != labels.end() && it->second == kEndpointsManagedBy;
+}
+
 bool SamePorts(const ::k8s::discovery::v1::EndpointSlice& a, const ::k8s::discovery::v1::EndpointSlice& b) {
   if (a.ports_size() != b.ports_size()) return false;
   for (int i = 0; i < a.ports_size(); ++i) {
@@ -73,7 +79,13 @@ EndpointsController::EndpointsController(ControllerContext context)
     return service.empty() ? std::vector<std::string>() : std::vector<std::string>({service});
   });
   services_.AddHandler([this](const ObjectPtr& before, const ObjectPtr& after) {
-    loop_.queue().Add(api::NamespacedName(after != nullptr ? *after : *before));
+    std::string key = api::NamespacedName(after != nullptr ? *after : *before);
+    if (after == nullptr) {
+      ended_.insert(key);
+    } else {
+      ended_.erase(key);
+    }
+    loop_.queue().Add(key);
   });
   pods_.AddHandler([this](const ObjectPtr& before, const ObjectPtr& after) {
     if (before != nullptr && after != nullptr &&
@@ -123,11 +135,13 @@ Task<absl::Status> EndpointsController::Remove(std::string key) {
     absl::Status removed = co_await std::move(remove);
     if (!removed.ok() && !api::IsNotFound(removed)) co_return removed;
   }
-  if (endpoints_.GetByKey(key) != nullptr) {
+  auto endpoints = endpoints_.Get<corev1::Endpoints>(key);
+  if (endpoints != nullptr && (ended_.contains(key) || MadeByController(*endpoints))) {
     Task<absl::Status> remove = context_.client.Delete<corev1::Endpoints>(parts.first, parts.second);
     absl::Status removed = co_await std::move(remove);
     if (!removed.ok() && !api::IsNotFound(removed)) co_return removed;
   }
+  ended_.erase(key);
   co_return absl::OkStatus();
 }
 

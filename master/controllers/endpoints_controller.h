@@ -1,6 +1,9 @@
 // Keeps the Endpoints and EndpointSlices of every Service with a selector equal to the pods behind it. One
-// reconciler for both, so that they never tell different stories. Key: the Service's "namespace/name".
+// reconciler for both, so that they never tell different stories. A Service that goes takes its Endpoints
+// along, a user's as well; a user's without a Service are left alone. Key: the Service's "namespace/name".
 #pragma once
+
+#include <absl/container/flat_hash_set.h>
 
 #include <string>
 #include <vector>
@@ -39,6 +42,7 @@ class EndpointsController : public Controller, public client::Reconciler {
   client::Informer& pods_;
   client::Informer& endpoints_;
   client::Informer& slices_;
+  absl::flat_hash_set<std::string> ended_;  // keys of Services that were deleted, until they are cleared up
   client::ReconcileLoop loop_;
 };
 

@@ -78,6 +78,24 @@ TEST_F(EndpointsControllerTest, AServiceThatGoesTakesItsEndpointsAlong) {
   EXPECT_EQ(api_.FindAs<corev1::Endpoints>("d/web"), nullptr);
 }
 
+// A manifest may name them before their Service, and some are no Service's at all: locks of leader elections.
+TEST_F(EndpointsControllerTest, EndpointsOfAUserMayComeBeforeTheirService) {
+  PutJson<corev1::Endpoints>(
+      R"({"metadata":{"name":"db","namespace":"d"},"subsets":[{"addresses":[{"ip":"10.9.9.9"}],"ports":[{"port":1}]}]})");
+  PutJson<corev1::Endpoints>(
+      R"({"metadata":{"name":"left","namespace":"d","labels":{"endpoints.kubernetes.io/managed-by":"endpoint-controller"}}})");
+  Run();
+  EXPECT_NE(api_.FindAs<corev1::Endpoints>("d/db"), nullptr);
+  EXPECT_EQ(api_.FindAs<corev1::Endpoints>("d/left"), nullptr);  // a Service's that went while nobody looked
+  PutJson<corev1::Service>(R"({"metadata":{"name":"db","namespace":"d"},"spec":{"ports":[{"port":1}]}})");
+  Run();
+  ASSERT_NE(api_.FindAs<corev1::Endpoints>("d/db"), nullptr);
+  EXPECT_EQ(api_.FindAs<corev1::Endpoints>("d/db")->subsets_size(), 1);
+  api_.Remove(client::GvrOf<corev1::Service>(), "d/db");
+  Run();
+  EXPECT_EQ(api_.FindAs<corev1::Endpoints>("d/db"), nullptr);
+}
+
 TEST_F(EndpointsControllerTest, LargeServicesTakeSeveralSlices) {
   for (int i = 0; i < 250; ++i) AddPod(StrCat("p", i), StrCat("10.0.", i / 200, ".", i % 200 + 1), true);
   env_.Advance(absl::Seconds(10));

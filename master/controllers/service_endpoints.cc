@@ -135,6 +135,7 @@ corev1::Endpoints DesiredEndpoints(const corev1::Service& service, const Endpoin
   meta->set_namespace_(service.metadata().namespace_());
   meta->set_name(service.metadata().name());
   CopyLabels(service, meta->mutable_labels());
+  (*meta->mutable_labels())[kEndpointsManagedByLabel] = kEndpointsManagedBy;
   for (const auto& [ports, members] : groups) {
     corev1::EndpointSubset subset;
     for (const ServiceEndpoint& member : members) {

@@ -42,6 +42,9 @@ inline constexpr size_t kMaxEndpointsPerSlice = 100;
 // The slices a Service should have: without name and resourceVersion, at least one.
 std::vector<::k8s::discovery::v1::EndpointSlice> DesiredSlices(const ::k8s::core::v1::Service& service,
                                                                const EndpointGroups& groups);
+// Label and value that tell Endpoints made by a controller from those a user has written.
+inline constexpr char kEndpointsManagedByLabel[] = "endpoints.kubernetes.io/managed-by";
+inline constexpr char kEndpointsManagedBy[] = "endpoint-controller";
 // The Endpoints object a Service should have.
 ::k8s::core::v1::Endpoints DesiredEndpoints(const ::k8s::core::v1::Service& service,
                                             const EndpointGroups& groups);

@@ -153,6 +153,71 @@ TEST_F(ClusterTest, ADeletedNamespaceIsEmptiedAndGoes) {
   EXPECT_EQ(All<corev1::ServiceAccount>("x").size(), 0u);
 }
 
+TEST_F(ClusterTest, AnEndingNamespaceSaysWhatHoldsItUp) {
+  Create<corev1::Namespace>(R"({"metadata":{"name":"x"}})");
+  Create<corev1::ConfigMap>(R"({"metadata":{"name":"c","namespace":"x","finalizers":["test/hold"]}})");
+  ASSERT_TRUE(env_.Await(client_->Delete<corev1::Namespace>("", "x")).ok());
+  env_.Advance(absl::Seconds(10));
+  auto ns = Find<corev1::Namespace>("", "x");
+  ASSERT_NE(ns, nullptr);
+  ASSERT_EQ(ns->status().conditions_size(), 5);
+  EXPECT_EQ(ns->status().phase(), "Terminating");
+  EXPECT_EQ(ns->status().conditions(3).message(),
+            "Some resources are remaining: configmaps. has 1 resource instances");
+  EXPECT_EQ(ns->status().conditions(4).message(),
+            "Some content in the namespace has finalizers remaining: test/hold in 1 resource instances");
+  std::string revision = ns->metadata().resource_version();
+  env_.Advance(absl::Seconds(10));
+  EXPECT_EQ(Find<corev1::Namespace>("", "x")->metadata().resource_version(), revision);
+  ASSERT_TRUE(env_.Await(client_->Patch<corev1::ConfigMap>("x", "c", client::PatchType::kMerge,
+                                                           R"({"metadata":{"finalizers":null}})"))
+                  .ok());
+  env_.Advance(absl::Seconds(10));
+  EXPECT_EQ(Find<corev1::Namespace>("", "x"), nullptr);
+}
+
+TEST_F(ClusterTest, HandMadeEndpointsAreServed) {
+  Create<corev1::Endpoints>(
+      R"({"metadata":{"name":"db","namespace":"default"},"subsets":[{"addresses":[{"ip":"192.0.2.9"}],"notReadyAddresses":[{"ip":"192.0.2.10"}],"ports":[{"port":5432}]}]})");
+  env_.Advance(absl::Seconds(1));
+  Create<corev1::Service>(
+      R"({"metadata":{"name":"db","namespace":"default"},"spec":{"ports":[{"port":5432}]}})");
+  env_.Advance(absl::Seconds(1));
+  auto mirrors = [&] {
+    std::vector<std::shared_ptr<const Slice>> out;
+    for (const auto& slice : All<Slice>("default")) {
+      if (slice->metadata().labels().contains("endpointslice.kubernetes.io/managed-by")) out.push_back(slice);
+    }
+    return out;
+  };
+  ASSERT_EQ(mirrors().size(), 1u);
+  EXPECT_EQ(mirrors()[0]->endpoints_size(), 2);
+  EXPECT_EQ(mirrors()[0]->endpoints(0).addresses(0), "192.0.2.9");
+  std::string revision = mirrors()[0]->metadata().resource_version();
+  env_.Advance(absl::Minutes(1));
+  ASSERT_EQ(mirrors().size(), 1u);  // API server and controller agree on it
+  EXPECT_EQ(mirrors()[0]->metadata().resource_version(), revision);
+  ASSERT_TRUE(env_.Await(client_->Delete<corev1::Service>("default", "db")).ok());
+  env_.Advance(absl::Seconds(2));
+  EXPECT_EQ(Find<corev1::Endpoints>("default", "db"), nullptr);
+  EXPECT_TRUE(mirrors().empty());
+}
+
+TEST_F(ClusterTest, AControllerWithoutItsAccountSaysSo) {
+  Create<corev1::ReplicationController>(
+      R"({"metadata":{"name":"web","namespace":"default"},"spec":{"replicas":2,"selector":{"app":"web"},"template":{"metadata":{"labels":{"app":"web"}},"spec":{"serviceAccountName":"robot","containers":[{"name":"c","image":"i"}]}}}})");
+  env_.Advance(absl::Seconds(2));
+  auto status = [&] { return Find<corev1::ReplicationController>("default", "web")->status(); };
+  ASSERT_EQ(status().conditions_size(), 1);
+  EXPECT_EQ(status().conditions(0).reason(), "FailedCreate");
+  EXPECT_NE(status().conditions(0).message().find("error looking up service account default/robot"),
+            std::string::npos);
+  Create<corev1::ServiceAccount>(R"({"metadata":{"name":"robot","namespace":"default"}})");
+  env_.Advance(absl::Minutes(2));
+  EXPECT_EQ(status().conditions_size(), 0);
+  EXPECT_EQ(status().replicas(), 2);
+}
+
 TEST_F(ClusterTest, ThreeThousandPodsOfOneControllerOnAHundredNodes) {
   constexpr int kNodes = 100, kPods = 3000;
   for (int i = 0; i < kNodes; ++i) Join(StrCat("n", i));
