@@ -11,6 +11,7 @@
 #include "api/core/v1/replication_controller.pb.h"
 #include "api/core/v1/service.pb.h"
 #include "api/discovery/v1/discovery.pb.h"
+#include "api/scheduling/v1/scheduling.pb.h"
 
 namespace keelson::api {
 
@@ -232,6 +233,10 @@ void DefaultNode(corev1::Node* node) {
   }
 }
 
+void DefaultPriorityClass(::k8s::scheduling::v1::PriorityClass* c) {
+  if (!c->has_preemption_policy()) c->set_preemption_policy("PreemptLowerPriority");
+}
+
 template <class T>
 bool TryDefault(google::protobuf::Message* object, void (*function)(T*)) {
   if (object->GetDescriptor() != T::descriptor()) return false;
@@ -245,7 +250,8 @@ void SetDefaults(google::protobuf::Message* object) {
   (void)(TryDefault(object, DefaultPod) || TryDefault(object, DefaultReplicationController) ||
          TryDefault(object, DefaultService) || TryDefault(object, DefaultEndpoints) ||
          TryDefault(object, DefaultEndpointSlice) || TryDefault(object, DefaultSecret) ||
-         TryDefault(object, DefaultNamespace) || TryDefault(object, DefaultNode));
+         TryDefault(object, DefaultNamespace) || TryDefault(object, DefaultNode) ||
+         TryDefault(object, DefaultPriorityClass));
 }
 
 }  // namespace keelson::api

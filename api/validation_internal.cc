@@ -1,6 +1,13 @@
 #include "api/validation_internal.h"
 
+#include <absl/strings/match.h>
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_split.h>
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include <algorithm>
+#include <cstring>
 
 #include "api/codec.h"
 #include "api/labels.h"
@@ -73,14 +80,84 @@ namespace {
 
 constexpr size_t kMaxAnnotationBytes = 256 << 10;
 constexpr size_t kMaxPortNameBytes = 15;
+constexpr int64_t kMaxId = 2147483647;
 
+// As Go's %q, which unlike its JSON leaves < > & alone.
 std::string Quoted(std::string_view text) {
-  std::string out;
-  AppendJsonString(text, out);
+  std::string json, out;
+  AppendJsonString(text, json);
+  for (size_t i = 0; i < json.size(); ++i) {
+    const std::string_view escape = std::string_view(json).substr(i, 6);
+    if (json[i] != '\\') {
+      out += json[i];
+    } else if (escape == "\\u003c" || escape == "\\u003e" || escape == "\\u0026") {
+      out += escape[4] == '2' ? '&' : escape[5] == 'c' ? '<' : '>';
+      i += 5;
+    } else {
+      out += json.substr(i++, 2);
+    }
+  }
   return out;
 }
 
 }  // namespace
+
+namespace {
+
+// The address as 4 or 16 bytes, network order; empty for what is none.
+std::string AddressBytes(const std::string& ip) {
+  char bytes[sizeof(in6_addr)];
+  if (ip.find('\0') != std::string::npos) return "";
+  if (inet_pton(AF_INET, ip.c_str(), bytes) == 1) return std::string(bytes, sizeof(in_addr));
+  if (inet_pton(AF_INET6, ip.c_str(), bytes) == 1) return std::string(bytes, sizeof(in6_addr));
+  return "";
+}
+
+bool IsV4Mapped(std::string_view bytes) {
+  in6_addr address;
+  if (bytes.size() != sizeof address) return false;
+  std::memcpy(&address, bytes.data(), sizeof address);
+  return IN6_IS_ADDR_V4MAPPED(&address);
+}
+
+// "010.1.2.3" as "10.1.2.3", which some read as 8.1.2.3.
+std::string WithoutLeadingZeros(const std::string& ip) {
+  std::string out;
+  for (absl::string_view part : absl::StrSplit(ip, '.')) {
+    while (part.size() > 1 && part[0] == '0') part.remove_prefix(1);
+    StrAppend(&out, out.empty() ? "" : ".", part);
+  }
+  return out;
+}
+
+bool BitsBehind(std::string_view bytes, int prefix) {
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    const int kept = std::clamp(prefix - static_cast<int>(i) * 8, 0, 8);
+    if ((static_cast<uint8_t>(bytes[i]) & (0xff >> kept)) != 0) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::string MapJson(const google::protobuf::Map<std::string, std::string>& map) {
+  metav1::ObjectMeta only_labels;
+  *only_labels.mutable_labels() = map;
+  const std::string json = EncodeJson(only_labels);  // {"labels":{...}}
+  const size_t start = json.find("{\"labels\":");
+  return start == std::string::npos ? "null" : json.substr(10, json.size() - 11);
+}
+
+std::string ListJson(const google::protobuf::RepeatedPtrField<std::string>& list) {
+  std::string out;
+  for (const std::string& item : list) StrAppend(&out, out.empty() ? "[" : ",", Quoted(item));
+  return out.empty() ? "null" : out + "]";
+}
+
+int FamilyOf(const std::string& ip) {
+  const size_t size = AddressBytes(ip).size();
+  return size == 0 ? 0 : size == sizeof(in_addr) ? 4 : 6;
+}
 
 std::string Child(const std::string& path, std::string_view name) {
   return path.empty() ? std::string(name) : StrCat(path, ".", name);
@@ -103,6 +180,10 @@ void Errors::InvalidNumber(std::string field, int64_t number, std::string detail
 void Errors::Duplicate(std::string field, std::string_view text) {
   errors_.push_back({FieldError::Type::kDuplicate, std::move(field), Quoted(text), ""});
 }
+void Errors::DuplicateValue(std::string field, std::string bad_value, std::string detail) {
+  errors_.push_back(
+      {FieldError::Type::kDuplicate, std::move(field), std::move(bad_value), std::move(detail)});
+}
 void Errors::NotFound(std::string field, std::string_view text) {
   errors_.push_back({FieldError::Type::kNotFound, std::move(field), Quoted(text), ""});
 }
@@ -112,6 +193,10 @@ void Errors::Forbidden(std::string field, std::string detail) {
 void Errors::TooLong(std::string field, size_t max_bytes) {
   errors_.push_back({FieldError::Type::kTooLong, std::move(field), "",
                      StrCat("may not be more than ", max_bytes, " bytes")});
+}
+void Errors::TooMany(std::string field, size_t actual, size_t max_items) {
+  errors_.push_back({FieldError::Type::kTooMany, std::move(field), StrCat(actual),
+                     StrCat("must have at most ", max_items, " items")});
 }
 void Errors::NotSupported(std::string field, std::string_view text,
                           const std::vector<std::string>& supported) {
@@ -124,6 +209,7 @@ void Errors::Messages(const std::string& field, std::string_view text,
                       const std::vector<std::string>& messages) {
   for (const std::string& message : messages) InvalidText(field, text, message);
 }
+void Errors::Add(FieldErrors errors) { std::move(errors.begin(), errors.end(), std::back_inserter(errors_)); }
 void Errors::NonNegative(const std::string& field, int64_t value) {
   if (value < 0) InvalidNumber(field, value, "must be greater than or equal to 0");
 }
@@ -132,10 +218,81 @@ void Errors::Port(const std::string& field, int64_t port) {
 }
 void Errors::OneOf(const std::string& field, const std::string& value,
                    const std::vector<std::string>& supported) {
-  if (value.empty()) {
-    Required(field);
-  } else if (std::find(supported.begin(), supported.end(), value) == supported.end()) {
+  if (value.empty()) return Required(field);
+  Supported(field, value, supported);
+}
+void Errors::Supported(const std::string& field, const std::string& value,
+                       const std::vector<std::string>& supported) {
+  if (std::find(supported.begin(), supported.end(), value) == supported.end()) {
     NotSupported(field, value, supported);
+  }
+}
+void Errors::Name(const std::string& field, const std::string& name, NameRule rule) {
+  if (!name.empty()) Messages(field, name, rule(name));
+}
+void Errors::Positive(const std::string& field, int64_t value) {
+  if (value <= 0) InvalidNumber(field, value, "must be greater than zero");
+}
+void Errors::Id(const std::string& field, int64_t id) {
+  if (id < 0 || id > kMaxId)
+    InvalidNumber(field, id, StrCat("must be between 0 and ", kMaxId, ", inclusive"));
+}
+
+bool Errors::Ip(const std::string& field, const std::string& ip) {
+  const std::string bytes = AddressBytes(ip);
+  if (bytes.empty()) {
+    InvalidText(field, ip,
+                FamilyOf(WithoutLeadingZeros(ip)) == 4
+                    ? "must not have leading 0s"
+                    : "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+    return false;
+  }
+  if (!IsV4Mapped(bytes)) return true;
+  InvalidText(field, ip, "must not be an IPv4-mapped IPv6 address");
+  return false;
+}
+
+bool Errors::Cidr(const std::string& field, const std::string& cidr) {
+  const size_t slash = cidr.find('/');
+  const std::string address = cidr.substr(0, slash);
+  const std::string length = slash == std::string::npos ? "" : cidr.substr(slash + 1);
+  std::string bytes = AddressBytes(address);
+  const bool zeros = (bytes.empty() && FamilyOf(WithoutLeadingZeros(address)) == 4) ||
+                     (length.size() > 1 && length[0] == '0');
+  if (bytes.empty()) bytes = AddressBytes(WithoutLeadingZeros(address));
+  int prefix = -1;
+  const bool digits = !length.empty() && length.find_first_not_of("0123456789") == std::string::npos;
+  if (bytes.empty() || !digits || !absl::SimpleAtoi(length, &prefix) ||
+      prefix > static_cast<int>(bytes.size()) * 8) {
+    InvalidText(field, cidr, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+  } else if (zeros) {
+    InvalidText(field, cidr, "must not have leading 0s in IP or prefix length");
+  } else if (IsV4Mapped(bytes)) {
+    InvalidText(field, cidr, "must not have an IPv4-mapped IPv6 address");
+  } else if (BitsBehind(bytes, prefix)) {
+    InvalidText(field, cidr, "must not have bits set beyond the prefix length");
+  } else {
+    return true;
+  }
+  return false;
+}
+
+void Errors::EndpointIp(const std::string& field, const std::string& ip) {
+  if (!Ip(field, ip)) return;
+  const std::string bytes = AddressBytes(ip);
+  const auto at = [&](size_t i) { return static_cast<uint8_t>(bytes[i]); };
+  const bool v4 = bytes.size() == sizeof(in_addr);
+  if (bytes.find_first_not_of('\0') == std::string::npos) {
+    InvalidText(field, ip, StrCat("may not be unspecified (", ip, ")"));
+  }
+  if (v4 ? at(0) == 127 : bytes == std::string(15, '\0') + '\1') {
+    InvalidText(field, ip, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
+  }
+  if (v4 ? at(0) == 169 && at(1) == 254 : at(0) == 0xfe && (at(1) & 0xc0) == 0x80) {
+    InvalidText(field, ip, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
+  }
+  if (v4 ? at(0) == 224 && at(1) == 0 && at(2) == 0 : at(0) == 0xff && (at(1) & 0x0f) == 0x02) {
+    InvalidText(field, ip, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
   }
 }
 
