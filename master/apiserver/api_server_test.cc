@@ -69,6 +69,26 @@ TEST_F(VerbTest, CreateFillsMetadataDefaultsAndAdmission) {
   EXPECT_EQ(p.spec().priority(), 0);
 }
 
+TEST_F(VerbTest, GatesAreRemovedOneByOneAndThenThePodIsBound) {
+  core::Pod gated = PodNamed("a");
+  gated.mutable_spec()->add_scheduling_gates()->set_name("example.com/wait");
+  auto created = Create(gated);
+  ASSERT_TRUE(created.ok()) << created.status();
+  ASSERT_EQ((*created)->status().conditions_size(), 1);
+  const core::PodCondition& condition = (*created)->status().conditions(0);
+  EXPECT_EQ(condition.type(), "PodScheduled");
+  EXPECT_EQ(condition.status(), "False");
+  EXPECT_EQ(condition.reason(), "SchedulingGated");
+  EXPECT_NE(condition.last_transition_time().seconds(), 0);
+  EXPECT_FALSE(Bind("a", "n1").ok());
+  core::Pod next = **created;
+  next.mutable_spec()->clear_scheduling_gates();
+  auto updated = Update(next);
+  ASSERT_TRUE(updated.ok()) << updated.status();
+  EXPECT_TRUE((*updated)->spec().scheduling_gates().empty());
+  EXPECT_TRUE(Bind("a", "n1").ok());
+}
+
 TEST_F(VerbTest, CreateRefusesWhatUpstreamRefuses) {
   ASSERT_TRUE(Create(PodNamed("a")).ok());
   absl::Status again = Create(PodNamed("a")).status();

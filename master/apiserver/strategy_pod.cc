@@ -12,6 +12,14 @@ void PreparePodCreate(api::Message& object) {
   auto& pod = static_cast<core::Pod&>(object);
   pod.clear_status();
   pod.mutable_status()->set_phase("Pending");
+  if (!pod.spec().scheduling_gates().empty()) {
+    core::PodCondition* scheduled = pod.mutable_status()->add_conditions();
+    scheduled->set_type("PodScheduled");
+    scheduled->set_status("False");
+    scheduled->set_reason("SchedulingGated");
+    scheduled->set_message("Scheduling is blocked due to non-empty scheduling gates");
+    *scheduled->mutable_last_transition_time() = pod.metadata().creation_timestamp();
+  }
   pod.mutable_status()->set_qos_class(std::string(PodQosClass(pod.spec())));
 }
 
