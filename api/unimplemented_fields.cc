@@ -35,6 +35,7 @@ class Collector {
 void ContainerFields(const corev1::Container& container, const std::string& path, Collector& out) {
   out.Refused(!container.volume_devices().empty(), path, "volumeDevices");
   out.Refused(!container.resources().claims().empty(), path, "resources.claims");
+  out.Ignored(!container.resize_policy().empty(), path, "resizePolicy");
   out.Refused(container.security_context().has_windows_options(), path, "securityContext.windowsOptions");
   for (int i = 0; i < container.env_size(); ++i) {
     out.Refused(container.env(i).value_from().has_file_key_ref(),
@@ -66,12 +67,10 @@ std::vector<UnimplementedField> UnimplementedPodFields(const corev1::PodSpec& sp
   out.Refused(!spec.resource_claims().empty(), path, "resourceClaims");
   out.Refused(!spec.os().name().empty() && spec.os().name() != "linux", path, "os.name");
   out.Refused(spec.security_context().has_windows_options(), path, "securityContext.windowsOptions");
-  out.Ignored(!spec.ephemeral_containers().empty(), path, "ephemeralContainers");
   out.Ignored(spec.automount_service_account_token(), path, "automountServiceAccountToken");
   out.Ignored(!spec.topology_spread_constraints().empty(), path, "topologySpreadConstraints");
   out.Ignored(spec.affinity().has_pod_affinity(), path, "affinity.podAffinity");
   out.Ignored(spec.affinity().has_pod_anti_affinity(), path, "affinity.podAntiAffinity");
-  out.Ignored(spec.has_resources(), path, "resources");
   out.Ignored(spec.has_scheduling_group(), path, "schedulingGroup");
   out.Ignored(!spec.eviction_responders().empty(), path, "evictionResponders");
   for (int i = 0; i < spec.volumes_size(); ++i) {

@@ -45,6 +45,10 @@ TEST(UnimplementedFields, NamesWhatIsSet) {
   EXPECT_THAT(Of(R"({"automountServiceAccountToken":true})"),
               ElementsAre("spec.automountServiceAccountToken"));
   EXPECT_THAT(Of(R"({"automountServiceAccountToken":false})"), IsEmpty());
+  // Scheduler and kubelet act on a pod's own resources; nothing resizes in place.
+  EXPECT_THAT(Of(R"({"resources":{"requests":{"cpu":"1"}},"schedulingGates":[{"name":"g"}],"containers":[)"
+                 R"({"name":"b","resizePolicy":[{"resourceName":"cpu","restartPolicy":"NotRequired"}]}]})"),
+              ElementsAre("spec.containers[0].resizePolicy"));
 }
 
 }  // namespace
