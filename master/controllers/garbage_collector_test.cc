@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include "api/core/v1/config.pb.h"
+#include "api/core/v1/node.pb.h"
 #include "api/core/v1/replication_controller.pb.h"
+#include "api/storage/v1/storage.pb.h"
 #include "base/strings.h"
 #include "master/controllers/testing.h"
 
@@ -12,6 +14,7 @@ namespace {
 
 namespace corev1 = ::k8s::core::v1;
 using Rc = corev1::ReplicationController;
+using ::k8s::storage::v1::CSINode;
 
 class GarbageCollectorTest : public ControllerTest {
  protected:
@@ -52,6 +55,17 @@ TEST_F(GarbageCollectorTest, DependentsFollowTheirOwner) {
   api_.Remove(client::GvrOf<Rc>(), "d/web");
   Run();
   EXPECT_EQ(Pod("p"), nullptr);
+}
+
+TEST_F(GarbageCollectorTest, ACsiNodeGoesWithItsNode) {
+  PutJson<corev1::Node>(R"({"metadata":{"name":"n1","uid":"uid-n1"}})");
+  PutJson<CSINode>(
+      R"({"metadata":{"name":"n1","uid":"uid-c1","ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"n1","uid":"uid-n1"}]}})");
+  Run();
+  EXPECT_NE(api_.FindAs<CSINode>("n1"), nullptr);
+  api_.Remove(client::GvrOf<corev1::Node>(), "n1");
+  Run();
+  EXPECT_EQ(api_.FindAs<CSINode>("n1"), nullptr);
 }
 
 TEST_F(GarbageCollectorTest, AnAbsentOwnerIsVerified) {

@@ -10,6 +10,9 @@
 #include "api/core/v1/replication_controller.pb.h"
 #include "api/core/v1/service.pb.h"
 #include "api/discovery/v1/discovery.pb.h"
+#include "api/node/v1/node.pb.h"
+#include "api/scheduling/v1/scheduling.pb.h"
+#include "api/storage/v1/storage.pb.h"
 #include "client/api_client.h"
 
 namespace keelson::master {
@@ -44,7 +47,9 @@ void VisitAll(client::InformerFactory& informers, const Visitor& visit) {
 void ForEachCollectedInformer(client::InformerFactory& informers, const Visitor& visit) {
   VisitAll<corev1::Namespace, corev1::Node, corev1::ReplicationController, corev1::Pod, corev1::Service,
            corev1::Endpoints, ::k8s::discovery::v1::EndpointSlice, corev1::ConfigMap, corev1::Secret,
-           corev1::ServiceAccount, ::k8s::coordination::v1::Lease>(informers, visit);
+           corev1::ServiceAccount, ::k8s::coordination::v1::Lease, ::k8s::node::v1::RuntimeClass,
+           ::k8s::scheduling::v1::PriorityClass, ::k8s::storage::v1::CSIDriver, ::k8s::storage::v1::CSINode>(
+      informers, visit);
 }
 
 }  // namespace keelson::master

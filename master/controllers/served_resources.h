@@ -14,8 +14,8 @@ namespace keelson::master {
 // make again.
 std::vector<api::GroupVersionResource> NamespacedResources();
 
-// Calls `visit` with the shared informer of every kind that takes part in garbage collection (all but
-// Events).
+// Calls `visit` with the shared informer of every kind that takes part in garbage collection: all that are
+// served but Events, as upstream.
 void ForEachCollectedInformer(
     client::InformerFactory& informers,
     const std::function<void(const api::GroupVersionResource&, client::Informer&)>& visit);
