@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "master/controllers/node_health.h"
 
 namespace keelson::master {
 
@@ -18,8 +19,19 @@ namespace corev1 = ::k8s::core::v1;
 
 namespace {
 
+constexpr char kNodeGone[] = "PodGC: node no longer exists";
+
 bool IsTerminated(const corev1::Pod& pod) {
   return pod.status().phase() == "Succeeded" || pod.status().phase() == "Failed";
+}
+
+// Its kubelet will not end anything: the administrator says so, and it is silent. Whom the taint makes leave
+// is the node lifecycle controller's to decide.
+bool IsOutOfService(const corev1::Node& node) {
+  const auto& taints = node.spec().taints();
+  return ReadyStatus(node) != "True" && std::any_of(taints.begin(), taints.end(), [](const auto& taint) {
+           return taint.key() == "node.kubernetes.io/out-of-service";
+         });
 }
 
 }  // namespace
@@ -62,20 +74,23 @@ Task<absl::StatusOr<bool>> PodGcController::NodeIsGone(std::string node) {
   co_return false;
 }
 
-Task<absl::Status> PodGcController::Remove(PodPtr pod, bool mark_failed) {
+Task<absl::Status> PodGcController::Remove(PodPtr pod, bool mark_failed, std::string disruption) {
   const std::string& ns = pod->metadata().namespace_();
   const std::string& name = pod->metadata().name();
   LogInfo("collecting pod", {{"pod", api::NamespacedName(*pod)}, {"node", pod->spec().node_name()}});
   if (mark_failed && !IsTerminated(*pod)) {
-    corev1::PodCondition condition;
-    condition.set_type("DisruptionTarget");
-    condition.set_status("True");
-    condition.set_reason("DeletionByPodGC");
-    condition.set_message("PodGC: node no longer exists");
-    *condition.mutable_last_transition_time() = api::ToApiTime(context_.env.clock().Now());
     std::string patch =
-        StrCat(R"({"metadata":{"uid":")", pod->metadata().uid(),
-               R"("},"status":{"phase":"Failed","conditions":[)", api::EncodeJson(condition), "]}}");
+        StrCat(R"({"metadata":{"uid":")", pod->metadata().uid(), R"("},"status":{"phase":"Failed")");
+    if (!disruption.empty()) {
+      corev1::PodCondition condition;
+      condition.set_type("DisruptionTarget");
+      condition.set_status("True");
+      condition.set_reason("DeletionByPodGC");
+      condition.set_message(disruption);
+      *condition.mutable_last_transition_time() = api::ToApiTime(context_.env.clock().Now());
+      StrAppend(&patch, R"(,"conditions":[)", api::EncodeJson(condition), "]");
+    }
+    StrAppend(&patch, "}}");
     Task<absl::StatusOr<PodPtr>> mark = context_.client.Patch<corev1::Pod>(
         ns, name, client::PatchType::kStrategicMerge, std::move(patch), "status");
     absl::StatusOr<PodPtr> marked = co_await std::move(mark);
@@ -97,11 +112,14 @@ Task<absl::StatusOr<client::Requeue>> PodGcController::Reconcile(std::string key
   std::map<std::string, std::vector<PodPtr>> orphans;
   for (const PodPtr& pod : pods) {
     const std::string& node = pod->spec().node_name();
+    auto known = nodes_.Get<corev1::Node>(node);
     if (node.empty()) {
       if (!pod->metadata().has_deletion_timestamp()) continue;
       CO_RETURN_IF_ERROR(Remove(pod, true));
-    } else if (nodes_.GetByKey(node) == nullptr) {
+    } else if (known == nullptr) {
       orphans[node].push_back(pod);
+    } else if (pod->metadata().has_deletion_timestamp() && IsOutOfService(*known)) {
+      CO_RETURN_IF_ERROR(Remove(pod, true));
     }
   }
   absl::erase_if(missing_since_, [&](const auto& entry) { return !orphans.contains(entry.first); });
@@ -109,7 +127,7 @@ Task<absl::StatusOr<client::Requeue>> PodGcController::Reconcile(std::string key
     CO_ASSIGN_OR_RETURN(bool gone, NodeIsGone(node));
     if (!gone) continue;
     for (const PodPtr& pod : left) {
-      CO_RETURN_IF_ERROR(Remove(pod, true));
+      CO_RETURN_IF_ERROR(Remove(pod, true, kNodeGone));
     }
   }
   client::Requeue again;

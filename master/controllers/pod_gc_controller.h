@@ -1,6 +1,6 @@
 // Deletes pods nobody else will: on nodes that no longer exist, terminated ones beyond a threshold (oldest
-// first), and those deleted before they had a node. Sweeps periodically; source: upstream's pod GC
-// controller.
+// first), those deleted before they had a node, and those that are leaving a node an administrator has
+// declared out of service (KEP-2268). Sweeps periodically; source: upstream's pod GC controller.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -29,7 +29,8 @@ class PodGcController : public Controller, public client::Reconciler {
 
  private:
   Task<absl::StatusOr<bool>> NodeIsGone(std::string node);
-  Task<absl::Status> Remove(PodPtr pod, bool mark_failed);
+  // At once. `disruption`: message of the pod's condition DisruptionTarget, "": without it.
+  Task<absl::Status> Remove(PodPtr pod, bool mark_failed, std::string disruption = "");
   ControllerContext context_;
   const size_t terminated_threshold_;
   client::Informer& pods_;

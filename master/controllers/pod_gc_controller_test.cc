@@ -65,5 +65,28 @@ TEST_F(PodGcControllerTest, ATerminatingPodWithoutNodeGoesAtOnce) {
   EXPECT_TRUE(Exists("waiting"));
 }
 
+TEST_F(PodGcControllerTest, PodsLeaveANodeThatIsOutOfService) {
+  const char* taints = R"("taints":[{"key":"node.kubernetes.io/out-of-service","effect":"NoExecute"}])";
+  auto put_node = [&](const std::string& name, const std::string& spec, const std::string& ready) {
+    PutJson<corev1::Node>(StrCat(R"({"metadata":{"name":")", name, R"("},"spec":{)", spec,
+                                 R"(},"status":{"conditions":[{"type":"Ready","status":")", ready,
+                                 R"("}]}})"));
+  };
+  put_node("out", taints, "Unknown");
+  put_node("silent", "", "Unknown");
+  put_node("ready", taints, "True");
+  const char* leaving = R"(,"deletionTimestamp":"2026-01-01T00:00:00Z")";
+  PutPod("goes", "out", "Running", leaving);
+  PutPod("stays", "out", "Running");
+  PutPod("silent", "silent", "Running", leaving);
+  PutPod("ready", "ready", "Running", leaving);
+  Start(10);
+  env_.Advance(absl::Seconds(30));
+  EXPECT_FALSE(Exists("goes"));
+  EXPECT_TRUE(Exists("stays"));
+  EXPECT_TRUE(Exists("silent"));
+  EXPECT_TRUE(Exists("ready"));
+}
+
 }  // namespace
 }  // namespace keelson::master
