@@ -16,6 +16,7 @@ extern "C" {  // glibc 2.36 forgot it
 
 #include "base/fd.h"
 #include "base/status.h"
+#include "cri/testing/cgroup_files.h"
 #include "cri/testing/live_test.h"
 
 namespace keelson::cri {
@@ -543,23 +544,6 @@ TEST_F(ServerLiveTest, AParentOfTheOtherCgroupDriverIsRefused) {
 }
 
 // ---- updates and logs ----
-
-class CgroupFiles {
- public:
-  explicit CgroupFiles(std::string path) : path_(std::move(path)) {}
-  // v2 has no folders of controllers.
-  std::string Read(const std::string& controller, const std::string& file) const {
-    std::string top = std::filesystem::exists("/sys/fs/cgroup/cgroup.controllers")
-                          ? "/sys/fs/cgroup/"
-                          : StrCat("/sys/fs/cgroup/", controller, "/");
-    absl::StatusOr<std::string> text = ReadFile(StrCat(top, path_, "/", file));
-    if (!text.ok()) return text.status().ToString();
-    return std::string(absl::StripAsciiWhitespace(*text));
-  }
-
- private:
-  std::string path_;
-};
 
 TEST_F(ServerLiveTest, UpdateContainerResources) {
   const bool v2 = std::filesystem::exists("/sys/fs/cgroup/cgroup.controllers");

@@ -11,7 +11,7 @@ namespace keelson::cri {
 
 namespace {
 
-constexpr absl::Duration kExitLimit = absl::Seconds(60);
+constexpr absl::Duration kExitLimit = absl::Seconds(60), kEventuallyLimit = absl::Seconds(30);
 
 Task<absl::Status> Nap(Env* env, absl::Duration duration) {
   Task<void> nap = env->clock().Sleep(duration);
@@ -64,6 +64,15 @@ void LiveTest::TearDown() {
 }
 
 void LiveTest::Sleep(absl::Duration duration) { EXPECT_TRUE(env_.RunUntilDone(Nap(&env_, duration)).ok()); }
+
+bool LiveTest::Eventually(const std::function<bool()>& holds) {
+  const absl::Duration limit = env_.clock().Monotonic() + kEventuallyLimit;
+  while (!holds()) {
+    if (HasFatalFailure() || env_.clock().Monotonic() > limit) return false;
+    Sleep(absl::Milliseconds(20));
+  }
+  return true;
+}
 
 v1::PodSandboxConfig LiveTest::PodConfig(const std::string& name) {
   v1::PodSandboxConfig config;

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -57,6 +58,8 @@ class LiveTest : public ::testing::Test {
     return out;
   }
   void Sleep(absl::Duration duration);
+  // Asks again and again, half a minute at most: whether it came true.
+  bool Eventually(const std::function<bool()>& holds);
 
   // On the host's network, PID namespaces of the containers' own, logs below logs(). Names are unique.
   v1::PodSandboxConfig PodConfig(const std::string& name);

@@ -224,7 +224,9 @@ Task<void> FakeRegistry::Handle(net::HttpRequest request, net::ResponseWriter& w
   last_host = std::string(request.headers.Get("Host"));
   last_proxy_authorization = std::string(request.headers.Get("Proxy-Authorization"));
   if (path == "/token") {
-    if (!basic.empty() && authorization != "Basic " + basic) {
+    const bool refreshes =
+        request.method == "POST" && absl::StrContains(request.body, "refresh_token=" + refresh_token);
+    if ((!basic.empty() && authorization != "Basic " + basic) || (!refresh_token.empty() && !refreshes)) {
       return Send(&writer,
                   net::HttpResponse(401, "application/json", "{\"details\":\"incorrect username\"}"));
     }

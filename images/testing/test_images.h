@@ -68,6 +68,7 @@ class FakeRegistry : public net::HttpHandler {
   std::deque<int> next_statuses;  // answers of the next requests; 0: as usual
   std::string token;              // wants "Bearer TOKEN", given out at /token
   std::string basic;              // base64 of user:password it wants (at /token, or here without token)
+  std::string refresh_token;      // wants it POSTed to /token
   uint64_t cut_after_bytes = 0;   // of every blob body, then the connection is cut
   int cuts_left = 1 << 30;
   bool ranges = true;          // answers Range
