@@ -66,9 +66,8 @@ std::vector<corev1::NamespaceCondition> DeletionConditions(const NamespaceRemain
         StrCat("Failed to delete all resource types, ", texts.size(),
                " remaining: ", absl::StrJoin(texts, ", ")));
   }
-  const std::string removed = "All content successfully removed";
   if (remains.resources.empty()) {
-    add("NamespaceContentRemaining", false, "ContentRemoved", removed);
+    add("NamespaceContentRemaining", false, "ContentRemoved", "All content successfully removed");
   } else {
     add("NamespaceContentRemaining", true, "SomeResourcesRemain",
         StrCat("Some resources are remaining: ", Listed(remains.resources, [](const auto& name, int count) {
@@ -76,7 +75,8 @@ std::vector<corev1::NamespaceCondition> DeletionConditions(const NamespaceRemain
                })));
   }
   if (remains.finalizers.empty()) {
-    add("NamespaceFinalizersRemaining", false, "ContentRemoved", removed);
+    add("NamespaceFinalizersRemaining", false, "ContentHasNoFinalizers",
+        "All content-preserving finalizers finished");
   } else {
     add("NamespaceFinalizersRemaining", true, "SomeFinalizersRemain",
         StrCat("Some content in the namespace has finalizers remaining: ",

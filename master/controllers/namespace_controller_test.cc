@@ -82,7 +82,7 @@ TEST_F(NamespaceControllerTest, AKindThatCannotBeDeletedIsNamedAndHoldsUpNoOther
   EXPECT_EQ(Condition("NamespaceDeletionContentFailure"),
             "True ContentDeletionFailed: Failed to delete all resource types, 1 remaining: down");
   EXPECT_EQ(Condition("NamespaceFinalizersRemaining"),
-            "False ContentRemoved: All content successfully removed");
+            "False ContentHasNoFinalizers: All content-preserving finalizers finished");
   down = false;
   env_.Advance(absl::Minutes(5));
   EXPECT_EQ(api_.FindAs<corev1::Namespace>("x"), nullptr);
