@@ -72,9 +72,13 @@ bool SameList(const google::protobuf::RepeatedPtrField<std::string>& a,
   return std::equal(a.begin(), a.end(), b.begin(), b.end());
 }
 
-// A client that knows only clusterIP changed or cleared it: clusterIPs, which it left alone, goes along.
+// A client that knows only clusterIP changed or cleared it: clusterIPs, which it left alone, goes along. Or
+// it sent clusterIP as it was, and no clusterIPs.
 void FollowClusterIp(Service& service, const Service& old) {
   auto& spec = *service.mutable_spec();
+  if (spec.cluster_ip() == old.spec().cluster_ip() && spec.cluster_ips().empty()) {
+    *spec.mutable_cluster_ips() = old.spec().cluster_ips();
+  }
   if (spec.cluster_ip() == old.spec().cluster_ip() || spec.cluster_ips().empty() ||
       !SameList(spec.cluster_ips(), old.spec().cluster_ips())) {
     return;
@@ -151,6 +155,9 @@ void DropTypeDependentFields(Service& service, const Service& old) {
       spec.clear_allocate_load_balancer_node_ports();
     }
     if (spec.load_balancer_class() == before.load_balancer_class()) spec.clear_load_balancer_class();
+  }
+  if (spec.type() != "LoadBalancer" && service.has_status()) {
+    service.mutable_status()->clear_load_balancer();
   }
   if (HasExternalTraffic(old) && !HasExternalTraffic(service) &&
       spec.external_traffic_policy() == before.external_traffic_policy()) {
@@ -330,12 +337,9 @@ FieldErrors ServiceAllocator::Reserve(Random& random, Service& service, const Se
     if (!spec.has_ip_family_policy()) spec.set_ip_family_policy("SingleStack");
   }
 
-  if (!NeedsNodePorts(service)) {
-    // A balancer told to go without gives them back (those of another type: DropTypeDependentFields).
-    if (old != nullptr && NeedsNodePorts(*old)) {
-      for (auto& p : *spec.mutable_ports()) p.clear_node_port();
-    }
-  } else {
+  // A balancer that does without keeps those it has or names. What a change of the type gives up,
+  // KeepAllocatedValues has dropped.
+  if (TypeHasNodePorts(service)) {
     const std::set<int> had = old == nullptr ? std::set<int>() : PortsOf(*old);
     std::set<int> mine;  // one number may serve several protocols of this service
     for (int i = 0; i < spec.ports_size(); ++i) {
@@ -358,7 +362,7 @@ FieldErrors ServiceAllocator::Reserve(Random& random, Service& service, const Se
       }
     }
     std::map<int, int> by_port;  // port -> node port given to another protocol of the same port
-    for (int i = 0; errors.empty() && i < spec.ports_size(); ++i) {
+    for (int i = 0; NeedsNodePorts(service) && errors.empty() && i < spec.ports_size(); ++i) {
       auto& p = *spec.mutable_ports(i);
       if (p.node_port() != 0) continue;
       auto same = by_port.find(p.port());

@@ -124,6 +124,53 @@ TEST(ServiceAllocator, TheAddressOfTheDnsIsNobodys) {
   EXPECT_TRUE(a->Reserve(env.random(), s, nullptr, &r).empty());
 }
 
+TEST(ServiceAllocator, ABalancerWithoutNodePortsHasThoseItNames) {
+  FakeEnv env;
+  auto a = *ServiceAllocator::Create("10.96.0.0/12", 30000, 32767);
+  Service s = NodePortService({{80, "TCP"}, {81, "TCP"}});
+  s.mutable_spec()->set_type("LoadBalancer");
+  s.mutable_spec()->set_allocate_load_balancer_node_ports(false);
+  s.mutable_spec()->mutable_ports(0)->set_node_port(30001);
+  ServiceAllocator::Reservation r;
+  ASSERT_TRUE(a->Reserve(env.random(), s, nullptr, &r).empty());
+  r.Keep();
+  EXPECT_EQ(s.spec().ports(1).node_port(), 0);
+  Service other = NodePortService({{80, "TCP"}});
+  other.mutable_spec()->mutable_ports(0)->set_node_port(30001);
+  ServiceAllocator::Reservation r2;
+  EXPECT_EQ(a->Reserve(env.random(), other, nullptr, &r2).size(), 1u);  // taken
+}
+
+// The old values come back, as clients send them; so does clusterIP alone.
+TEST(ServiceAllocator, ABalancerThatBecomesAnExternalName) {
+  FakeEnv env;
+  auto a = *ServiceAllocator::Create("10.96.0.0/12", 30000, 32767);
+  Service old = NodePortService({{80, "TCP"}});
+  old.mutable_spec()->set_type("LoadBalancer");
+  old.mutable_spec()->set_allocate_load_balancer_node_ports(true);
+  old.mutable_spec()->set_external_traffic_policy("Local");
+  old.mutable_spec()->set_health_check_node_port(30500);
+  old.mutable_spec()->set_load_balancer_class("x/y");
+  old.mutable_status()->mutable_load_balancer()->add_ingress()->set_ip("192.0.2.1");
+  ServiceAllocator::Reservation r;
+  ASSERT_TRUE(a->Reserve(env.random(), old, nullptr, &r).empty());
+  r.Keep();
+  Service now = old;
+  now.mutable_spec()->set_type("ExternalName");
+  now.mutable_spec()->clear_cluster_ips();
+  KeepAllocatedValues(now, old);
+  Service want;
+  want.mutable_spec()->set_type("ExternalName");
+  auto* port = want.mutable_spec()->add_ports();
+  port->set_port(80);
+  port->set_protocol("TCP");
+  want.mutable_status();
+  EXPECT_EQ(now.ShortDebugString(), want.ShortDebugString());
+  a->Release(old, &now);
+  EXPECT_EQ(a->used_ips(), 0u);
+  EXPECT_EQ(a->used_ports(), 0u);
+}
+
 TEST(ServiceAllocator, ChangingTheTypeGivesPortsBack) {
   FakeEnv env;
   auto a = *ServiceAllocator::Create("10.96.0.0/12", 30000, 32767);
@@ -133,6 +180,7 @@ TEST(ServiceAllocator, ChangingTheTypeGivesPortsBack) {
   r.Keep();
   Service now = old;
   now.mutable_spec()->set_type("ClusterIP");
+  KeepAllocatedValues(now, old);
   ServiceAllocator::Reservation r2;
   ASSERT_TRUE(a->Reserve(env.random(), now, &old, &r2).empty());
   r2.Keep();
