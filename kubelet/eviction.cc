@@ -68,6 +68,12 @@ std::string Amount(Signal signal, int64_t value) {
       .ToString();
 }
 
+// Of a threshold's text; 0 where it says nothing.
+int64_t AmountOf(const std::string& text, const Level& level) {
+  absl::StatusOr<int64_t> amount = ThresholdBytes(text, level.capacity);
+  return amount.ok() ? *amount : 0;
+}
+
 bool MoreThan(int64_t bytes, const api::Quantity& limit) { return api::Quantity::FromValue(bytes) > limit; }
 
 }  // namespace
@@ -76,16 +82,36 @@ std::string_view SignalName(Signal signal) { return FactsOf(signal).name; }
 std::string_view SignalResource(Signal signal) { return FactsOf(signal).resource; }
 Pressure PressureOf(Signal signal) { return FactsOf(signal).pressure; }
 
-std::vector<Shortage> FindShortages(const std::map<std::string, std::string>& thresholds,
-                                    const Levels& levels) {
-  std::vector<Shortage> out;
+ThresholdWatch::Verdict ThresholdWatch::Look(const Levels& levels, absl::Time now) {
+  Verdict out;
   for (Signal signal : kAllSignals) {
-    auto threshold = thresholds.find(std::string(SignalName(signal)));
+    const std::string name(SignalName(signal));
     auto level = levels.find(signal);
-    if (threshold == thresholds.end() || level == levels.end()) continue;
-    absl::StatusOr<int64_t> least = ThresholdBytes(threshold->second, level->second.capacity);
-    if (least.ok() && level->second.available < *least)
-      out.push_back({signal, level->second.available, *least});
+    for (const bool soft : {false, true}) {
+      const auto& thresholds = soft ? thresholds_.soft : thresholds_.hard;
+      auto threshold = thresholds.find(name);
+      if (threshold == thresholds.end()) continue;
+      auto known = crossed_.find({signal, soft});
+      const bool was_due = known != crossed_.end() && known->second.due;
+      int64_t least = 0, enough = 0;
+      if (level != levels.end()) {
+        least = AmountOf(threshold->second, level->second);
+        enough = least;
+        auto reclaim = thresholds_.minimum_reclaim.find(name);
+        if (was_due && reclaim != thresholds_.minimum_reclaim.end())
+          enough += AmountOf(reclaim->second, level->second);
+      }
+      if (level == levels.end() || least == 0 || level->second.available >= enough) {
+        if (known != crossed_.end()) crossed_.erase(known);
+        continue;
+      }
+      State& state = crossed_.try_emplace({signal, soft}, State{now}).first->second;
+      auto grace = thresholds_.soft_grace.find(name);
+      state.due = !soft || (grace != thresholds_.soft_grace.end() && now - state.since >= grace->second);
+      const Shortage shortage = {signal, level->second.available, least, soft};
+      out.crossed.push_back(shortage);
+      if (state.due) out.due.push_back(shortage);
+    }
   }
   return out;
 }

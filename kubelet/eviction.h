@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kubelet/types.h"
@@ -43,11 +44,36 @@ using Levels = std::map<Signal, Level>;
 struct Shortage {
   Signal signal = Signal::kMemoryAvailable;
   int64_t available = 0, threshold = 0;
+  bool soft = false;
 };
-// Signals below their hard threshold ("100Mi", "10%"), most urgent first. A signal that was not measured or
-// has no threshold is never short, nor is one whose threshold is 0.
-std::vector<Shortage> FindShortages(const std::map<std::string, std::string>& thresholds,
-                                    const Levels& levels);
+
+// Signal -> text: "memory.available" -> "100Mi", "10%", and "1m30s" for the grace.
+struct EvictionThresholds {
+  std::map<std::string, std::string> hard, soft, minimum_reclaim;
+  std::map<std::string, absl::Duration> soft_grace;
+};
+
+// Which thresholds are crossed, and since when. A signal that was not measured or has no threshold is never
+// short, nor is one whose threshold is 0.
+class ThresholdWatch {
+ public:
+  explicit ThresholdWatch(EvictionThresholds thresholds) : thresholds_(std::move(thresholds)) {}
+
+  struct Verdict {
+    std::vector<Shortage> crossed;  // all; they make the node's conditions
+    std::vector<Shortage> due;      // those to act on: hard, or soft for their grace. Most urgent first
+  };
+  // One that was due stays so until the minimum to reclaim is there above the threshold, too.
+  Verdict Look(const Levels& levels, absl::Time now);
+
+ private:
+  struct State {
+    absl::Time since;
+    bool due = false;
+  };
+  const EvictionThresholds thresholds_;
+  std::map<std::pair<Signal, bool>, State> crossed_;  // signal and whether it is the soft one
+};
 
 // Conditions of the node: set at once, kept until their cause has been gone for the transition period.
 class PressureState {

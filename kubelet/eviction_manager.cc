@@ -226,7 +226,11 @@ void MarkEvicted(const std::string& message, bool disruption, corev1::PodStatus*
 }  // namespace
 
 EvictionManager::EvictionManager(Env& env, EvictionDeps deps, const KubeletOptions& options)
-    : env_(env), deps_(std::move(deps)), options_(options) {}
+    : env_(env),
+      deps_(std::move(deps)),
+      options_(options),
+      thresholds_({options.eviction_hard, options.eviction_soft, options.eviction_minimum_reclaim,
+                   options.eviction_soft_grace}) {}
 
 Levels EvictionManager::ReadLevels() const {
   Levels levels;
@@ -238,11 +242,11 @@ Levels EvictionManager::ReadLevels() const {
 }
 
 std::vector<Shortage> EvictionManager::Look() {
-  std::vector<Shortage> shortages = FindShortages(options_.eviction_hard, ReadLevels());
-  bool changed =
-      pressure_.Update(shortages, env_.clock().Now(), options_.eviction_pressure_transition_period);
+  const absl::Time now = env_.clock().Now();
+  ThresholdWatch::Verdict verdict = thresholds_.Look(ReadLevels(), now);
+  bool changed = pressure_.Update(verdict.crossed, now, options_.eviction_pressure_transition_period);
   if (changed && deps_.on_change) deps_.on_change();
-  return shortages;
+  return std::move(verdict.due);
 }
 
 Task<void> EvictionManager::Run() {
@@ -282,7 +286,11 @@ Task<void> EvictionManager::Round() {
   std::vector<PodUsage> usage = co_await std::move(measure);
   std::vector<PodUsage> ranked = RankForEviction(std::move(usage), worst.signal);
   if (ranked.empty()) co_return;
-  Evict(ranked[0].pod, EvictionMessage(worst, ranked[0]), /*disruption=*/true);
+  const PodPtr& victim = ranked[0].pod;
+  const int64_t grace_s =
+      worst.soft ? std::min(options_.eviction_max_pod_grace_period_s, EffectiveGracePeriodS(*victim, nullptr))
+                 : kEvictionGrace_s;
+  Evict(victim, EvictionMessage(worst, ranked[0]), grace_s, /*disruption=*/true);
   const std::string uid = PodUid(*ranked[0].pod);
   const absl::Duration end = env_.clock().Monotonic() + kEvictionCleanupLimit;
   while (!deps_.is_terminated(uid) && env_.clock().Monotonic() < end) {
@@ -355,7 +363,7 @@ Task<void> EvictionManager::EvictOverLimits() {
   for (size_t i = 0; i < pods.size(); ++i) {
     const std::string message = LocalStorageViolation(*pods[i].pod, usage[i]);
     if (message.empty() || !active.contains(PodUid(*pods[i].pod))) continue;
-    Evict(pods[i].pod, message, /*disruption=*/false);
+    Evict(pods[i].pod, message, kEvictionGrace_s, /*disruption=*/false);
   }
 }
 
@@ -397,11 +405,11 @@ Task<std::vector<PodUsage>> EvictionManager::MeasurePods(Signal signal) {
   co_return pods;
 }
 
-void EvictionManager::Evict(const PodPtr& pod, const std::string& message, bool disruption) {
+void EvictionManager::Evict(const PodPtr& pod, const std::string& message, int64_t grace_s, bool disruption) {
   LogWarning("pod evicted", {{"pod", PodName(*pod)}, {"why", message}});
   if (deps_.events != nullptr) deps_.events->Event(*pod, "Warning", "Evicted", message);
   KillRequest kill;
-  kill.grace_period_s = kEvictionGrace_s;
+  kill.grace_period_s = grace_s;
   kill.status_change = [message, disruption](corev1::PodStatus* status) {
     MarkEvicted(message, disruption, status);
   };

@@ -1,8 +1,8 @@
 // EvictionManager: keeps the node from running out of memory, disk and process IDs. It measures every 10 s;
-// below a hard threshold of evictionHard it sets the node's condition, frees what nobody uses (disk), and
-// then ends one pod, the first of RankForEviction, before it looks again. Beside that, every pod goes that
-// has more on the disk than its own limits allow; only pods with such limits are measured. One loop. Source:
-// upstream's node-pressure and local storage eviction. Not here: soft thresholds, minimum reclaim, the
+// below a threshold of evictionHard or evictionSoft it sets the node's condition; when the threshold is due,
+// it frees what nobody uses (disk), and then ends one pod, the first of RankForEviction, before it looks
+// again. Beside that, every pod goes that has more on the disk than its own limits allow; only pods with such
+// limits are measured. One loop. Source: upstream's node-pressure and local storage eviction. Not here: the
 // kernel's memory notification.
 #pragma once
 
@@ -60,6 +60,7 @@ class EvictionManager {
 
  private:
   Levels ReadLevels() const;
+  // What is to be acted on, most urgent first.
   std::vector<Shortage> Look();
   Task<void> FindImageFs();
   Task<std::vector<PodUsage>> MeasurePods(Signal signal);
@@ -68,11 +69,12 @@ class EvictionManager {
   Task<std::map<std::string, int64_t>> WritableLayers(std::string uid);
   bool ImagesHaveTheirOwnDisk() const;
   // `disruption`: KEP-3329's condition DisruptionTarget, which a pod that broke its own limits does not get.
-  void Evict(const PodPtr& pod, const std::string& message, bool disruption);
+  void Evict(const PodPtr& pod, const std::string& message, int64_t grace_s, bool disruption);
 
   Env& env_;
   EvictionDeps deps_;
   const KubeletOptions& options_;
+  ThresholdWatch thresholds_;
   PressureState pressure_;
   std::string image_fs_;  // a folder on it; "" : not known yet
 };

@@ -18,7 +18,7 @@ TEST(Eviction, ShortagesComeMostUrgentFirst) {
                                                          {"pid.available", "50"}};
   auto names = [&](const Levels& levels) {
     std::vector<std::string> out;
-    for (const Shortage& s : FindShortages(thresholds, levels))
+    for (const Shortage& s : ThresholdWatch({thresholds, {}, {}, {}}).Look(levels, absl::UnixEpoch()).due)
       out.push_back(std::string(SignalName(s.signal)));
     return out;
   };
@@ -30,10 +30,38 @@ TEST(Eviction, ShortagesComeMostUrgentFirst) {
                      {Signal::kImagefsAvailable, {0, 1000}},  // switched off
                      {Signal::kPidAvailable, {49, 32768}}}),
               ElementsAre("memory.available", "nodefs.available", "pid.available"));
-  std::vector<Shortage> disk = FindShortages(thresholds, {{Signal::kNodefsAvailable, {99, 1000}}});
+  std::vector<Shortage> disk = ThresholdWatch({thresholds, {}, {}, {}})
+                                   .Look({{Signal::kNodefsAvailable, {99, 1000}}}, absl::UnixEpoch())
+                                   .due;
   ASSERT_EQ(disk.size(), 1u);
   EXPECT_EQ(disk[0].threshold, 100);
   EXPECT_EQ(disk[0].available, 99);
+}
+
+TEST(Eviction, SoftThresholdsHaveGraceAndWhatWasDueStaysUntilEnoughIsFree) {
+  ThresholdWatch watch({{{"memory.available", "100"}},
+                        {{"memory.available", "200"}},
+                        {{"memory.available", "5%"}},  // of 1000
+                        {{"memory.available", absl::Seconds(60)}}});
+  struct Step {
+    int at_s;
+    int64_t available;
+    std::string crossed, due;  // "h": the hard one, "s": the soft one
+  } steps[] = {
+      {0, 500, "", ""},     {10, 199, "s", ""},    {20, 300, "", ""},     {30, 150, "s", ""},
+      {80, 150, "s", ""},   {90, 150, "s", "s"},   {100, 249, "s", "s"},  {110, 250, "", ""},
+      {120, 240, "", ""},   {130, 50, "hs", "h"},  {140, 120, "hs", "h"}, {150, 150, "s", ""},
+      {190, 150, "s", "s"}, {200, 90, "hs", "hs"}, {210, 260, "", ""},
+  };
+  for (const Step& step : steps) {
+    auto verdict = watch.Look({{Signal::kMemoryAvailable, {step.available, 1000}}},
+                              absl::UnixEpoch() + absl::Seconds(step.at_s));
+    std::string crossed, due;
+    for (const Shortage& s : verdict.crossed) crossed += s.soft ? "s" : "h";
+    for (const Shortage& s : verdict.due) due += s.soft ? "s" : "h";
+    EXPECT_EQ(crossed, step.crossed) << step.at_s;
+    EXPECT_EQ(due, step.due) << step.at_s;
+  }
 }
 
 TEST(Eviction, ConditionsOutlastTheirCause) {

@@ -977,5 +977,38 @@ TEST_F(KubeletTest, SwapIsRefusedWhereAskedFor) {
                 "to false. /proc/swaps contained: [/dev/dm-1"));
 }
 
+TEST_F(KubeletTest, ASoftThresholdWaitsForItsGrace) {
+  options_.proc_root = root_ + "/proc";
+  options_.eviction_soft = {{"memory.available", "100Mi"}};
+  options_.eviction_soft_grace = {{"memory.available", absl::Seconds(60)}};
+  options_.eviction_max_pod_grace_period_s = 20;
+  ASSERT_TRUE(MakeDirs(options_.proc_root).ok());
+  auto set_available = [&](const char* kib) {
+    ASSERT_TRUE(WriteFileAtomic(options_.proc_root + "/meminfo",
+                                StrCat("MemTotal: 4000000 kB\nMemAvailable: ", kib, " kB\n"))
+                    .ok());
+  };
+  runtime_.set_behavior_hook([](const auto&, const auto&) {
+    cri::ContainerBehavior b;
+    b.ignores_stop_signal = true;
+    return b;
+  });
+  set_available("500000");
+  StartKubelet();
+  api_.Put(MakePod("web"));
+  ASSERT_TRUE(Until([&] { return Ready("web"); }));
+  set_available("50000");
+  env_.Advance(absl::Seconds(55));
+  EXPECT_EQ(Phase("web"), "Running");
+  ASSERT_TRUE(Until([&] { return Phase("web") == "Failed"; }, absl::Seconds(30)));
+  EXPECT_EQ(Get("web")->status().reason(), "Evicted");
+  const std::string id = runtime_.ContainerId("default", "web", "web");
+  env_.Advance(absl::Seconds(15));
+  EXPECT_EQ(runtime_.FindContainer(id)->state(), criv1::CONTAINER_RUNNING);
+  set_available("500000");
+  ASSERT_TRUE(Until([&] { return runtime_.FindContainer(id)->state() == criv1::CONTAINER_EXITED; },
+                    absl::Seconds(10)));
+}
+
 }  // namespace
 }  // namespace keelson::kubelet

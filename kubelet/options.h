@@ -73,6 +73,13 @@ struct KubeletOptions {
                                                       {"nodefs.inodesFree", "5%"},
                                                       {"imagefs.available", "15%"},
                                                       {"imagefs.inodesFree", "5%"}};
+  // Soft ones, how long each must be crossed before a pod goes for it, and the most such a pod is given to
+  // end.
+  std::map<std::string, std::string> eviction_soft;
+  std::map<std::string, absl::Duration> eviction_soft_grace;
+  int64_t eviction_max_pod_grace_period_s = 0;
+  // What must be free above a threshold, too, once a pod had to go for it.
+  std::map<std::string, std::string> eviction_minimum_reclaim;
   absl::Duration eviction_pressure_transition_period = absl::Minutes(5);
   // Count what pods have on the node's disk: emptyDir.sizeLimit and limits of ephemeral-storage are enforced.
   bool local_storage_capacity_isolation = true;

@@ -42,7 +42,8 @@ std::unique_ptr<PodSource> NewUrlPodSource(Env& env, std::string url, std::strin
                                            absl::Duration period, PodChange on_change);
 
 // The pods of one manifest text as static pods of this node: name with the node's appended, UID from the
-// content, config annotations, a NoExecute toleration, defaults. InvalidArgument names document and field.
+// content, config annotations, a NoExecute toleration, defaults; valid as the API would have it.
+// InvalidArgument names document and field.
 absl::StatusOr<std::vector<corev1::Pod>> DecodeStaticPods(std::string_view text, const std::string& node_name,
                                                           std::string_view source, std::string_view where,
                                                           absl::Time now);

@@ -10,6 +10,7 @@
 
 #include "api/labels.h"
 #include "api/quantity.h"
+#include "api/time.h"
 #include "api/yaml.h"
 #include "base/fd.h"
 #include "base/status.h"
@@ -48,28 +49,56 @@ absl::Status CheckReserved(std::string_view field, const std::map<std::string, s
   return absl::OkStatus();
 }
 
-absl::Status CheckEviction(const std::map<std::string, std::string>& thresholds) {
-  // Upstream's that nothing here measures. A threshold of 0 asks for nothing.
+// `field`: evictionHard, evictionSoft, evictionMinimumReclaim, evictionSoftGracePeriod.
+absl::Status CheckSignal(std::string_view field, const std::string& name, bool says_nothing) {
+  // Upstream's that nothing here measures.
   static const std::set<std::string> kNotMeasured = {"containerfs.available", "containerfs.inodesFree",
                                                      "allocatableMemory.available"};
-  static const std::set<std::string> kSignals = [] {
-    std::set<std::string> names;
-    for (Signal signal : kAllSignals) names.insert(std::string(SignalName(signal)));
-    return names;
-  }();
-  for (const auto& [name, value] : thresholds) {
-    const bool measured = kSignals.contains(name);
-    if (!measured && !kNotMeasured.contains(name))
-      return Invalid("evictionHard", StrCat("unknown signal \"", name, "\""));
-    std::string number(absl::StripSuffix(value, "%"));
-    auto quantity = api::Quantity::Parse(number);
+  for (Signal signal : kAllSignals) {
+    if (name == SignalName(signal)) return absl::OkStatus();
+  }
+  if (!kNotMeasured.contains(name)) return Invalid(field, StrCat("unknown signal \"", name, "\""));
+  if (says_nothing) return absl::OkStatus();
+  return Invalid(StrCat(field, ".", name), "this signal is not implemented");
+}
+
+absl::Status CheckEviction(std::string_view field, const std::map<std::string, std::string>& amounts) {
+  for (const auto& [name, value] : amounts) {
+    auto quantity = api::Quantity::Parse(std::string(absl::StripSuffix(value, "%")));
+    RETURN_IF_ERROR(CheckSignal(field, name, quantity.ok() && quantity->IsZero()));
     if (!quantity.ok()) {
-      return Invalid(StrCat("evictionHard.", name),
+      return Invalid(StrCat(field, ".", name),
                      StrCat("\"", value, "\" is neither a quantity nor a percentage"));
     }
-    if (!measured && !quantity->IsZero())
-      return Invalid(StrCat("evictionHard.", name), "this signal is not implemented");
+    if (quantity->Sign() < 0) return Invalid(StrCat(field, ".", name), "must not be negative");
   }
+  return absl::OkStatus();
+}
+
+absl::Status FillSoftEviction(const KubeletConfiguration& config, KubeletOptions* o) {
+  o->eviction_soft = {config.eviction_soft().begin(), config.eviction_soft().end()};
+  RETURN_IF_ERROR(CheckEviction("evictionSoft", o->eviction_soft));
+  o->eviction_minimum_reclaim = {config.eviction_minimum_reclaim().begin(),
+                                 config.eviction_minimum_reclaim().end()};
+  RETURN_IF_ERROR(CheckEviction("evictionMinimumReclaim", o->eviction_minimum_reclaim));
+  for (const auto& [name, text] : config.eviction_soft_grace_period()) {
+    RETURN_IF_ERROR(CheckSignal("evictionSoftGracePeriod", name, /*says_nothing=*/true));
+    auto grace = api::ParseGoDuration(text);
+    if (!grace.ok() || *grace < 0) {
+      return Invalid(StrCat("evictionSoftGracePeriod.", name),
+                     StrCat("\"", text, "\" must be a positive duration such as 1m30s"));
+    }
+    o->eviction_soft_grace[name] = absl::Nanoseconds(*grace);
+  }
+  for (const auto& [name, value] : o->eviction_soft) {
+    if (o->eviction_soft_grace.count(name) == 0) {
+      return Invalid("evictionSoftGracePeriod",
+                     StrCat("grace period must be specified for the soft eviction threshold ", name));
+    }
+  }
+  o->eviction_max_pod_grace_period_s = config.eviction_max_pod_grace_period();
+  if (o->eviction_max_pod_grace_period_s < 0)
+    return Invalid("evictionMaxPodGracePeriod", "must not be negative");
   return absl::OkStatus();
 }
 
@@ -170,8 +199,9 @@ absl::Status FillNode(const KubeletConfiguration& config, KubeletOptions* o) {
   if (config.eviction_hard_size() > 0) {
     if (!config.merge_default_eviction_settings()) o->eviction_hard.clear();
     for (const auto& [name, value] : config.eviction_hard()) o->eviction_hard[name] = value;
-    RETURN_IF_ERROR(CheckEviction(o->eviction_hard));
+    RETURN_IF_ERROR(CheckEviction("evictionHard", o->eviction_hard));
   }
+  RETURN_IF_ERROR(FillSoftEviction(config, o));
   SetDuration(config.eviction_pressure_transition_period(), &o->eviction_pressure_transition_period);
   if (config.has_local_storage_capacity_isolation())
     o->local_storage_capacity_isolation = config.local_storage_capacity_isolation();

@@ -103,13 +103,6 @@ TEST_F(Settings, WhatHasNoEffectIsNamed) {
               ElementsAre("topologyManagerScope \"pod\" has no effect", "featureGates has no effect"));
   EXPECT_THAT(Message(With("cpuManagerPolicy: static\n").status()), HasSubstr("cpuManagerPolicy"));
   EXPECT_THAT(Message(With("readOnlyPort: 10255\n").status()), HasSubstr("readOnlyPort"));
-  EXPECT_THAT(Message(With("evictionSoft: {memory.available: 1Gi}\n").status()), HasSubstr("evictionSoft:"));
-  EXPECT_THAT(Message(With("evictionSoftGracePeriod: {memory.available: 1m}\n").status()),
-              HasSubstr("evictionSoftGracePeriod:"));
-  EXPECT_THAT(Message(With("evictionMinimumReclaim: {memory.available: 1Gi}\n").status()),
-              HasSubstr("evictionMinimumReclaim:"));
-  EXPECT_THAT(Message(With("evictionMaxPodGracePeriod: 60\n").status()),
-              HasSubstr("evictionMaxPodGracePeriod"));
   KubeletFlags flags;
   flags.ignored = {"pod-infra-container-image"};
   s = MakeKubeletSettings(flags, "h");
@@ -117,12 +110,29 @@ TEST_F(Settings, WhatHasNoEffectIsNamed) {
   EXPECT_THAT(s->warnings, ElementsAre(HasSubstr("--pod-infra-container-image")));
 }
 
+TEST_F(Settings, SoftEviction) {
+  KubeletFlags flags;
+  flags.config_values = {{"eviction-minimum-reclaim", "nodefs.available=5%"}};
+  auto s = With(
+      "evictionSoft: {memory.available: 1Gi}\nevictionSoftGracePeriod: {memory.available: 1m30s}\n"
+      "evictionMaxPodGracePeriod: 60\n",
+      flags);
+  ASSERT_TRUE(s.ok()) << s.status();
+  EXPECT_THAT(s->warnings, IsEmpty());
+  EXPECT_EQ(s->options.eviction_soft.at("memory.available"), "1Gi");
+  EXPECT_EQ(s->options.eviction_soft_grace.at("memory.available"), absl::Seconds(90));
+  EXPECT_EQ(s->options.eviction_max_pod_grace_period_s, 60);
+  EXPECT_EQ(s->options.eviction_minimum_reclaim.at("nodefs.available"), "5%");
+  EXPECT_THAT(Message(With("evictionSoft: {memory.available: 1Gi}\n").status()),
+              HasSubstr("grace period must be specified for the soft eviction threshold memory.available"));
+}
+
 TEST_F(Settings, SwapAndLocalStorage) {
   auto s = With("");
   ASSERT_TRUE(s.ok()) << s.status();
   EXPECT_FALSE(s->options.fail_swap_on);
   EXPECT_TRUE(s->options.local_storage_capacity_isolation);
-  s = With("failSwapOn: true\nlocalStorageCapacityIsolation: false\nevictionMaxPodGracePeriod: 0\n");
+  s = With("failSwapOn: true\nlocalStorageCapacityIsolation: false\n");
   ASSERT_TRUE(s.ok()) << s.status();
   EXPECT_TRUE(s->options.fail_swap_on);
   EXPECT_FALSE(s->options.local_storage_capacity_isolation);
@@ -138,6 +148,10 @@ TEST_F(Settings, BadValuesNameTheField) {
       {"clusterDNS: [ten]\n", "clusterDNS"},
       {"port: 70000\n", "port"},
       {"evictionHard: {mem: 5%}\n", "evictionHard"},
+      {"evictionSoft: {mem: 5%}\n", "evictionSoft"},
+      {"evictionSoftGracePeriod: {memory.available: soon}\n", "evictionSoftGracePeriod.memory.available"},
+      {"evictionMinimumReclaim: {memory.available: -1}\n", "evictionMinimumReclaim.memory.available"},
+      {"evictionMaxPodGracePeriod: -1\n", "evictionMaxPodGracePeriod"},
       {"evictionHard: {containerfs.available: 5%}\n", "evictionHard.containerfs.available"},
       {"evictionHard: {allocatableMemory.available: 1Gi}\n", "evictionHard.allocatableMemory.available"},
       {"cgroupDriver: none\n", "cgroupDriver"},

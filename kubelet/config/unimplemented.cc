@@ -56,6 +56,10 @@ const std::set<std::string_view>& Implemented() {
       "evictionHard",
       "evictionPressureTransitionPeriod",
       "mergeDefaultEvictionSettings",
+      "evictionSoft",
+      "evictionSoftGracePeriod",
+      "evictionMinimumReclaim",
+      "evictionMaxPodGracePeriod",
       "failSwapOn",
       "localStorageCapacityIsolation",
       "podsPerCore",
@@ -86,13 +90,7 @@ constexpr Only kRefused[] = {
     {"topologyManagerPolicy", "none"},     {"readOnlyPort", "0"},
     {"serverTLSBootstrap", "false"},       {"authentication.anonymous.enabled", "false"},
     {"memorySwap.swapBehavior", "NoSwap"}, {"runOnce", "false"},
-    {"authorization.mode", "Webhook"},     {"evictionMaxPodGracePeriod", "0"},
-};
-
-// Refused whatever they say, unless empty.
-constexpr const char* kRefusedAtAll[] = {
-    "reservedSystemCPUs", "reservedMemory",          "qosReserved",
-    "evictionSoft",       "evictionSoftGracePeriod", "evictionMinimumReclaim",
+    {"authorization.mode", "Webhook"},
 };
 
 // Upstream's defaults of fields without effect: setting them to that says nothing.
@@ -179,8 +177,8 @@ absl::Status Look(const Message& message, const std::string& prefix, std::vector
       silent = true;
     }
     for (const Only& rule : kDefaults) silent = silent || (name == rule.field && value == rule.value);
-    for (const char* refused : kRefusedAtAll) {
-      if (name == refused) return absl::InvalidArgumentError(StrCat(name, ": is not implemented"));
+    if (name == "reservedSystemCPUs" || name == "reservedMemory" || name == "qosReserved") {
+      return absl::InvalidArgumentError(StrCat(name, ": is not implemented"));
     }
     if (!silent)
       warnings->push_back(StrCat(name, value.empty() ? "" : StrCat(" \"", value, "\""), " has no effect"));
