@@ -75,12 +75,12 @@ absl::Status BuildDevices(const SpecInput& input, RuntimeSpec* spec) {
   for (int i = 0; i < input.container->devices_size(); ++i) {
     const criv1::Device& wanted = input.container->devices(i);
     const std::string field = StrCat("devices[", i, "]");
-    auto nodes = input.devices.find(wanted.host_path());
-    if (nodes == input.devices.end() || nodes->second.empty()) {
+    const auto index = static_cast<size_t>(i);
+    if (index >= input.devices.size() || input.devices[index].empty()) {
       return absl::InvalidArgumentError(
           StrCat(field, ".host_path: \"", wanted.host_path(), "\" is no device of this host"));
     }
-    for (const HostDevice& device : nodes->second) {
+    for (const HostDevice& device : input.devices[index]) {
       const std::string& permissions =
           wanted.permissions().empty() ? device.permissions : wanted.permissions();
       RETURN_IF_ERROR(AddDevice(device, permissions, field, spec));

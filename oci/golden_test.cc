@@ -151,7 +151,12 @@ void ReadCase(const Json& json, Case* out) {
   input.shm_path = json.value("shm_path", std::string());
   input.init_binary_path = json.value("init_binary_path", std::string());
   const Json devices = json.value("devices", Json::object());
-  for (auto it = devices.begin(); it != devices.end(); ++it) input.devices[it.key()] = Devices(it.value());
+  // By the host's path, or by that and the container's.
+  for (const criv1::Device& device : out->container.devices()) {
+    const std::string both = StrCat(device.host_path(), " ", device.container_path());
+    const std::string& key = devices.contains(both) ? both : device.host_path();
+    input.devices.push_back(Devices(devices.value(key, Json::array())));
+  }
   input.all_host_devices = Devices(json.value("all_host_devices", Json::array()));
   const Json profile = json.value("seccomp_profile", Json());
   if (!profile.is_null()) input.seccomp_localhost_profile = profile.dump();

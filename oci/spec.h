@@ -90,10 +90,10 @@ struct SpecInput {
   // Files of the sandbox on the host, mounted where the container does not mount something itself. "" : none.
   std::string resolv_conf_path, hostname_path, hosts_path, shm_path;
   std::string init_binary_path;  // unused when empty
-  // Devices the configuration names, looked up on the host by the caller: Device.host_path -> nodes (a
-  // directory gives several). With `privileged` every device of /dev (all_host_devices; /dev/console,
-  // /dev/pts, ... are left out here).
-  std::map<std::string, std::vector<HostDevice>> devices;
+  // Nodes of the configuration's devices, in its order, looked up on the host by the caller (a directory
+  // gives several; two devices may be one of the host's). With `privileged` every device of /dev
+  // (all_host_devices; /dev/console, /dev/pts, ... are left out here).
+  std::vector<std::vector<HostDevice>> devices;
   std::vector<HostDevice> all_host_devices;
   // Text of a Localhost seccomp profile, read by the caller.
   std::string seccomp_localhost_profile;

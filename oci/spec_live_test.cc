@@ -281,7 +281,7 @@ TEST_P(SpecLiveTest, CdiDevice) {
 
 TEST_P(SpecLiveTest, DevicesByRule) {
   // The container's root may make nodes; which may be opened, its cgroup decides.
-  input_.devices["/dev/kmsg"] = {{"/dev/log-of-host", 'c', 1, 11, 0600, 0, 0, "rw"}};
+  input_.devices.push_back({{"/dev/log-of-host", 'c', 1, 11, 0600, 0, 0, "rw"}});
   auto* device = container_.add_devices();
   device->set_host_path("/dev/kmsg");
   device->set_permissions("w");

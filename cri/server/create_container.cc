@@ -105,7 +105,7 @@ absl::StatusOr<std::vector<oci::HostDevice>> DevicesAt(const std::string& host_p
 
 // What of the host a specification needs, looked up off the loop.
 struct HostInputs {
-  std::map<std::string, std::vector<oci::HostDevice>> devices;
+  std::vector<std::vector<oci::HostDevice>> devices;  // of ContainerConfig.devices, in their order
   std::vector<oci::HostDevice> all_devices;
   std::string seccomp_profile;
   oci::ProcessUser user;
@@ -145,8 +145,7 @@ absl::StatusOr<HostInputs> LookUpHost(const v1::ContainerConfig& config, const s
   RETURN_IF_ERROR(LookUpCdiDevices(config, cdi_dirs, &inputs));
   const auto& security = config.linux().security_context();
   for (const v1::Device& device : config.devices()) {
-    ASSIGN_OR_RETURN(inputs.devices[device.host_path()],
-                     DevicesAt(device.host_path(), device.container_path()));
+    ASSIGN_OR_RETURN(inputs.devices.emplace_back(), DevicesAt(device.host_path(), device.container_path()));
   }
   if (security.privileged()) {
     ASSIGN_OR_RETURN(inputs.all_devices, DevicesAt("/dev", "/dev"));

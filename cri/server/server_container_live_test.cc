@@ -317,6 +317,13 @@ TEST_F(ServerContainerLiveTest, DevicesAndPrivileged) {
     EXPECT_EQ(Try(config, "stat -c '%t %T' /dev/my-log"),
               StrCat(absl::Hex(major(info.st_rdev)), " ", absl::Hex(minor(info.st_rdev))));
     EXPECT_THAT(Try(config, "echo x > /dev/my-log"), HasSubstr("not permitted"));
+    device = config.add_devices();
+    *device = config.devices(0);
+    device->set_container_path("/dev/again");
+    config.mutable_metadata()->set_name("twice");
+    EXPECT_EQ(Try(config, "for d in my-log again; do stat -c '%n %t %T' /dev/$d; done"),
+              StrCat("/dev/my-log ", absl::Hex(major(info.st_rdev)), " ", absl::Hex(minor(info.st_rdev)),
+                     "\n/dev/again ", absl::Hex(major(info.st_rdev)), " ", absl::Hex(minor(info.st_rdev))));
   }
   EXPECT_THAT(Try(Script("mknod", kForever), "mknod /tmp/d b 1 1 && cat /tmp/d"), HasSubstr("not permitted"));
   v1::ContainerConfig plain = Script("sys", kForever);
