@@ -163,7 +163,7 @@ absl::StatusOr<criv1::PodSandboxConfig> GeneratePodSandboxConfig(const corev1::P
   }
   criv1::LinuxPodSandboxConfig& linux_config = *out.mutable_linux();
   linux_config.set_cgroup_parent(in.cgroup_parent);
-  ASSIGN_OR_RETURN(*linux_config.mutable_security_context(), MakeSandboxSecurityContext(pod, in.seccomp_dir));
+  ASSIGN_OR_RETURN(*linux_config.mutable_security_context(), MakeSandboxSecurityContext(pod));
   if (in.user_namespace.has_value()) {
     *linux_config.mutable_security_context()->mutable_namespace_options()->mutable_userns_options() =
         *in.user_namespace;

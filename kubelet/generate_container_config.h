@@ -34,7 +34,6 @@ struct SandboxInputs {
   std::string pod_logs_dir;
   std::string cgroup_parent;
   std::string node_name;  // label kLabelNode; "" : left out
-  std::string seccomp_dir;
   ResourceOptions resources;
   std::optional<criv1::UserNamespace> user_namespace;  // of a pod with hostUsers: false
 };

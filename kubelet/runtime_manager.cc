@@ -184,7 +184,6 @@ Task<absl::Status> RuntimeManager::EnsureSandbox(std::shared_ptr<Round> round) {
   CO_ASSIGN_OR_RETURN_SYNC(in.dns, MakeDnsConfig(pod, dns));
   in.pod_logs_dir = env_.paths().pod_logs_dir;
   in.node_name = options_.node_name;
-  in.seccomp_dir = StrCat(env_.paths().kubelet_dir, "/seccomp");
   in.resources = Resources(round->facts);
   in.user_namespace = round->user_namespace;
   if (options_.cgroups_per_qos) {

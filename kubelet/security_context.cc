@@ -112,16 +112,13 @@ criv1::NamespaceOption PodNamespaces(const corev1::Pod& pod) {
   return out;
 }
 
-absl::StatusOr<criv1::LinuxSandboxSecurityContext> MakeSandboxSecurityContext(
-    const corev1::Pod& pod, const std::string& seccomp_dir) {
+absl::StatusOr<criv1::LinuxSandboxSecurityContext> MakeSandboxSecurityContext(const corev1::Pod& pod) {
   criv1::LinuxSandboxSecurityContext out;
   const auto& psc = pod.spec().security_context();
   out.set_privileged(AnyPrivileged(pod));
   *out.mutable_namespace_options() = PodNamespaces(pod);
-  // The pause process itself is always confined.
-  const corev1::SeccompProfile* profile = psc.has_seccomp_profile() ? &psc.seccomp_profile() : nullptr;
-  ASSIGN_OR_RETURN(*out.mutable_seccomp(), Seccomp(profile, out.privileged(), true, seccomp_dir,
-                                                   "spec.securityContext.seccompProfile"));
+  // The pause process is none of the pod's programs: a profile made for those need not let it run.
+  out.mutable_seccomp()->set_profile_type(criv1::SecurityProfile::RuntimeDefault);
   if (psc.has_run_as_user()) out.mutable_run_as_user()->set_value(psc.run_as_user());
   if (psc.has_run_as_group()) out.mutable_run_as_group()->set_value(psc.run_as_group());
   AddPodGroups(pod, out);

@@ -14,9 +14,8 @@ namespace keelson::kubelet {
 
 criv1::NamespaceOption PodNamespaces(const corev1::Pod& pod);
 
-// `seccomp_dir`: where Localhost profiles lie (<kubelet_dir>/seccomp).
-absl::StatusOr<criv1::LinuxSandboxSecurityContext> MakeSandboxSecurityContext(const corev1::Pod& pod,
-                                                                              const std::string& seccomp_dir);
+// Seccomp is RuntimeDefault, whatever the pod says of its containers, as upstream.
+absl::StatusOr<criv1::LinuxSandboxSecurityContext> MakeSandboxSecurityContext(const corev1::Pod& pod);
 
 struct ContainerUserInputs {
   int64_t image_uid = -1;                    // -1: unknown

@@ -87,6 +87,19 @@ TEST(UserNamespacesTest, TheHandlerIsAsked) {
               HasSubstr("the handler \"gvisor\" is not known"));
 }
 
+// A profile for the pod's programs need not let a pause process run, nor be there when the sandbox is made.
+TEST(SandboxSecurityTest, SeccompIsTheRuntimesDefault) {
+  corev1::Pod pod;
+  auto* profile = pod.mutable_spec()->mutable_security_context()->mutable_seccomp_profile();
+  profile->set_type("Localhost");
+  profile->set_localhost_profile("mine.json");
+  auto config = GeneratePodSandboxConfig(pod, SandboxInputs());
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_TRUE(config->linux().security_context().has_seccomp());
+  EXPECT_EQ(config->linux().security_context().seccomp().profile_type(),
+            criv1::SecurityProfile::RuntimeDefault);
+}
+
 TEST(UserNamespacesTest, SandboxContainerAndMountsHaveThem) {
   corev1::Pod pod;
   pod.mutable_spec()->set_host_users(false);
