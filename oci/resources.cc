@@ -154,9 +154,8 @@ absl::StatusOr<int64_t> ResolveOomScoreAdj(int64_t wanted, const HostFacts& host
 }
 
 absl::StatusOr<std::string> GenerateResources(const criv1::LinuxContainerResources& resources,
-                                              const HostFacts& host) {
-  Warnings warnings;
-  ASSIGN_OR_RETURN(const SpecResources out, BuildResources(resources, host, &warnings));
+                                              const HostFacts& host, Warnings* warnings) {
+  ASSIGN_OR_RETURN(const SpecResources out, BuildResources(resources, host, warnings));
   return RenderResources(out);
 }
 

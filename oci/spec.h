@@ -150,8 +150,9 @@ absl::StatusOr<std::string> GenerateExecProcess(std::string_view config_json,
                                                 const std::vector<std::string>& command, bool tty);
 
 // linux.resources of runtime-spec as JSON, for `runtime update`; and for the cgroup the container is in.
+// `warnings`: as SpecOutput's.
 absl::StatusOr<std::string> GenerateResources(const criv1::LinuxContainerResources& resources,
-                                              const HostFacts& host);
+                                              const HostFacts& host, std::vector<std::string>* warnings);
 
 // `config_json` with linux.resources replaced by `resources_json` of GenerateResources; its device rules
 // stay.

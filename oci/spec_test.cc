@@ -278,26 +278,42 @@ TEST_F(SpecTest, BindSourcesInTheirOrder) {
 // ---- resources ----
 
 TEST(GenerateResourcesTest, Json) {
+  std::vector<std::string> warnings;
   criv1::LinuxContainerResources resources;
   HostFacts host;
-  EXPECT_EQ(*GenerateResources(resources, host), "{}");
+  EXPECT_EQ(*GenerateResources(resources, host, &warnings), "{}");
   resources.set_cpu_shares(102);
   resources.set_cpu_quota(-1);
   resources.set_memory_limit_in_bytes(64 << 20);
-  EXPECT_EQ(*GenerateResources(resources, host),
+  EXPECT_EQ(*GenerateResources(resources, host, &warnings),
             R"({"memory":{"limit":67108864},"cpu":{"shares":102,"quota":-1}})");
   host.swap_controller = true;
-  EXPECT_EQ(*GenerateResources(resources, host),
+  EXPECT_EQ(*GenerateResources(resources, host, &warnings),
             R"({"memory":{"limit":67108864,"swap":67108864},"cpu":{"shares":102,"quota":-1}})");
   resources.set_memory_swap_limit_in_bytes(-1);
-  EXPECT_THAT(*GenerateResources(resources, host), HasSubstr(R"("swap":-1)"));
+  EXPECT_THAT(*GenerateResources(resources, host, &warnings), HasSubstr(R"("swap":-1)"));
+}
+
+TEST(GenerateResourcesTest, SaysWhatTheHostCannot) {
+  HostFacts host;
+  host.hugetlb_controller = false;
+  criv1::LinuxContainerResources resources;
+  resources.add_hugepage_limits()->set_page_size("2MB");
+  std::vector<std::string> warnings;
+  EXPECT_EQ(*GenerateResources(resources, host, &warnings), "{}");
+  EXPECT_TRUE(warnings.empty());
+  resources.mutable_hugepage_limits(0)->set_limit(1 << 21);
+  EXPECT_EQ(*GenerateResources(resources, host, &warnings), "{}");
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_THAT(warnings[0], HasSubstr("hugepage_limits"));
 }
 
 TEST(GenerateResourcesTest, Errors) {
   const auto error = [](auto set) {
+    std::vector<std::string> warnings;
     criv1::LinuxContainerResources resources;
     set(&resources);
-    return std::string(GenerateResources(resources, HostFacts{}).status().message());
+    return std::string(GenerateResources(resources, HostFacts{}, &warnings).status().message());
   };
   EXPECT_THAT(error([](auto* r) { r->set_cpu_shares(-1); }), HasSubstr("linux.resources.cpu_shares: -1"));
   EXPECT_THAT(error([](auto* r) { r->set_cpu_quota(-2); }), HasSubstr("cpu_quota"));

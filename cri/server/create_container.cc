@@ -523,10 +523,7 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
                       MakeVolumes(id, rootfs.mount_path, input.image.volumes, labels.mount));
   CO_RETURN_IF_ERROR(EnsureApparmor(config->linux().security_context()));
   CO_ASSIGN_OR_RETURN_SYNC(oci::SpecOutput spec, oci::GenerateSpec(input));
-  for (const std::string& warning : spec.warnings) {
-    if (std::exchange(warned_oom_score_, true)) continue;
-    LogWarning("container specification", {{"container", id}, {"warning", warning}});
-  }
+  Warn(id, spec.warnings);
   auto write = [dir, json = std::move(spec.config_json)] {
     return WriteFileAtomic(dir + "/config.json", json, 0600, /*durable=*/false);
   };

@@ -407,6 +407,7 @@ Task<absl::Status> RuntimeServer::StartPause(std::shared_ptr<Sandbox> sandbox) {
   input.runtime_handler = runtime->name();
   CO_RETURN_IF_ERROR(EnsureApparmor(pause.linux().security_context()));
   CO_ASSIGN_OR_RETURN_SYNC(oci::SpecOutput spec, oci::GenerateSpec(input));
+  Warn(id, spec.warnings);
   auto write = [root, bundle, json = std::move(spec.config_json), selinux = deps_.host.selinux] {
     absl::Status status = EnsurePauseRoot(root, selinux);
     if (status.ok()) status = MakeDirs(bundle, 0700);

@@ -160,6 +160,22 @@ absl::StatusOr<oci::OciRuntime*> RuntimeServer::RuntimeFor(const std::string& ha
       StrCat("runtime handler \"", handler, "\" is not there; there are: ", absl::StrJoin(names, ", ")));
 }
 
+absl::Status RuntimeServer::CheckImageHandlers(const v1::ContainerConfig& config) const {
+  RETURN_IF_ERROR(
+      Annotate(RuntimeFor(config.image().runtime_handler()).status(), "config.image.runtime_handler"));
+  for (const v1::Mount& mount : config.mounts()) {
+    RETURN_IF_ERROR(Annotate(RuntimeFor(mount.image().runtime_handler()).status(),
+                             StrCat("mounts[", mount.container_path(), "].image.runtime_handler")));
+  }
+  return absl::OkStatus();
+}
+
+void RuntimeServer::Warn(const std::string& id, const std::vector<std::string>& warnings) {
+  for (const std::string& warning : warnings) {
+    if (warned_.Add(warning)) LogWarning("not as asked for", {{"container", id}, {"warning", warning}});
+  }
+}
+
 int64_t RuntimeServer::NowNs() const { return absl::ToUnixNanos(env_.clock().Now()); }
 
 std::string RuntimeServer::NewId() {

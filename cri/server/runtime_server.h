@@ -44,6 +44,8 @@ inline constexpr char kRuntimeApiVersion[] = "v1";
 // Connections for port-forwards under way at a time: each holds a thread of the pool until the pod answers.
 inline constexpr size_t kMaxDials = 2;
 
+inline constexpr size_t kMaxWarnings = 1000;  // different ones that are remembered
+
 struct RuntimeServerOptions {
   std::string state_dir;        // records: <state_dir>/sandboxes, <state_dir>/containers
   std::string run_dir;          // namespaces, bundles, mounts; goes with a reboot
@@ -78,6 +80,26 @@ absl::Status ProbeUserNamespaces(const std::string& dir, const std::string& scra
 
 // Mounts below a container's directory that are no root file systems. Missing is success. Blocking.
 absl::Status UnmountVolumes(const std::string& container_dir);
+
+// The text of the Localhost seccomp profile it names; "": it names none, or is privileged. Blocking.
+absl::StatusOr<std::string> ReadSeccompProfile(const v1::LinuxContainerSecurityContext& security);
+
+// What ContainerStatus says of the image: by a tag as long as `image` has one, as containerd; null: it is
+// gone. A kubelet creates containers by image IDs. Pure.
+v1::ImageSpec ShownImage(const v1::ImageSpec& asked, const images::ImageRecord* image);
+
+// An update: zero and "" mean "as it is" in CRI, what is set replaces. oom_score_adj stays (of a running
+// process it is not changed, as in containerd), which `warnings` is told. Pure.
+void MergeResources(const v1::LinuxContainerResources& from, v1::LinuxContainerResources* to,
+                    std::vector<std::string>* warnings);
+
+// Huge page limits of `after` that `before` has not. Pure.
+cgroups::Resources ChangedHugepages(const v1::LinuxContainerResources& before,
+                                    const v1::LinuxContainerResources& after);
+
+// InvalidArgument names the field. Pure.
+absl::Status CheckPodResources(const v1::UpdatePodSandboxResourcesRequest& request,
+                               const oci::HostFacts& host);
 
 // The log's folder is made below the pod's, and the log itself is opened once, without following a symlink: a
 // pod that can write there (through a hostPath) must not lead its monitor's writes elsewhere. Before each
@@ -127,6 +149,8 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   Task<absl::Status> EnsureApparmor(v1::LinuxContainerSecurityContext security);
   // "" is the default. InvalidArgument names the handlers there are.
   absl::StatusOr<oci::OciRuntime*> RuntimeFor(const std::string& handler) const;
+  // The handlers that images of the configuration name. Images are the same for all of them here.
+  absl::Status CheckImageHandlers(const v1::ContainerConfig& config) const;
 
   // ---- sandboxes (run_pod_sandbox.cc, stop_pod_sandbox.cc, remove_pod_sandbox.cc) ----
   Task<absl::Status> SetUpSandbox(std::shared_ptr<Sandbox> sandbox);
@@ -269,6 +293,8 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   void Publish(v1::ContainerEventType type, const std::string& id, const std::string& sandbox_id);
 
   // ---- small things ----
+  // Into the log, each text once.
+  void Warn(const std::string& id, const std::vector<std::string>& warnings);
   int64_t NowNs() const;
   std::string NewId();
   absl::Status Save(const Sandbox& sandbox) { return store_.Put(sandbox.record); }
@@ -293,7 +319,7 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   std::map<std::string, std::shared_ptr<Container>> containers_;
   Names sandbox_names_;  // name key -> ID
   Names container_names_;
-  bool warned_oom_score_ = false;
+  OnceSet warned_{kMaxWarnings};
   Semaphore dials_{kMaxDials};
   bool measuring_layers_ = false;
   cgroups::AttachWarmer attach_warmer_;

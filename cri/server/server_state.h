@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -71,6 +72,21 @@ class LoopTimer {
  private:
   Env* env_;
   uint64_t id_;
+};
+
+// Texts that are said once. When there are too many it forgets them all.
+class OnceSet {
+ public:
+  explicit OnceSet(size_t most) : most_(most) {}
+  // Whether it is new.
+  bool Add(const std::string& text) {
+    if (texts_.size() >= most_ && !texts_.contains(text)) texts_.clear();
+    return texts_.insert(text).second;
+  }
+
+ private:
+  const size_t most_;
+  std::set<std::string> texts_;
 };
 
 struct Container {

@@ -7,20 +7,32 @@
 
 namespace keelson::cri {
 
-namespace {
-
-// Zero and "" mean "as it is" in CRI: what is set replaces, the rest stays.
-void Merge(const v1::LinuxContainerResources& from, v1::LinuxContainerResources* to) {
-  int64_t oom_score_adj = to->oom_score_adj();
+void MergeResources(const v1::LinuxContainerResources& from, v1::LinuxContainerResources* to,
+                    std::vector<std::string>* warnings) {
+  const int64_t oom_score_adj = to->oom_score_adj();
   auto keep_unified = to->unified();
   to->MergeFrom(from);
-  // A change of the score of a running process is not what this call is for.
   to->set_oom_score_adj(oom_score_adj);
+  if (from.oom_score_adj() != 0 && from.oom_score_adj() != oom_score_adj) {
+    warnings->push_back(StrCat("linux.oom_score_adj: an update does not change it, it stays ", oom_score_adj,
+                               " instead of ", from.oom_score_adj()));
+  }
   if (from.hugepage_limits_size() > 0) *to->mutable_hugepage_limits() = from.hugepage_limits();
   for (const auto& [file, value] : keep_unified) to->mutable_unified()->insert({file, value});
 }
 
-}  // namespace
+cgroups::Resources ChangedHugepages(const v1::LinuxContainerResources& before,
+                                    const v1::LinuxContainerResources& after) {
+  std::map<std::string, uint64_t> had;
+  for (const v1::HugepageLimit& limit : before.hugepage_limits()) had[limit.page_size()] = limit.limit();
+  cgroups::Resources changed;
+  for (const v1::HugepageLimit& limit : after.hugepage_limits()) {
+    auto it = had.find(limit.page_size());
+    if (it != had.end() && it->second == limit.limit()) continue;
+    changed.hugepage_limit_bytes[limit.page_size()] = limit.limit();
+  }
+  return changed;
+}
 
 Task<absl::StatusOr<v1::UpdateContainerResourcesResponse>> RuntimeServer::UpdateContainerResources(
     v1::UpdateContainerResourcesRequest request) {
@@ -28,12 +40,16 @@ Task<absl::StatusOr<v1::UpdateContainerResourcesResponse>> RuntimeServer::Update
   Task<AsyncMutex::Guard> lock = container->mutex.Lock();
   AsyncMutex::Guard guard = co_await std::move(lock);
   records::Container& record = container->record;
-  if (container->removed || record.removing() || record.state() == records::CONTAINER_EXITED) {
-    co_return absl::FailedPreconditionError(StrCat("update container ", record.id(), ": it has ended"));
+  if (container->removed || record.removing()) {
+    co_return absl::FailedPreconditionError(
+        StrCat("update container ", record.id(), ": it is being removed"));
   }
+  std::vector<std::string> warnings;
   v1::LinuxContainerResources merged = record.resources();
-  Merge(request.linux(), &merged);
-  CO_ASSIGN_OR_RETURN_SYNC(std::string json, oci::GenerateResources(merged, deps_.host));
+  MergeResources(request.linux(), &merged, &warnings);
+  CO_ASSIGN_OR_RETURN_SYNC(std::string json, oci::GenerateResources(merged, deps_.host, &warnings));
+  Warn(record.id(), warnings);
+  // Of one that has ended the new limits are kept, as containerd does: a resize races with the end.
   if (record.state() == records::CONTAINER_CREATED) {
     // The bundle waits for its start: only its limits are written anew.
     auto replace = [path = ContainerDir(record.id()) + "/config.json", json]() -> absl::Status {
@@ -44,9 +60,15 @@ Task<absl::StatusOr<v1::UpdateContainerResourcesResponse>> RuntimeServer::Update
     Task<absl::Status> replaced = env_.Blocking<absl::Status>(replace);
     absl::Status status = co_await std::move(replaced);
     if (!status.ok()) co_return Annotate(status, StrCat("update container ", record.id()));
-  } else {
+  } else if (record.state() != records::CONTAINER_EXITED) {
     CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
     CO_RETURN_IF_ERROR(runtime->Update(record.id(), json));
+    // runc's update does not know them.
+    const cgroups::Resources hugepages = ChangedHugepages(record.resources(), merged);
+    if (deps_.host.hugetlb_controller && !hugepages.hugepage_limit_bytes.empty()) {
+      CO_RETURN_IF_ERROR_SYNC(
+          Annotate(deps_.cgroups->Apply(record.cgroup_path(), hugepages), "linux.hugepage_limits"));
+    }
   }
   *record.mutable_resources() = merged;
   CO_RETURN_IF_ERROR_SYNC(Save(*container));
