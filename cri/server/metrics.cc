@@ -149,12 +149,14 @@ class Writer {
     KEELSON_CHECK(base_labels_.size() == std::size(kBaseLabels), "one value per label");
   }
 
-  void Add(std::string_view name, uint64_t value, std::initializer_list<std::string> labels = {}) {
+  // `at`: of a figure that was measured earlier. The others are read for this call, and have no timestamp.
+  void Add(std::string_view name, uint64_t value, std::initializer_list<std::string> labels = {},
+           std::optional<absl::Time> at = std::nullopt) {
     const MetricInfo& info = InfoOf(name);
     KEELSON_CHECK(labels.size() == LabelsOf(info.family).size(), "labels of ", name);
     v1::Metric* metric = out_->Add();
     metric->set_name(std::string(name));
-    // No timestamp: read for this call, not earlier.
+    if (at.has_value()) metric->set_timestamp(absl::ToUnixNanos(*at));
     metric->set_metric_type(info.type);
     for (const std::string& label : base_labels_) metric->add_label_values(label);
     for (const std::string& label : labels) metric->add_label_values(label);
@@ -213,7 +215,10 @@ void AddBlockIo(std::vector<cgroups::BlockDeviceStats> devices, const BlockDevic
 }
 
 void AddFilesystem(const FilesystemSpace& space, const std::optional<LayerUsage>& layer, Writer* out) {
-  out->Add("container_fs_usage_bytes", layer.has_value() ? layer->used_bytes : 0, {space.device});
+  // Not measured yet: there all the same, as 0.
+  std::optional<absl::Time> at;
+  if (layer.has_value()) at = layer->at;
+  out->Add("container_fs_usage_bytes", layer.has_value() ? layer->used_bytes : 0, {space.device}, at);
   out->Add("container_fs_limit_bytes", space.size_bytes, {space.device});
   out->Add("container_fs_inodes_total", space.inodes, {space.device});
   out->Add("container_fs_inodes_free", space.free_inodes, {space.device});

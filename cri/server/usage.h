@@ -44,7 +44,8 @@ struct PodReadings {
 inline constexpr char kDefaultInterface[] = "eth0";
 v1::PodSandboxStats PodStatsOf(const records::Sandbox& record, const PodReadings& readings);
 
-// CPU time, memory and processes together. A sum has a limit when every part has one.
+// CPU time, memory and processes together. A sum has a limit when every part has one. Pressure has no sum:
+// stalls of two cgroups may be at the same time, or not; only a cgroup around both would know.
 cgroups::Stats SumOf(const std::vector<const cgroups::Stats*>& parts);
 
 }  // namespace keelson::cri
