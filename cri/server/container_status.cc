@@ -6,6 +6,12 @@
 
 namespace keelson::cri {
 
+v1::ImageSpec ShownImage(const v1::ImageSpec& asked, const images::ImageRecord* image) {
+  v1::ImageSpec shown = asked;
+  if (image != nullptr && !image->repo_tags.empty()) shown.set_image(image->repo_tags.front());
+  return shown;
+}
+
 v1::ContainerStatus RuntimeServer::ContainerStatusOf(const Container& container) const {
   const records::Container& record = container.record;
   v1::ContainerStatus status;
@@ -16,7 +22,7 @@ v1::ContainerStatus RuntimeServer::ContainerStatusOf(const Container& container)
   status.set_started_at(record.started_at_ns());
   status.set_finished_at(record.finished_at_ns());
   status.set_exit_code(record.exit_code());
-  *status.mutable_image() = record.config().image();
+  *status.mutable_image() = ShownImage(record.config().image(), deps_.images->Find(record.image_id()));
   status.set_image_ref(record.image_ref());
   status.set_image_id(record.image_id());
   status.set_reason(record.reason());
@@ -25,7 +31,8 @@ v1::ContainerStatus RuntimeServer::ContainerStatusOf(const Container& container)
   *status.mutable_annotations() = record.config().annotations();
   *status.mutable_mounts() = record.config().mounts();
   for (v1::Mount& mount : *status.mutable_mounts()) {
-    if (!mount.has_image()) continue;
+    if (!mount.has_image() || !mount.image().image_ref().empty()) continue;
+    // Made by an older server, which did not keep it.
     const images::ImageRecord* image = deps_.images->Find(mount.image().image());
     if (image != nullptr) mount.mutable_image()->set_image_ref(image->id);
   }

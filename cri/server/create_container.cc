@@ -608,7 +608,7 @@ Task<absl::StatusOr<std::vector<std::string>>> RuntimeServer::MountImageVolumes(
   records::Container& record = container->record;
   const std::string dir = ContainerDir(record.id());
   std::vector<std::string> paths;
-  for (const v1::Mount& mount : record.config().mounts()) {
+  for (v1::Mount& mount : *record.mutable_config()->mutable_mounts()) {
     if (!mount.has_image()) continue;
     std::string what = StrCat("mounts[", mount.container_path(), "]");
     const images::ImageRecord* image = deps_.images->Find(mount.image().image());
@@ -617,6 +617,7 @@ Task<absl::StatusOr<std::vector<std::string>>> RuntimeServer::MountImageVolumes(
           StrCat(what, ".image: \"", mount.image().image(), "\" is not here: pull it first"));
     }
     if (!mount.image_sub_path().empty()) CO_RETURN_IF_ERROR_SYNC(CheckLogPath(mount.image_sub_path()));
+    mount.mutable_image()->set_image_ref(image->id);  // whatever has the name later
     images::RootfsOptions rootfs;
     rootfs.key = StrCat(record.id(), "-image", paths.size());
     rootfs.image_id = image->id;

@@ -145,6 +145,14 @@ TEST_F(ServerContainerLiveTest, ImageVolumes) {
   v1::ContainerStatus status = Status(id);
   ASSERT_EQ(status.mounts_size(), 2);
   EXPECT_TRUE(absl::StartsWith(status.mounts(0).image().image_ref(), "sha256:"));
+  // Kept from the creation on: the name may be another image's later.
+  v1::ContainerStatusRequest verbose;
+  verbose.set_container_id(id);
+  verbose.set_verbose(true);
+  auto info = Call(runtime().ContainerStatus(verbose));
+  ASSERT_TRUE(info.ok()) << info.status();
+  EXPECT_THAT(info->info().at("info"),
+              HasSubstr(StrCat("\"image_ref\":\"", status.mounts(0).image().image_ref(), "\"")));
   EXPECT_EQ(status.mounts(1).image_sub_path(), "data");
   // An update of a created container leaves its volumes alone.
   v1::ContainerConfig again = config;
