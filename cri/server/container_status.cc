@@ -17,7 +17,7 @@ v1::ContainerStatus RuntimeServer::ContainerStatusOf(const Container& container)
   v1::ContainerStatus status;
   status.set_id(record.id());
   *status.mutable_metadata() = record.config().metadata();
-  status.set_state(StateOf(record));
+  status.set_state(StateOf(container));
   status.set_created_at(record.created_at_ns());
   status.set_started_at(record.started_at_ns());
   status.set_finished_at(record.finished_at_ns());

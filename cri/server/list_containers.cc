@@ -7,7 +7,7 @@ namespace {
 bool Fits(const v1::ContainerFilter& filter, const Container& container) {
   const records::Container& record = container.record;
   return FitsId(filter.id(), record.id()) && FitsId(filter.pod_sandbox_id(), record.sandbox_id()) &&
-         (!filter.has_state() || filter.state().state() == StateOf(record)) &&
+         (!filter.has_state() || filter.state().state() == StateOf(container)) &&
          Selects(filter.label_selector(), record.config().labels());
 }
 
@@ -22,7 +22,7 @@ v1::Container RuntimeServer::ContainerItemOf(const Container& container) const {
   *item.mutable_image() = record.config().image();
   item.set_image_ref(record.image_ref());
   item.set_image_id(record.image_id());
-  item.set_state(StateOf(record));
+  item.set_state(StateOf(container));
   item.set_created_at(record.created_at_ns());
   *item.mutable_labels() = record.config().labels();
   *item.mutable_annotations() = record.config().annotations();

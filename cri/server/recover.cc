@@ -118,6 +118,7 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
     Task<absl::Status> resolve = ResolveInterruptedStart(container);
     absl::Status resolved = co_await std::move(resolve);
     if (!resolved.ok()) {
+      container->unresolved = true;
       scope_.Spawn("resolve start", ResolveLater(container));
       co_return resolved;
     }
@@ -219,6 +220,7 @@ Task<absl::Status> RuntimeServer::ResolveAndWatch(std::shared_ptr<Container> con
     co_return absl::OkStatus();
   }
   CO_RETURN_IF_ERROR(ResolveInterruptedStart(container));
+  container->unresolved = false;
   if (container->record.state() == records::CONTAINER_RUNNING) {
     OpenOomLedger(container->record);
     scope_.Spawn("watch monitor", WatchMonitor(container));

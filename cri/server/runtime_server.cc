@@ -130,7 +130,7 @@ absl::StatusOr<std::shared_ptr<Container>> RuntimeServer::FindRunningContainer(s
   ASSIGN_OR_RETURN(std::shared_ptr<Container> container, FindContainer(id));
   if (container->record.state() != records::CONTAINER_RUNNING) {
     return absl::FailedPreconditionError(StrCat("container \"", id, "\" is not running: it is in state ",
-                                                v1::ContainerState_Name(StateOf(container->record))));
+                                                v1::ContainerState_Name(StateOf(*container))));
   }
   return container;
 }

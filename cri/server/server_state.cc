@@ -59,8 +59,10 @@ v1::PodSandboxState StateOf(const records::Sandbox& record) {
   return record.state() == records::SANDBOX_RUNNING ? v1::SANDBOX_READY : v1::SANDBOX_NOTREADY;
 }
 
-v1::ContainerState StateOf(const records::Container& record) {
-  switch (record.state()) {
+v1::ContainerState StateOf(const Container& container) {
+  switch (container.record.state()) {
+    case records::CONTAINER_STARTING:
+      return container.unresolved ? v1::CONTAINER_UNKNOWN : v1::CONTAINER_CREATED;
     case records::CONTAINER_RUNNING:
       return v1::CONTAINER_RUNNING;
     case records::CONTAINER_EXITED:

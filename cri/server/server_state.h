@@ -91,6 +91,7 @@ class OnceSet {
 
 struct Container {
   records::Container record;
+  bool unresolved = false;  // an earlier server began to start it, and what became of it is not known yet
   AsyncMutex mutex;
   ExitSignal exit;  // set in CONTAINER_EXITED
   bool removed = false;
@@ -104,7 +105,7 @@ std::string SandboxNameKey(const v1::PodSandboxMetadata& metadata);
 std::string ContainerNameKey(const v1::ContainerMetadata& metadata, const v1::PodSandboxMetadata& pod);
 
 v1::PodSandboxState StateOf(const records::Sandbox& record);
-v1::ContainerState StateOf(const records::Container& record);
+v1::ContainerState StateOf(const Container& container);
 
 // Namespace options with CRI's defaults filled in.
 const v1::NamespaceOption& NamespacesOf(const v1::PodSandboxConfig& config);

@@ -56,10 +56,28 @@ TEST(StateTest, WhatClientsSee) {
       {records::CONTAINER_EXITED, v1::CONTAINER_EXITED},
   };
   for (const auto& [state, want] : containers) {
-    records::Container record;
-    record.set_state(state);
-    EXPECT_EQ(StateOf(record), want) << records::ContainerState_Name(state);
+    Container container;
+    container.record.set_state(state);
+    EXPECT_EQ(StateOf(container), want) << records::ContainerState_Name(state);
   }
+  // It may run.
+  Container container;
+  container.record.set_state(records::CONTAINER_STARTING);
+  container.unresolved = true;
+  EXPECT_EQ(StateOf(container), v1::CONTAINER_UNKNOWN);
+  container.record.set_state(records::CONTAINER_RUNNING);
+  EXPECT_EQ(StateOf(container), v1::CONTAINER_RUNNING);
+}
+
+TEST(OnceSetTest, EachTextOnceAndNoMoreThanItMayHold) {
+  OnceSet set(2);
+  EXPECT_TRUE(set.Add("a"));
+  EXPECT_TRUE(set.Add("b"));
+  EXPECT_FALSE(set.Add("a"));
+  EXPECT_FALSE(set.Add("b"));
+  EXPECT_TRUE(set.Add("c"));
+  EXPECT_TRUE(set.Add("a"));
+  EXPECT_FALSE(set.Add("c"));
 }
 
 TEST(SelectorTest, EveryLabelWithItsValue) {

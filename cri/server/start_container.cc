@@ -42,7 +42,7 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartOrRestore(
   const std::string& id = record.id();
   if (container->removed || record.removing() || record.state() != records::CONTAINER_CREATED) {
     co_return absl::FailedPreconditionError(StrCat("start container ", id, ": it is in state ",
-                                                   v1::ContainerState_Name(StateOf(record)),
+                                                   v1::ContainerState_Name(StateOf(*container)),
                                                    ", only a created one can be started"));
   }
   CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Sandbox> sandbox, FindSandbox(record.sandbox_id()));

@@ -282,11 +282,12 @@ class Story {
       ContainerModel& model = containers_[c.id()];
       model.sandbox = c.pod_sandbox_id();
       if (model.removed) Violation(StrCat("container ", c.id(), " is back"));
-      if (c.state() < model.seen) {
+      const bool known = c.state() != v1::CONTAINER_UNKNOWN;  // a server that does not know yet says so
+      if (known && c.state() < model.seen) {
         Violation(StrCat("container ", c.id(), " went from ", v1::ContainerState_Name(model.seen), " to ",
                          v1::ContainerState_Name(c.state())));
       }
-      model.seen = c.state();
+      if (known) model.seen = c.state();
       if (model.started && c.state() == v1::CONTAINER_CREATED)
         Violation(StrCat("container ", c.id(), " was started, but is not"));
       if (!sandboxes.contains(c.pod_sandbox_id())) Violation(StrCat("container ", c.id(), " has no sandbox"));
