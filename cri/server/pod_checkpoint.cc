@@ -120,6 +120,65 @@ absl::Status UnpackContainer(const std::string& dir, size_t number, images::Byte
   return Annotate(unpacked, name);
 }
 
+// Of a process section: a text that is the same for what means the same.
+using Reader = std::string (*)(const simdjson::dom::element& spec);
+
+std::string Cut(std::string text) {
+  constexpr size_t kMaxShownBytes = 200;
+  if (text.size() > kMaxShownBytes) text.replace(kMaxShownBytes, std::string::npos, "...");
+  return text.empty() ? "none" : text;
+}
+
+std::string At(const simdjson::dom::element& spec, std::string_view pointer) {
+  simdjson::dom::element value;
+  if (spec.at_pointer(pointer).get(value) != simdjson::SUCCESS) return "";
+  return simdjson::minify(value);
+}
+
+// A flag that is not there is off.
+std::string FlagAt(const simdjson::dom::element& spec, std::string_view pointer) {
+  const std::string text = At(spec, pointer);
+  return text.empty() ? "false" : text;
+}
+
+std::string CapabilitiesOf(const simdjson::dom::element& spec) {
+  std::string out;
+  for (const char* set : {"bounding", "effective", "permitted", "inheritable", "ambient"}) {
+    std::set<std::string_view> names;
+    simdjson::dom::array array;
+    if (spec.at_pointer(StrCat("/process/capabilities/", set)).get(array) == simdjson::SUCCESS) {
+      for (const simdjson::dom::element& element : array) {
+        std::string_view name;
+        if (element.get(name) == simdjson::SUCCESS) names.insert(name);
+      }
+    }
+    StrAppend(&out, out.empty() ? "" : "; ", set);
+    for (std::string_view name : names) StrAppend(&out, " ", name);
+  }
+  return out;
+}
+
+constexpr struct {
+  const char* field;
+  Reader read;
+} kProcessFields[] = {
+    {"command, args", [](const auto& spec) { return At(spec, "/process/args"); }},
+    {"working_dir", [](const auto& spec) { return At(spec, "/process/cwd"); }},
+    {"linux.security_context.run_as_user", [](const auto& spec) { return At(spec, "/process/user/uid"); }},
+    {"linux.security_context.run_as_group", [](const auto& spec) { return At(spec, "/process/user/gid"); }},
+    {"linux.security_context.supplemental_groups",
+     [](const auto& spec) { return At(spec, "/process/user/additionalGids"); }},
+    {"linux.security_context.capabilities", CapabilitiesOf},
+    {"linux.security_context.no_new_privs",
+     [](const auto& spec) { return FlagAt(spec, "/process/noNewPrivileges"); }},
+    {"linux.security_context.readonly_rootfs",
+     [](const auto& spec) { return FlagAt(spec, "/root/readonly"); }},
+    {"linux.security_context.seccomp",
+     [](const auto& spec) {
+       return std::string(At(spec, "/linux/seccomp").empty() ? "no filter" : "a filter");
+     }},
+};
+
 }  // namespace
 
 std::string ContainerTarName(size_t number) { return StrCat("containers/", number, ".tar"); }
@@ -157,6 +216,24 @@ absl::StatusOr<PodCheckpointFacts> ParsePodFacts(std::string_view json) {
   absl::StatusOr<PodCheckpointFacts> facts = ParseFacts(root);
   if (!facts.ok()) return Annotate(facts.status(), kPodFactsName);
   return facts;
+}
+
+absl::Status CheckSameProcess(std::string_view checkpointed, std::string_view wanted) {
+  simdjson::dom::parser parsers[2];
+  simdjson::dom::element had, wants;
+  if (parsers[0].parse(simdjson::padded_string(checkpointed)).get(had) != simdjson::SUCCESS) {
+    return absl::InvalidArgumentError(StrCat(kSpecDumpName, " of the checkpoint: is no JSON"));
+  }
+  if (parsers[1].parse(simdjson::padded_string(wanted)).get(wants) != simdjson::SUCCESS) {
+    return absl::InternalError("config.json of the container: is no JSON");
+  }
+  for (const auto& [field, read] : kProcessFields) {
+    const std::string before = read(had), now = read(wants);
+    if (before == now) continue;
+    return absl::InvalidArgumentError(
+        StrCat(field, ": ", Cut(now), "; the container in the checkpoint has ", Cut(before)));
+  }
+  return absl::OkStatus();
 }
 
 CheckpointScratch::~CheckpointScratch() {

@@ -29,7 +29,7 @@ inline constexpr uint64_t kMaxPodArchiveEntries = 1'000'000;
 
 inline constexpr char kPodFactsName[] = "pod.dump", kShmTarName[] = "shm.tar",
                       kVolumesTarName[] = "volumes.tar", kRootfsDiffName[] = "rootfs-diff.tar",
-                      kImagesName[] = "checkpoint";
+                      kSpecDumpName[] = "spec.dump", kImagesName[] = "checkpoint";
 // Of container `number` in the archive: "containers/0.tar".
 std::string ContainerTarName(size_t number);
 
@@ -83,6 +83,14 @@ absl::StatusOr<Fd> OpenPodArchive(const std::string& path);
 // Unpacks what WritePodArchive wrote into `dir` (empty) and its containers' archives into dir/0, dir/1 ...:
 // plain files and folders only, none of them outside. InvalidArgument, ResourceExhausted, DataLoss. Blocking.
 absl::StatusOr<PodCheckpointFacts> UnpackPodArchive(int archive_fd, const std::string& dir);
+
+// What criu's images decide and the request says otherwise: command and args, working_dir, user and groups,
+// capabilities, no_new_privs, readonly_rootfs, and whether there is a seccomp filter. `checkpointed`:
+// spec.dump of the archive, untrusted; `wanted`: config.json of the container that was made for it. Not
+// compared: envs, which a kubelet gives other values for the new pod (service variables), and the text of
+// filters, which an update of this server may change. InvalidArgument names the field of ContainerConfig.
+// Pure.
+absl::Status CheckSameProcess(std::string_view checkpointed, std::string_view wanted);
 
 // A tar of a tree that belongs to a pod (owners, links) into a folder that is there; no devices. Missing:
 // nothing to do. Blocking.

@@ -287,6 +287,14 @@ TEST_F(PodCheckpointLiveTest, AFailedRestoreLeavesNothing) {
   terminal.set_tty(true);
   EXPECT_THAT(Restore(path, config, {terminal, second}).status().ToString(),
               HasSubstr("container_configs[0].tty"));
+  v1::ContainerConfig otherwise = Script("first", "exec sleep 1");
+  EXPECT_THAT(Restore(path, config, {otherwise, second}).status().ToString(),
+              HasSubstr("container_configs[0]: command, args"));
+  otherwise = first;
+  otherwise.mutable_linux()->mutable_security_context()->mutable_capabilities()->add_drop_capabilities("ALL");
+  EXPECT_THAT(Restore(path, config, {otherwise, second}).status().ToString(),
+              HasSubstr("container_configs[0]: linux.security_context.capabilities"));
+  EXPECT_EQ(Pods(), 0u);
   image.mutable_image()->set_image(live_->user_image());
   EXPECT_THAT(Restore(path, config, {image, second}).status().ToString(),
               HasSubstr("container_configs[0].image"));

@@ -46,6 +46,50 @@ TEST(PodFacts, ThereAndBack) {
   EXPECT_TRUE(facts->containers[1].tty);
 }
 
+TEST(SameProcess, WhatDiffersIsNamed) {
+  const std::string had =
+      R"({"process":{"user":{"uid":1,"gid":2,"additionalGids":[2]},"args":["sh","-c","a"],"env":["A=1"],)"
+      R"("cwd":"/","capabilities":{"bounding":["CAP_A","CAP_B"],"ambient":[]},"noNewPrivileges":false},)"
+      R"("root":{"path":"/x","readonly":false},"linux":{"seccomp":{"defaultAction":"x"}}})";
+  EXPECT_TRUE(CheckSameProcess(had, had).ok());
+  const struct {
+    const char *from, *to, *field;
+  } kCases[] = {
+      // A kubelet's request for the same pod, and what means the same.
+      {R"("A=1")", R"("A=2","B=1")", ""},
+      {R"("CAP_A","CAP_B")", R"("CAP_B","CAP_A")", ""},
+      {R"(,"ambient":[])", "", ""},
+      {R"(,"noNewPrivileges":false)", "", ""},
+      {R"({"defaultAction":"x"})", R"({"defaultAction":"y"})", ""},
+      {"/x", "/y", ""},
+      {R"("a")", R"("b")", R"(command, args: ["sh","-c","b"]; the container in the checkpoint has ["sh")"},
+      {R"("cwd":"/")", R"("cwd":"/tmp")", "working_dir"},
+      {R"("uid":1)", R"("uid":0)", "run_as_user: 0; the container in the checkpoint has 1"},
+      {R"("gid":2)", R"("gid":3)", "run_as_group"},
+      {"[2]", "[2,4]", "supplemental_groups"},
+      {R"("CAP_B")", R"("CAP_C")", "capabilities"},
+      {R"("ambient":[])", R"("ambient":["CAP_A"])", "capabilities"},
+      {R"("noNewPrivileges":false)", R"("noNewPrivileges":true)", "no_new_privs"},
+      {R"("readonly":false)", R"("readonly":true)", "readonly_rootfs"},
+      {R"("linux":{"seccomp":{"defaultAction":"x"}})", R"("linux":{})", "seccomp: no filter"},
+  };
+  for (const auto& c : kCases) {
+    std::string wanted = had;
+    size_t at = wanted.find(c.from);
+    ASSERT_NE(at, std::string::npos) << c.from;
+    wanted.replace(at, std::string(c.from).size(), c.to);
+    absl::Status status = CheckSameProcess(had, wanted);
+    if (std::string(c.field).empty()) {
+      EXPECT_TRUE(status.ok()) << c.to << ": " << status;
+      continue;
+    }
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << c.to << ": " << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(c.field));
+  }
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckSameProcess("{", had)));
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckSameProcess("[]", had)));
+}
+
 TEST(PodFacts, WhatIsWrongIsNamed) {
   const std::string good = EncodePodFacts(Facts());
   auto with = [&](const std::string& from, const std::string& to) {
