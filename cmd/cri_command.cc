@@ -268,7 +268,9 @@ absl::Status MakeParts(Env& env, const CriFlags& flags, const oci::HostFacts& ho
   options.user_namespaces = user_namespaces.ok();
   if (!user_namespaces.ok()) LogInfo("no user namespaces for pods here", {{"reason", user_namespaces}});
   ASSIGN_OR_RETURN(parts->runtime, cri::RuntimeServer::Create(std::move(deps), std::move(options)));
-  parts->image_server = std::make_unique<cri::ImageServer>(env, *parts->images);
+  std::vector<std::string> handlers;
+  for (const auto& runtime : parts->runtimes) handlers.push_back(runtime->name());
+  parts->image_server = std::make_unique<cri::ImageServer>(env, *parts->images, std::move(handlers));
   parts->image_files = std::make_unique<cri::ImageFilesServer>(*parts->images);
   return absl::OkStatus();
 }

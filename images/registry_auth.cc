@@ -113,7 +113,8 @@ bool IsHeaderSafe(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c > 0x20 && c < 0x7f; });
 }
 
-// "https://index.docker.io/v1/" -> "docker.io", "https://host/path/" -> "host/path".
+}  // namespace
+
 std::string NormalAuthKey(std::string key) {
   size_t scheme = key.find("://");
   if (scheme != std::string::npos) key.erase(0, scheme + 3);
@@ -124,8 +125,6 @@ std::string NormalAuthKey(std::string key) {
   if (key == "index.docker.io" || key == "registry-1.docker.io") key = "docker.io";
   return key;
 }
-
-}  // namespace
 
 std::vector<AuthChallenge> ParseChallenges(std::string_view header) {
   if (header.size() > kMaxChallengeBytes) return {};

@@ -38,4 +38,8 @@ absl::StatusOr<RegistryToken> ParseTokenResponse(std::string_view json);
 // when it is not of that form. Control characters are taken out, the length is bounded.
 std::string ErrorSummary(std::string_view json);
 
+// What a registry is called where credentials are kept: "https://index.docker.io/v1/" -> "docker.io",
+// "https://host/path/" -> "host/path".
+std::string NormalAuthKey(std::string key);
+
 }  // namespace keelson::images

@@ -50,11 +50,14 @@ absl::StatusOr<Profile> ProfileOf(bool present, const criv1::SecurityProfile& pr
   return Profile{true, criv1::SecurityProfile::Localhost, std::string(name)};
 }
 
+absl::StatusOr<Profile> SeccompProfileOf(const criv1::LinuxContainerSecurityContext& security) {
+  return ProfileOf(security.has_seccomp(), security.seccomp(), security.seccomp_profile_path(), kSeccompField,
+                   "seccomp_profile_path");
+}
+
 absl::Status BuildSeccomp(const SpecInput& input, RuntimeSpec* spec, Warnings* warnings) {
   const auto& security = input.container->linux().security_context();
-  ASSIGN_OR_RETURN(const Profile profile,
-                   ProfileOf(security.has_seccomp(), security.seccomp(), security.seccomp_profile_path(),
-                             kSeccompField, "seccomp_profile_path"));
+  ASSIGN_OR_RETURN(const Profile profile, SeccompProfileOf(security));
   if (security.privileged() || profile.type == criv1::SecurityProfile::Unconfined) return absl::OkStatus();
   const SeccompContext context{spec->process.capabilities.bounding, input.host.architecture,
                                input.host.kernel_major, input.host.kernel_minor};
@@ -106,6 +109,10 @@ absl::Status BuildSelinux(const SpecInput& input, RuntimeSpec* spec) {
 }
 
 }  // namespace
+
+absl::Status CheckSeccompField(const criv1::LinuxContainerSecurityContext& security) {
+  return SeccompProfileOf(security).status();
+}
 
 absl::StatusOr<std::string> ApparmorProfileOf(const criv1::LinuxContainerSecurityContext& security,
                                               const HostFacts& host) {

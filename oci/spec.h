@@ -44,6 +44,9 @@ struct HostFacts {
 absl::StatusOr<std::string> ApparmorProfileOf(const criv1::LinuxContainerSecurityContext& security,
                                               const HostFacts& host);
 
+// Whether the security context's seccomp field, or its older form, makes sense. Pure.
+absl::Status CheckSeccompField(const criv1::LinuxContainerSecurityContext& security);
+
 // cgroup hierarchies are found through `proc_root`/self/mounts, whose mount points are taken as they stand.
 // systemd_cgroup, architecture of another machine and apparmor_default_profile are the caller's to set.
 // `proc_root`: "/proc", or a test's tree.

@@ -16,6 +16,7 @@
 #include "base/strings.h"
 #include "cri/server/cgroup_names.h"
 #include "cri/server/namespaces.h"
+#include "cri/server/request_checks.h"
 #include "cri/server/runtime_server.h"
 #include "images/overlay.h"
 #include "oci/cdi.h"
@@ -32,30 +33,6 @@ namespace fs = std::filesystem;
 constexpr size_t kMaxSeccompProfileBytes = 1 << 20;
 constexpr int kMaxDeviceNodes = 4096;
 constexpr absl::Duration kVolumeCopyLimit = absl::Minutes(5);
-
-absl::Status CheckConfig(const v1::ContainerConfig& config) {
-  if (!config.has_metadata() || config.metadata().name().empty()) {
-    return absl::InvalidArgumentError("config.metadata.name: required");
-  }
-  if (config.image().image().empty()) return absl::InvalidArgumentError("config.image.image: required");
-  if (config.has_windows()) return absl::InvalidArgumentError("config.windows: this is a Linux runtime");
-  RETURN_IF_ERROR(Annotate(oci::CdiDevicesOf(config).status(), "config"));
-  if (!config.log_path().empty()) RETURN_IF_ERROR(CheckLogPath(config.log_path()));
-  for (const v1::Mount& mount : config.mounts()) {
-    if (!mount.has_image()) continue;
-    if (!mount.host_path().empty()) {
-      return absl::InvalidArgumentError(StrCat("mounts[", mount.container_path(),
-                                               "]: image and host_path exclude "
-                                               "each other"));
-    }
-    if (!mount.readonly()) {
-      return absl::InvalidArgumentError(StrCat("mounts[", mount.container_path(),
-                                               "]: an image can only be mounted "
-                                               "readonly"));
-    }
-  }
-  return absl::OkStatus();
-}
 
 void AddDevice(const std::string& path, const std::string& container_path, const struct stat& info,
                std::vector<oci::HostDevice>* out) {
@@ -112,22 +89,6 @@ struct HostInputs {
   oci::CdiEdits cdi;
   oci::CdiHostNodes cdi_nodes;
 };
-
-absl::StatusOr<std::string> ReadSeccompProfile(const v1::LinuxContainerSecurityContext& security) {
-  std::string path;
-  if (security.has_seccomp()) {
-    if (security.seccomp().profile_type() == v1::SecurityProfile::Localhost)
-      path = security.seccomp().localhost_ref();
-  } else if (security.seccomp_profile_path().starts_with("localhost/")) {
-    path = security.seccomp_profile_path().substr(std::string_view("localhost/").size());
-  }
-  if (path.empty() || security.privileged()) return std::string();
-  if (path[0] != '/')
-    return absl::InvalidArgumentError(StrCat("seccomp profile \"", path, "\": want an absolute path"));
-  absl::StatusOr<std::string> text = ReadFile(path, kMaxSeccompProfileBytes);
-  if (!text.ok()) return Annotate(text.status(), StrCat("seccomp profile ", path));
-  return text;
-}
 
 absl::Status LookUpCdiDevices(const v1::ContainerConfig& config, const std::vector<std::string>& dirs,
                               HostInputs* inputs) {
@@ -231,8 +192,8 @@ absl::Status KeepLockedFlags(const std::string& path, v1::Mount* mount) {
   return absl::OkStatus();
 }
 
-// Volumes that ask for ID mappings (the kubelet does for pods with a user namespace) are bound with those of
-// the pod below the container's directory, where the OCI runtime takes them from: not every one can map
+// Volumes that ask for ID mappings (those of the pod: CheckIdMappings) are bound with the pod's user
+// namespace below the container's directory, where the OCI runtime takes them from: not every one can map
 // itself.
 absl::Status MapMountSources(const std::string& dir, const std::string& userns_path,
                              v1::ContainerConfig* config) {
@@ -245,10 +206,6 @@ absl::Status MapMountSources(const std::string& dir, const std::string& userns_p
       continue;
     }
     struct stat info;
-    if (::stat(userns_path.c_str(), &info) != 0) {
-      return absl::InvalidArgumentError(
-          StrCat("mounts[", mount.container_path(), "]: ID mappings, but the pod has no user namespace"));
-    }
     std::string at = StrCat(dir, "/volume", n++);
     if (::stat(mount.host_path().c_str(), &info) != 0)
       return ErrnoStatus(errno, StrCat("stat ", mount.host_path()));
@@ -284,6 +241,22 @@ class Creating {
 
 }  // namespace
 
+absl::StatusOr<std::string> ReadSeccompProfile(const v1::LinuxContainerSecurityContext& security) {
+  std::string path;
+  if (security.has_seccomp()) {
+    if (security.seccomp().profile_type() == v1::SecurityProfile::Localhost)
+      path = security.seccomp().localhost_ref();
+  } else if (security.seccomp_profile_path().starts_with("localhost/")) {
+    path = security.seccomp_profile_path().substr(std::string_view("localhost/").size());
+  }
+  if (path.empty() || security.privileged()) return std::string();
+  if (path[0] != '/')
+    return absl::InvalidArgumentError(StrCat("seccomp profile \"", path, "\": want an absolute path"));
+  absl::StatusOr<std::string> text = ReadFile(path, kMaxSeccompProfileBytes);
+  if (!text.ok()) return Annotate(text.status(), StrCat("seccomp profile ", path));
+  return text;
+}
+
 absl::Status PrepareLog(const std::string& log_directory, const std::string& log_path) {
   RETURN_IF_ERROR(MakeDirs(log_directory, 0755));
   ASSIGN_OR_RETURN(Fd dir, OpenFile(log_directory, O_PATH | O_DIRECTORY));
@@ -315,7 +288,9 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer
 Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainerOn(
     v1::CreateContainerRequest request, std::string rootfs_diff) {
   CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Sandbox> sandbox, FindSandbox(request.pod_sandbox_id()));
-  CO_RETURN_IF_ERROR_SYNC(CheckConfig(request.config()));
+  CO_RETURN_IF_ERROR_SYNC(CheckContainerConfig(request.config()));
+  CO_RETURN_IF_ERROR_SYNC(CheckIdMappings(request.config(), sandbox->record.config()));
+  CO_RETURN_IF_ERROR_SYNC(CheckImageHandlers(request.config()));
   auto not_running = [&] {
     return absl::FailedPreconditionError(StrCat("pod sandbox ", sandbox->record.id(), " is not running"));
   };

@@ -5,6 +5,7 @@ namespace keelson::cri {
 
 Task<absl::StatusOr<v1::ImageStatusResponse>> ImageServer::ImageStatus(v1::ImageStatusRequest request) {
   if (request.image().image().empty()) co_return absl::InvalidArgumentError("image.image: required");
+  CO_RETURN_IF_ERROR_SYNC(CheckImageHandler(request.image(), runtime_handlers_));
   v1::ImageStatusResponse response;
   const images::ImageRecord* record = store_.Find(request.image().image());
   if (record == nullptr) co_return response;

@@ -1,5 +1,6 @@
 #include <absl/strings/numbers.h>
 
+#include "base/status.h"
 #include "base/strings.h"
 #include "cri/server/image_server.h"
 
@@ -41,10 +42,12 @@ Response List(const images::ImageStore& store, const v1::ImageFilter& filter) {
 }  // namespace
 
 Task<absl::StatusOr<v1::ListImagesResponse>> ImageServer::ListImages(v1::ListImagesRequest request) {
+  CO_RETURN_IF_ERROR_SYNC(CheckImageHandler(request.filter().image(), runtime_handlers_));
   co_return List<v1::ListImagesResponse>(store_, request.filter());
 }
 
 Task<absl::StatusOr<v1::StreamImagesResponse>> ImageServer::StreamImages(v1::StreamImagesRequest request) {
+  CO_RETURN_IF_ERROR_SYNC(CheckImageHandler(request.filter().image(), runtime_handlers_));
   co_return List<v1::StreamImagesResponse>(store_, request.filter());
 }
 

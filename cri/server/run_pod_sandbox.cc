@@ -12,8 +12,10 @@
 #include "cri/cni/cni.h"
 #include "cri/server/cgroup_names.h"
 #include "cri/server/namespaces.h"
+#include "cri/server/request_checks.h"
 #include "cri/server/runtime_server.h"
 #include "oci/pause_binary.h"
+#include "oci/seccomp.h"
 #include "oci/selinux.h"
 
 namespace keelson::cri {
@@ -21,45 +23,7 @@ namespace keelson::cri {
 namespace {
 
 constexpr char kShmOptions[] = "mode=1777,size=65536k";  // what docker and containerd give
-constexpr unsigned kPauseUser = 65535;
-constexpr int64_t kPauseOomScoreAdj = -998;  // upstream's sandbox container
-constexpr uint64_t kPauseCpuShares = 2;
 constexpr size_t kMaxHostFileBytes = 1 << 20;
-
-// KEP-127: one range, from ID 0 of the container on, the same for users and groups as containerd asks.
-absl::Status CheckUserNamespace(const v1::NamespaceOption& options) {
-  if (!options.has_userns_options() || options.userns_options().mode() == v1::NODE) return absl::OkStatus();
-  const v1::UserNamespace& user = options.userns_options();
-  constexpr std::string_view kField = "security_context.namespace_options.userns_options";
-  if (user.mode() != v1::POD) return absl::InvalidArgumentError(StrCat(kField, ".mode: want POD or NODE"));
-  for (const auto& [name, maps] : {std::pair("uids", &user.uids()), std::pair("gids", &user.gids())}) {
-    if (maps->size() != 1)
-      return absl::InvalidArgumentError(StrCat(kField, ".", name, ": want exactly one mapping"));
-    if ((*maps)[0].container_id() != 0 || (*maps)[0].length() == 0) {
-      return absl::InvalidArgumentError(
-          StrCat(kField, ".", name, ": the mapping must begin at container ID 0"));
-    }
-  }
-  if (options.network() == v1::NODE || options.ipc() == v1::NODE || options.pid() == v1::NODE) {
-    return absl::InvalidArgumentError(StrCat(
-        kField, ": a pod with a user namespace cannot share the host's network, IPC or PID namespace"));
-  }
-  return absl::OkStatus();
-}
-
-// Own mode of a namespace in a pod: POD, CONTAINER (PID only) or NODE.
-absl::Status CheckNamespaces(const v1::NamespaceOption& options) {
-  if (options.network() != v1::POD && options.network() != v1::NODE) {
-    return absl::InvalidArgumentError("security_context.namespace_options.network: want POD or NODE");
-  }
-  if (options.ipc() != v1::POD && options.ipc() != v1::NODE) {
-    return absl::InvalidArgumentError("security_context.namespace_options.ipc: want POD or NODE");
-  }
-  if (options.pid() == v1::TARGET) {
-    return absl::InvalidArgumentError("security_context.namespace_options.pid: TARGET is for containers");
-  }
-  return CheckUserNamespace(options);
-}
 
 absl::StatusOr<CniBandwidth> BandwidthOf(const v1::PodSandboxConfig& config) {
   auto annotation = [&](const char* name) -> std::string_view {
@@ -69,42 +33,11 @@ absl::StatusOr<CniBandwidth> BandwidthOf(const v1::PodSandboxConfig& config) {
   return ParseCniBandwidth(annotation(kIngressBandwidthAnnotation), annotation(kEgressBandwidthAnnotation));
 }
 
-absl::Status CheckPortMappings(const v1::PodSandboxConfig& config) {
-  constexpr int kMaxPort = 65535;
-  for (const v1::PortMapping& mapping : config.port_mappings()) {
-    if (mapping.host_port() <= 0) continue;
-    if (mapping.host_port() > kMaxPort || mapping.container_port() < 1 ||
-        mapping.container_port() > kMaxPort) {
-      return absl::InvalidArgumentError(StrCat("port_mappings: ", mapping.host_port(), " -> ",
-                                               mapping.container_port(), ": ports are 1 to ", kMaxPort));
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckConfig(const v1::PodSandboxConfig& config) {
-  if (!config.has_metadata() || config.metadata().name().empty()) {
-    return absl::InvalidArgumentError("config.metadata.name: required");
-  }
-  if (config.has_windows()) return absl::InvalidArgumentError("config.windows: this is a Linux runtime");
-  RETURN_IF_ERROR(CheckPortMappings(config));
-  if (!HostNetwork(config)) RETURN_IF_ERROR(BandwidthOf(config).status());
-  return CheckNamespaces(NamespacesOf(config));
-}
-
 // What its containers will mount, in the pod's directory. Blocking.
 absl::Status PrepareSandboxFiles(HostKernel* kernel, const std::string& dir,
                                  const v1::PodSandboxConfig& config, const std::string& host_resolv_conf,
                                  const std::string& host_hosts) {
-  std::string resolv;
-  if (config.has_dns_config() &&
-      (config.dns_config().servers_size() > 0 || config.dns_config().searches_size() > 0 ||
-       config.dns_config().options_size() > 0)) {
-    ASSIGN_OR_RETURN(resolv, RenderResolvConf(config.dns_config()));
-  } else {
-    absl::StatusOr<std::string> host = ReadFile(host_resolv_conf, kMaxHostFileBytes);
-    if (host.ok()) resolv = *std::move(host);
-  }
+  ASSIGN_OR_RETURN(std::string resolv, ResolvConfOf(config, host_resolv_conf));
   RETURN_IF_ERROR(WriteFileAtomic(dir + "/resolv.conf", resolv, 0644, /*durable=*/false));
   absl::StatusOr<std::string> hosts = ReadFile(host_hosts, kMaxHostFileBytes);
   RETURN_IF_ERROR(
@@ -152,25 +85,15 @@ absl::Status EnsurePauseRoot(const std::string& root, bool selinux) {
   return selinux ? oci::RelabelOnce(root, oci::kLayersLabel) : absl::OkStatus();
 }
 
-v1::ContainerConfig PauseConfig(const v1::PodSandboxConfig& config) {
-  v1::ContainerConfig pause;
-  pause.mutable_metadata()->set_name("POD");
-  pause.add_command("/pause");
-  auto* linux = pause.mutable_linux();
-  linux->mutable_resources()->set_cpu_shares(kPauseCpuShares);
-  linux->mutable_resources()->set_oom_score_adj(kPauseOomScoreAdj);
-  auto* security = linux->mutable_security_context();
-  *security->mutable_namespace_options() = NamespacesOf(config);
-  // The namespace the pod shares is this process's own.
-  security->mutable_namespace_options()->set_pid(NamespacesOf(config).pid() == v1::NODE ? v1::NODE
-                                                                                        : v1::CONTAINER);
-  security->mutable_capabilities()->add_drop_capabilities("ALL");
-  security->set_readonly_rootfs(true);
-  security->set_no_new_privs(true);
-  security->mutable_run_as_user()->set_value(kPauseUser);
-  security->mutable_run_as_group()->set_value(kPauseUser);
-  security->mutable_seccomp()->set_profile_type(v1::SecurityProfile::RuntimeDefault);
-  return pause;
+// What its security context names is there, also where no pause process runs with it. Blocking.
+absl::StatusOr<std::string> PauseSeccompProfile(const v1::LinuxContainerSecurityContext& security) {
+  ASSIGN_OR_RETURN(std::string profile, ReadSeccompProfile(security));
+  if (profile.empty()) return profile;
+  std::vector<std::string> warnings;
+  absl::StatusOr<oci::SeccompProfile> parsed =
+      oci::ParseSeccompProfile(profile, oci::SeccompContext(), &warnings);
+  if (!parsed.ok()) return Annotate(parsed.status(), "security_context.seccomp");
+  return profile;
 }
 
 }  // namespace
@@ -182,7 +105,8 @@ Task<absl::StatusOr<v1::RunPodSandboxResponse>> RuntimeServer::RunPodSandbox(
 
 Task<absl::StatusOr<v1::RunPodSandboxResponse>> RuntimeServer::RunSandbox(v1::RunPodSandboxRequest request,
                                                                           bool restoring) {
-  CO_RETURN_IF_ERROR_SYNC(CheckConfig(request.config()));
+  CO_RETURN_IF_ERROR_SYNC(CheckPodConfig(request.config()));
+  if (!HostNetwork(request.config())) CO_RETURN_IF_ERROR_SYNC(BandwidthOf(request.config()).status());
   CO_RETURN_IF_ERROR_SYNC(
       CheckCgroupParent(request.config().linux().cgroup_parent(), deps_.host.systemd_cgroup));
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(request.runtime_handler()));
@@ -305,14 +229,21 @@ Task<absl::Status> RuntimeServer::SetUpInside(std::shared_ptr<Sandbox> sandbox) 
   CO_ASSIGN_OR_RETURN_SYNC(oci::SelinuxLabels labels,
                            oci::SelinuxLabelsOf({}, config, deps_.host, sandbox->record.selinux_level()));
   CO_RETURN_IF_ERROR_SYNC(oci::CheckSelinuxLabels(labels));
+  auto seccomp_profile = std::make_shared<std::string>();
   auto prepare = [kernel = deps_.kernel, dir = SandboxDir(sandbox->record.id()), config,
-                  resolv = options_.host_resolv_conf, hosts = options_.host_hosts] {
+                  security = PauseConfig(config).linux().security_context(), seccomp_profile,
+                  resolv = options_.host_resolv_conf, hosts = options_.host_hosts]() -> absl::Status {
+    ASSIGN_OR_RETURN(*seccomp_profile, PauseSeccompProfile(security));
     return PrepareSandboxFiles(kernel, dir, config, resolv, hosts);
   };
   Task<absl::Status> files = env_.Blocking<absl::Status>(prepare);
   absl::Status status = co_await std::move(files);
-  if (!status.ok() || !pause) co_return status;
-  Task<absl::Status> start = StartPause(sandbox);
+  if (!status.ok()) co_return status;
+  if (pause || config.linux().security_context().has_apparmor()) {
+    CO_RETURN_IF_ERROR(EnsureApparmor(PauseConfig(config).linux().security_context()));
+  }
+  if (!pause) co_return absl::OkStatus();
+  Task<absl::Status> start = StartPause(sandbox, *seccomp_profile);
   status = co_await std::move(start);
   co_return status;
 }
@@ -375,7 +306,7 @@ Task<absl::Status> RuntimeServer::AttachNetwork(std::shared_ptr<Sandbox> sandbox
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> RuntimeServer::StartPause(std::shared_ptr<Sandbox> sandbox) {
+Task<absl::Status> RuntimeServer::StartPause(std::shared_ptr<Sandbox> sandbox, std::string seccomp_profile) {
   const v1::PodSandboxConfig& config = sandbox->record.config();
   const std::string& id = sandbox->record.id();
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(sandbox->record.runtime_handler()));
@@ -388,7 +319,8 @@ Task<absl::Status> RuntimeServer::StartPause(std::shared_ptr<Sandbox> sandbox) {
   input.container = &pause;
   input.sandbox = &config;
   input.sandbox_id = id;
-  input.user.uid = input.user.gid = kPauseUser;
+  CO_ASSIGN_OR_RETURN_SYNC(input.user, PauseUser(config));
+  input.seccomp_localhost_profile = std::move(seccomp_profile);
   input.rootfs_path = root;
   if (!HostNetwork(config)) {
     input.namespaces.network = ns + kNetNamespace;
@@ -405,7 +337,6 @@ Task<absl::Status> RuntimeServer::StartPause(std::shared_ptr<Sandbox> sandbox) {
   input.host = deps_.host;
   input.features = runtime->features();
   input.runtime_handler = runtime->name();
-  CO_RETURN_IF_ERROR(EnsureApparmor(pause.linux().security_context()));
   CO_ASSIGN_OR_RETURN_SYNC(oci::SpecOutput spec, oci::GenerateSpec(input));
   Warn(id, spec.warnings);
   auto write = [root, bundle, json = std::move(spec.config_json), selinux = deps_.host.selinux] {

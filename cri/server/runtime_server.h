@@ -156,7 +156,7 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   Task<absl::Status> SetUpSandbox(std::shared_ptr<Sandbox> sandbox);
   Task<absl::Status> SetUpInside(std::shared_ptr<Sandbox> sandbox);
   Task<absl::Status> AttachNetwork(std::shared_ptr<Sandbox> sandbox);
-  Task<absl::Status> StartPause(std::shared_ptr<Sandbox> sandbox);
+  Task<absl::Status> StartPause(std::shared_ptr<Sandbox> sandbox, std::string seccomp_profile);
   // Everything RunPodSandbox made besides the record; any part may be missing. With the sandbox's mutex held.
   Task<absl::Status> TearDownSandbox(std::shared_ptr<Sandbox> sandbox);
   Task<absl::Status> StopSandboxLocked(std::shared_ptr<Sandbox> sandbox);

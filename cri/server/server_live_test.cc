@@ -580,13 +580,27 @@ TEST_F(ServerLiveTest, UpdateContainerResources) {
   EXPECT_EQ(Status(id).resources().linux().cpuset_cpus(), "0");
   EXPECT_EQ(Status(id).state(), v1::CONTAINER_RUNNING);
   ASSERT_TRUE(Stop(id, 0).ok());
-  EXPECT_EQ(Call(runtime().UpdateContainerResources(request)).status().code(),
-            absl::StatusCode::kFailedPrecondition);
+  request.mutable_linux()->set_cpu_shares(2001);
+  ASSERT_TRUE(Call(runtime().UpdateContainerResources(request)).ok()) << "one that has ended, as containerd";
+  EXPECT_EQ(Status(id).resources().linux().cpu_shares(), 2001);
+  EXPECT_EQ(Status(id).resources().linux().cpu_quota(), 30000);
+  request.mutable_linux()->set_cpu_shares(-1);
+  EXPECT_TRUE(absl::IsInvalidArgument(Call(runtime().UpdateContainerResources(request)).status()));
 
   v1::UpdatePodSandboxResourcesRequest pod_request;
   pod_request.set_pod_sandbox_id(pod);
   pod_request.mutable_resources()->set_cpu_shares(100);
   EXPECT_TRUE(Call(runtime().UpdatePodSandboxResources(pod_request)).ok());
+  pod_request.mutable_overhead()->set_memory_limit_in_bytes(-2);
+  absl::Status refused = Call(runtime().UpdatePodSandboxResources(pod_request)).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("overhead: linux.resources.memory_limit_in_bytes"));
+  pod_request.clear_overhead();
+  StopPod(pod);
+  EXPECT_EQ(Call(runtime().UpdatePodSandboxResources(pod_request)).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  pod_request.set_pod_sandbox_id("0123456789");
+  EXPECT_TRUE(absl::IsNotFound(Call(runtime().UpdatePodSandboxResources(pod_request)).status()));
 }
 
 TEST_F(ServerLiveTest, LogFormatAndReopen) {
@@ -863,6 +877,34 @@ const BadPod kBadPods[] = {
        Port(c, 21999, 80)->set_host_ip("1.2.3");
      },
      absl::StatusCode::kInvalidArgument, "1.2.3"},
+    {"a negative host port", [](auto* c) { Port(c, -1, 80); }, absl::StatusCode::kInvalidArgument,
+     "port_mappings[0]: -1"},
+    {"an unknown protocol", [](auto* c) { Port(c, 21999, 80)->set_protocol(static_cast<v1::Protocol>(7)); },
+     absl::StatusCode::kInvalidArgument, "port_mappings[0]: protocol"},
+    {"a group without a user",
+     [](auto* c) { c->mutable_linux()->mutable_security_context()->mutable_run_as_group()->set_value(5); },
+     absl::StatusCode::kInvalidArgument, "run_as_group"},
+    // Also where no pause process runs with it.
+    {"a seccomp profile that is absent",
+     [](auto* c) {
+       auto* seccomp = c->mutable_linux()->mutable_security_context()->mutable_seccomp();
+       seccomp->set_profile_type(v1::SecurityProfile::Localhost);
+       seccomp->set_localhost_ref("/no/such.json");
+     },
+     absl::StatusCode::kNotFound, "/no/such.json"},
+    {"a seccomp profile that is none",
+     [](auto* c) {
+       auto* seccomp = c->mutable_linux()->mutable_security_context()->mutable_seccomp();
+       seccomp->set_profile_type(v1::SecurityProfile::Localhost);
+       seccomp->set_localhost_ref("/etc/hosts");
+     },
+     absl::StatusCode::kInvalidArgument, "seccomp"},
+    {"mappings for the host's user namespace",
+     [](auto* c) {
+       Options(c)->mutable_userns_options()->set_mode(v1::NODE);
+       Options(c)->mutable_userns_options()->add_uids()->set_length(1);
+     },
+     absl::StatusCode::kInvalidArgument, "userns_options.mode"},
     {"hostname too long",
      [](auto* c) {
        Options(c)->set_network(v1::POD);
@@ -964,6 +1006,15 @@ const BadContainer kBadContainers[] = {
        mount->set_readonly(true);
      },
      kInvalid, ".."},
+    {"a sub path of no image", [](auto* c) { AddMount(c, "/tmp", "/mnt")->set_image_sub_path("a"); },
+     kInvalid, "mounts[/mnt]: image_sub_path"},
+    {"a mount with mappings the pod has not",
+     [](auto* c) { AddMount(c, "/tmp", "/mnt")->add_uidmappings()->set_length(1); }, kInvalid,
+     "mounts[/mnt]: ID mappings"},
+    {"an image for an unknown handler", [](auto* c) { c->mutable_image()->set_runtime_handler("kata"); },
+     kInvalid, "config.image.runtime_handler: runtime handler \"kata\""},
+    {"an unknown signal", [](auto* c) { c->set_stop_signal(static_cast<v1::Signal>(999)); }, kInvalid,
+     "stop_signal"},
     {"a device that is none",
      [](auto* c) {
        v1::Device* device = c->add_devices();
@@ -1063,6 +1114,52 @@ TEST_F(ServerLiveTest, CallsOnTheUnknownAndTheWrong) {
   EXPECT_TRUE(absl::IsInvalidArgument(Call(images().PullImage(pull)).status()));
   pull.mutable_image()->set_image("Not A Reference");
   EXPECT_TRUE(absl::IsInvalidArgument(Call(images().PullImage(pull)).status()));
+  // Handlers nobody has, in every request that can name one.
+  v1::ImageSpec image;
+  image.set_image(live_->user_image());
+  image.set_runtime_handler("kata");
+  auto unknown = [](const absl::Status& status) {
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("runtime_handler: \"kata\" is not there"));
+  };
+  *pull.mutable_image() = image;
+  unknown(Call(images().PullImage(pull)).status());
+  v1::ImageStatusRequest image_status;
+  *image_status.mutable_image() = image;
+  unknown(Call(images().ImageStatus(image_status)).status());
+  v1::ListImagesRequest list;
+  *list.mutable_filter()->mutable_image() = image;
+  unknown(Call(images().ListImages(list)).status());
+  v1::RemoveImageRequest remove_image;
+  *remove_image.mutable_image() = image;
+  unknown(Call(images().RemoveImage(remove_image)).status());
+  image_status.mutable_image()->set_runtime_handler("runc");
+  auto there = Call(images().ImageStatus(image_status));
+  ASSERT_TRUE(there.ok()) << there.status();
+  EXPECT_TRUE(there->has_image());
+}
+
+// The kubelet creates containers by image IDs; what its users see is a tag.
+TEST_F(ServerLiveTest, ContainerStatusNamesATag) {
+  v1::ContainerConfig config = Script("main", "true");
+  const std::string tag = config.image().image();
+  v1::ImageStatusRequest request;
+  request.mutable_image()->set_image(tag);
+  auto image = Call(images().ImageStatus(request));
+  ASSERT_TRUE(image.ok() && image->has_image()) << image.status();
+  config.mutable_image()->set_image(image->image().id());
+  config.mutable_image()->set_user_specified_image("as-written");
+  v1::ContainerStatus status = Status(Create(RunPod(PodConfig("by-id")), config));
+  EXPECT_EQ(status.image().image(), image->image().repo_tags(0));
+  EXPECT_EQ(status.image().user_specified_image(), "as-written");
+  EXPECT_EQ(status.image_id(), image->image().id());
+}
+
+// An empty DNS configuration is one: not the host's.
+TEST_F(ServerLiveTest, AnEmptyDnsConfigurationIsAnEmptyFile) {
+  v1::PodSandboxConfig config = PodConfig("no-dns");
+  config.mutable_dns_config();
+  EXPECT_EQ(Output(RunPod(config), Script("main", "wc -c </etc/resolv.conf")), "0\n");
 }
 
 }  // namespace

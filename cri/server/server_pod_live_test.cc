@@ -81,6 +81,39 @@ TEST_F(ServerPodLiveTest, AProcessThatLeavesItsContainersSessionEndsWithIt) {
   EXPECT_EQ(Trimmed(Exec(look, "ps | grep -c '[s]leep 4242' || true")), "0");
 }
 
+TEST_F(ServerPodLiveTest, ThePauseProcessHasThePodsSecurityContext) {
+  // Of /proc/1/status, its numbers in one line.
+  auto pause = [&](const v1::PodSandboxConfig& config) {
+    v1::ContainerConfig look = Script("look", kForever);
+    Options(&look)->set_pid(v1::POD);
+    return Trimmed(Exec(Start(RunPod(config), look),
+                        "sed -n 's/^Uid:\t\\([0-9]*\\).*/\\1/p; s/^Gid:\t\\([0-9]*\\).*/\\1/p; "
+                        "s/^Groups:\t\\(.*[0-9]\\).*/\\1/p; s/^Seccomp:\t//p' /proc/1/status | xargs"));
+  };
+  v1::PodSandboxConfig config = PodConfig("pause-default");
+  Options(&config)->set_pid(v1::POD);
+  EXPECT_EQ(pause(config), "65535 65535 65535 2");
+  v1::PodSandboxConfig user = PodConfig("pause-user");
+  Options(&user)->set_pid(v1::POD);
+  auto* security = user.mutable_linux()->mutable_security_context();
+  security->mutable_run_as_user()->set_value(1234);
+  security->mutable_run_as_group()->set_value(2345);
+  security->add_supplemental_groups(3456);
+  security->mutable_seccomp()->set_profile_type(v1::SecurityProfile::Unconfined);
+  EXPECT_EQ(pause(user), "1234 2345 2345 3456 0");
+  v1::PodSandboxConfig profile = PodConfig("pause-profile");
+  Options(&profile)->set_pid(v1::POD);
+  const std::string path = dir() + "/allow.json";
+  ASSERT_TRUE(WriteFileAtomic(path, R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+      {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]})",
+                              0644, false)
+                  .ok());
+  security = profile.mutable_linux()->mutable_security_context();
+  security->mutable_seccomp()->set_profile_type(v1::SecurityProfile::Localhost);
+  security->mutable_seccomp()->set_localhost_ref(path);
+  EXPECT_EQ(pause(profile), "65535 65535 65535 2");
+}
+
 TEST_F(ServerPodLiveTest, AStoppedPauseStopsThePod) {
   v1::PodSandboxConfig shared = PodConfig("pause-dies");
   Options(&shared)->set_pid(v1::POD);
