@@ -103,13 +103,19 @@ bool MapsAllIds(const std::string& uid_map) {
          count == kAllIds;
 }
 
-// The root of a v2 hierarchy has no limits; any cgroup below it tells.
-bool HasSwapFileV2(const std::string& unified_mount) {
+// The root of a v2 hierarchy has no limits: a cgroup below it tells, if one has the controller. Early on a
+// host without systemd there is none; then it is what the kernel does unless told otherwise.
+bool CountsSwapV2(const std::string& proc_root, const std::string& unified_mount) {
+  bool counts_memory = false;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(unified_mount, error)) {
     if (Exists(entry.path().string() + "/memory.swap.max")) return true;
+    counts_memory |= Exists(entry.path().string() + "/memory.max");
   }
-  return Exists(unified_mount + "/memory.swap.max");
+  if (Exists(unified_mount + "/memory.swap.max")) return true;  // the root of a namespace
+  if (counts_memory || Exists(unified_mount + "/memory.max")) return false;
+  const std::string words = StrCat(" ", ReadFile(proc_root + "/cmdline").value_or(""), " ");
+  return Exists(proc_root + "/swaps") && !absl::StrContains(words, " swapaccount=0");
 }
 
 absl::Status ReadMounts(const std::string& proc_root, HostFacts* facts) {
@@ -121,9 +127,10 @@ absl::Status ReadMounts(const std::string& proc_root, HostFacts* facts) {
   facts->cgroup_v2 = layout->mode == cgroups::Mode::kV2;
   if (facts->cgroup_v2) {
     absl::StatusOr<std::string> controllers = ReadFile(layout->unified_mount + "/cgroup.controllers");
-    const std::string padded = StrCat(" ", controllers.value_or(""), " ");
+    const std::string padded = StrCat(" ", absl::StripAsciiWhitespace(controllers.value_or("")), " ");
     facts->hugetlb_controller = absl::StrContains(padded, "hugetlb");
-    facts->swap_controller = HasSwapFileV2(layout->unified_mount);
+    facts->swap_controller =
+        absl::StrContains(padded, " memory ") && CountsSwapV2(proc_root, layout->unified_mount);
     return absl::OkStatus();
   }
   facts->hugetlb_controller = layout->v1_mounts.count("hugetlb") != 0;

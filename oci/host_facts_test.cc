@@ -72,6 +72,25 @@ TEST_F(HostFactsTest, OfAV2Host) {
   EXPECT_FALSE(facts.architecture.empty());
 }
 
+TEST_F(HostFactsTest, SwapOnAV2HostThatHasNoCgroupsYet) {
+  // Found by a live case: without a limit on swap a container swaps as it likes.
+  Write("/cg/init.scope/cgroup.procs", "1\n");
+  EXPECT_FALSE(Facts().swap_controller) << "a kernel without swap";
+  Write("/proc/swaps", "Filename Type Size Used Priority\n");
+  EXPECT_TRUE(Facts().swap_controller);
+  Write("/proc/cmdline", "quiet swapaccount=0\n");
+  EXPECT_FALSE(Facts().swap_controller);
+  Write("/proc/cmdline", "quiet swapaccount=1\n");
+  EXPECT_TRUE(Facts().swap_controller);
+  // Whoever has the controller tells.
+  Write("/cg/system.slice/memory.max", "max\n");
+  EXPECT_FALSE(Facts().swap_controller);
+  Write("/cg/system.slice/memory.swap.max", "max\n");
+  EXPECT_TRUE(Facts().swap_controller);
+  Write("/cg/cgroup.controllers", "cpuset cpu io pids\n");
+  EXPECT_FALSE(Facts().swap_controller);
+}
+
 TEST_F(HostFactsTest, OfAV1Host) {
   Write("/proc/self/mounts",
         StrCat("cgroup ", top_, "/cg/memory cgroup rw,memory 0 0\ncgroup ", top_,
