@@ -89,8 +89,11 @@ void ObjectMetadataUpdate(const ::k8s::meta::v1::ObjectMeta& meta, const ::k8s::
 void PodSpec(const ::k8s::core::v1::PodSpec& spec, const std::string& path, Errors& errors);
 void PodCreate(const ::k8s::core::v1::PodSpec& spec, Errors& errors);
 void PodUpdate(const ::k8s::core::v1::Pod& pod, const ::k8s::core::v1::Pod& old, Errors& errors);
+
+// validation_resources.cc. PodResources: the pod's own and its overhead.
 void ResourceRequirements(const ::k8s::core::v1::ResourceRequirements& resources, const std::string& path,
                           Errors& errors);
+void PodResources(const ::k8s::core::v1::PodSpec& spec, const std::string& path, Errors& errors);
 
 // validation_container.cc: all containers of a pod. `volumes`: the names of its volumes.
 void Containers(const ::k8s::core::v1::PodSpec& spec, const StringSet& volumes, const std::string& path,

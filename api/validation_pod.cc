@@ -1,4 +1,3 @@
-#include <absl/container/flat_hash_map.h>
 #include <absl/strings/match.h>
 #include <google/protobuf/util/message_differencer.h>
 
@@ -6,7 +5,6 @@
 
 #include "api/codec.h"
 #include "api/labels.h"
-#include "api/quantity.h"
 #include "api/validation_internal.h"
 #include "base/strings.h"
 
@@ -102,48 +100,11 @@ void Hostnames(const corev1::PodSpec& spec, const std::string& path, Errors& err
 
 }  // namespace
 
-void ResourceRequirements(const corev1::ResourceRequirements& resources, const std::string& path,
-                          Errors& errors) {
-  absl::flat_hash_map<std::string, Quantity> limits;
-  auto read = [&](const auto& list, const char* field, auto&& each) {
-    std::vector<std::string> names;
-    for (const auto& [name, quantity] : list) names.push_back(name);
-    std::sort(names.begin(), names.end());
-    for (const std::string& name : names) {
-      std::string here = KeyOf(Child(path, field), name);
-      if (name != "cpu" && name != "memory" && name != "ephemeral-storage" &&
-          !absl::StartsWith(name, "hugepages-") && !absl::StrContains(name, "/")) {
-        errors.InvalidText(here, name, "must be a standard resource type or fully qualified");
-      }
-      auto quantity = Quantity::Parse(list.at(name).string());
-      if (!quantity.ok()) {
-        errors.InvalidText(here, list.at(name).string(), std::string(quantity.status().message()));
-        continue;
-      }
-      if (quantity->Sign() < 0) {
-        errors.InvalidText(here, list.at(name).string(), "must be greater than or equal to 0");
-        continue;
-      }
-      each(name, *quantity);
-    }
-  };
-  read(resources.limits(), "limits",
-       [&](const std::string& name, const Quantity& q) { limits.emplace(name, q); });
-  read(resources.requests(), "requests", [&](const std::string& name, const Quantity& request) {
-    auto limit = limits.find(name);
-    if (limit != limits.end() && request.Cmp(limit->second) > 0) {
-      errors.InvalidText(
-          Child(path, "requests"), request.ToString(),
-          StrCat("must be less than or equal to ", name, " limit of ", limit->second.ToString()));
-    }
-  });
-}
-
 void PodSpec(const corev1::PodSpec& spec, const std::string& path, Errors& errors) {
   StringSet volumes;
   Volumes(spec, Child(path, "volumes"), &volumes, errors);
   Containers(spec, volumes, path, errors);
-  ResourceRequirements(spec.resources(), Child(path, "resources"), errors);
+  PodResources(spec, path, errors);
   errors.OneOf(Child(path, "restartPolicy"), spec.restart_policy(), {"Always", "Never", "OnFailure"});
   errors.OneOf(Child(path, "dnsPolicy"), spec.dns_policy(),
                {"ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"});
@@ -188,6 +149,16 @@ void PodCreate(const corev1::PodSpec& spec, Errors& errors) {
   }
   if (!spec.node_name().empty() && !spec.scheduling_gates().empty()) {
     errors.Forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared");
+  }
+  // Pods that stand for those of a manifest have no account, and so no token.
+  for (int i = 0; spec.service_account_name().empty() && i < spec.volumes_size(); ++i) {
+    const auto& sources = spec.volumes(i).volume_source().projected().sources();
+    for (int k = 0; k < sources.size(); ++k) {
+      if (!sources[k].has_service_account_token()) continue;
+      const std::string volume = Index("spec.volumes", static_cast<size_t>(i));
+      errors.Forbidden(StrCat(volume, ".projected.sources[", k, "].serviceAccountToken"),
+                       "must not be specified when serviceAccountName is not set");
+    }
   }
 }
 

@@ -51,7 +51,7 @@ std::string PodWithContainer(std::string_view container,
                        container, "}],", spec, "}"));
 }
 std::string PodWithVolume(std::string_view source) {
-  return PodWithSpec(StrCat(R"("volumes":[{"name":"v",)", source, "}]"));
+  return PodWithSpec(StrCat(R"("serviceAccountName":"a","volumes":[{"name":"v",)", source, "}]"));
 }
 std::string ServiceWith(std::string_view spec) {
   return Object("v1/Service", StrCat(R"(,"spec":{"ports":[{"port":80}],)", spec, "}"));
@@ -135,6 +135,15 @@ TEST(ValidationRules, PodUpdates) {
   EXPECT_EQ(update(R"("dnsConfig":{"nameservers":["here"]},"activeDeadlineSeconds":5)",
                    R"("dnsConfig":{"nameservers":["here"]},"activeDeadlineSeconds":4)"),
             "");
+}
+
+TEST(ValidationRules, NoTokenWithoutAnAccount) {
+  const std::string token =
+      R"("volumes":[{"name":"v","projected":{"sources":[{"serviceAccountToken":{"path":"t"}}]}}])";
+  EXPECT_EQ(ErrorsOf(PodWithSpec(token + R"(,"serviceAccountName":"a")")), "");
+  EXPECT_EQ(ErrorsOf(PodWithSpec(token)),
+            "spec.volumes[0].projected.sources[0].serviceAccountToken: Forbidden: must not be specified when "
+            "serviceAccountName is not set");
 }
 
 TEST(ValidationRules, EphemeralContainers) {
@@ -613,6 +622,45 @@ TEST(ValidationRules, PodSpecs) {
        "spec.resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1"},
   };
   ExpectErrors(rows, PodWithSpec);
+}
+
+TEST(ValidationRules, Resources) {
+  const Row rows[] = {
+      {R"("limits":{"example.com/gpu":"2"},"requests":{"example.com/gpu":"2","cpu":"1"})", ""},
+      {R"("requests":{"example.com/gpu":"2"})",
+       "spec.containers[0].resources.limits: Required value: Limit must be set for non overcommitable "
+       "resources"},
+      {R"("limits":{"example.com/gpu":"2"},"requests":{"example.com/gpu":"1"})",
+       "spec.containers[0].resources.requests: Invalid value: \"1\": must be equal to example.com/gpu limit "
+       "of 2"},
+      {R"("limits":{"example.com/gpu":"1500m"})",
+       "spec.containers[0].resources.limits[example.com/gpu]: Invalid value: \"1500m\": must be an "
+       "integer..."},
+      {R"("limits":{"hugepages-2Mi":"4Mi"})",
+       "spec.containers[0].resources: Forbidden: HugePages require cpu or memory"},
+      {R"("limits":{"disk":"1"})",
+       "spec.containers[0].resources.limits[disk]: Invalid value: \"disk\": must be a standard resource type "
+       "or "
+       "fully qualified..."},
+  };
+  ExpectErrors(rows, [](std::string_view resources) {
+    return PodWithContainer(StrCat(R"("resources":{)", resources, "}"));
+  });
+  auto pod = [](std::string_view of_pod, std::string_view of_container) {
+    return ErrorsOf(PodWithContainer(StrCat(R"("resources":{)", of_container, "}"),
+                                     StrCat(R"("resources":{)", of_pod, "}")));
+  };
+  EXPECT_EQ(pod(R"("requests":{"cpu":"1"},"limits":{"cpu":"2"})", R"("requests":{"cpu":"1"})"), "");
+  EXPECT_EQ(pod(R"("requests":{"cpu":"1"})", R"("requests":{"cpu":"1100m"})"),
+            "spec.resources.requests[cpu]: Invalid value: \"1\": must be greater than or equal to aggregate "
+            "container requests of 1100m");
+  EXPECT_EQ(
+      pod(R"("limits":{"memory":"1Gi"})", R"("limits":{"memory":"2Gi"})"),
+      "spec.resources.containers[0][memory].limits: Invalid value: \"2Gi\": must be less than or equal to "
+      "pod limits of 1Gi");
+  EXPECT_EQ(pod(R"("limits":{"ephemeral-storage":"1Gi"})", ""),
+            "spec.resources.limits[ephemeral-storage]: Unsupported value: \"ephemeral-storage\": supported "
+            "values: \"cpu\", \"hugepages-\", \"memory\"");
 }
 
 TEST(ValidationRules, PriorityClasses) {
