@@ -32,6 +32,14 @@ class Collector {
   std::vector<UnimplementedField> out_;
 };
 
+// TLS and HTTP/2 of probes.
+void ProbeFields(const corev1::Probe& probe, const std::string& path, Collector& out) {
+  const auto& handler = probe.probe_handler();
+  out.Ignored(handler.grpc().has_mode() && handler.grpc().mode() != "Plaintext", path, "grpc.mode");
+  out.Ignored(handler.http_get().has_protocol() && handler.http_get().protocol() != "HTTP1", path,
+              "httpGet.protocol");
+}
+
 void ContainerFields(const corev1::Container& container, const std::string& path, Collector& out) {
   out.Refused(!container.volume_devices().empty(), path, "volumeDevices");
   out.Refused(!container.resources().claims().empty(), path, "resources.claims");
@@ -45,6 +53,9 @@ void ContainerFields(const corev1::Container& container, const std::string& path
     out.Refused(container.volume_mounts(i).bind_mount_options_size() > 0,
                 Index(Child(path, "volumeMounts"), static_cast<size_t>(i)), "bindMountOptions");
   }
+  ProbeFields(container.liveness_probe(), Child(path, "livenessProbe"), out);
+  ProbeFields(container.readiness_probe(), Child(path, "readinessProbe"), out);
+  ProbeFields(container.startup_probe(), Child(path, "startupProbe"), out);
   for (const auto& rule : container.restart_policy_rules()) {
     out.Refused(rule.action() != "Restart", path, StrCat("restartPolicyRules.action: ", rule.action()));
   }
@@ -55,8 +66,17 @@ void VolumeFields(const corev1::VolumeSource& source, const std::string& path, C
     const auto* field = source.GetDescriptor()->field(i);
     const bool known =
         std::find(std::begin(kVolumes), std::end(kVolumes), field->json_name()) != std::end(kVolumes);
-    // The pod waits for such a volume.
+    // The pod waits for such a volume, and for the parts below.
     out.Ignored(!known && source.GetReflection()->HasField(source, field), path, field->json_name());
+  }
+  const std::string& medium = source.empty_dir().medium();
+  out.Ignored(!medium.empty() && medium != "Memory", path, StrCat("emptyDir.medium: ", medium));
+  for (int i = 0; i < source.projected().sources_size(); ++i) {
+    const corev1::VolumeProjection& part = source.projected().sources(i);
+    const std::string here = Index(Child(path, "projected.sources"), static_cast<size_t>(i));
+    out.Ignored(part.has_service_account_token(), here, "serviceAccountToken");
+    out.Ignored(part.has_cluster_trust_bundle(), here, "clusterTrustBundle");
+    out.Ignored(part.has_pod_certificate(), here, "podCertificate");
   }
 }
 

@@ -42,8 +42,15 @@ TEST(UnimplementedFields, NamesWhatIsSet) {
       ElementsAre("!spec.template.spec.containers[1].env[0].valueFrom.fileKeyRef",
                   "!spec.template.spec.initContainers[0].volumeDevices"));
   EXPECT_THAT(Of(R"({"containers":[{"name":"b","ports":[{"hostPort":80}]}]})"), IsEmpty());
-  EXPECT_THAT(Of(R"({"automountServiceAccountToken":true})"),
-              ElementsAre("spec.automountServiceAccountToken"));
+  EXPECT_THAT(
+      Of(R"({"automountServiceAccountToken":true,"volumes":[{"name":"a","emptyDir":{"medium":"HugePages"}},{"name":"b",)"
+         R"("projected":{"sources":[{"configMap":{"name":"c"}},{"serviceAccountToken":{"path":"t"}}]}}],"containers":[)"
+         R"({"name":"c","livenessProbe":{"grpc":{"port":1,"mode":"TLS"}},"readinessProbe":{"httpGet":{"port":1,)"
+         R"("protocol":"HTTP2"}}}]})"),
+      ElementsAre("spec.automountServiceAccountToken", "spec.volumes[0].emptyDir.medium: HugePages",
+                  "spec.volumes[1].projected.sources[1].serviceAccountToken",
+                  "spec.containers[0].livenessProbe.grpc.mode",
+                  "spec.containers[0].readinessProbe.httpGet.protocol"));
   EXPECT_THAT(Of(R"({"automountServiceAccountToken":false})"), IsEmpty());
   // Scheduler and kubelet act on a pod's own resources; nothing resizes in place.
   EXPECT_THAT(Of(R"({"resources":{"requests":{"cpu":"1"}},"schedulingGates":[{"name":"g"}],"containers":[)"
