@@ -746,13 +746,18 @@ TEST(ValidationRules, EndpointsAndSlices) {
   ExpectErrors(rows, [](std::string_view subset) {
     return Object("v1/Endpoints", StrCat(R"(,"subsets":[{)", subset, "}]"));
   });
-  // A cluster for one machine alone.
+  // A cluster for one machine alone: its API server, its pods in the machine's network.
   EXPECT_EQ(
       ErrorsOf(Object("v1/Endpoints", R"(,"subsets":[{"addresses":[{"ip":"127.0.0.1"}]}])", "kubernetes")),
       "");
+  EXPECT_EQ(ErrorsOf(Object("v1/Endpoints", R"(,"subsets":[{"addresses":[{"ip":"127.0.0.1","nodeName":"n",)"
+                                            R"("targetRef":{"kind":"Pod","name":"p"}}]}])")),
+            "");
 
   const Row slices[] = {
       {R"("addressType":"IPv4","endpoints":[{"addresses":["10.244.0.5"],"nodeName":"n1"}],"ports":[{"port":80}])",
+       ""},
+      {R"("addressType":"IPv4","endpoints":[{"addresses":["127.0.0.1"],"nodeName":"n","targetRef":{"kind":"Pod"}}])",
        ""},
       {R"("addressType":"FQDN","endpoints":[{"addresses":["db.example.com"]}])", ""},
       {R"("addressType":"FQDN","endpoints":[{"addresses":["db"]}])",

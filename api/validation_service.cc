@@ -175,13 +175,19 @@ void Fqdn(const std::string& field, const std::string& text, Errors& errors) {
   }
 }
 
-// The API server's own address may be a loopback one: a cluster for this machine alone.
 bool IsApiServer(const ::k8s::meta::v1::ObjectMeta& meta) {
   return meta.namespace_() == "default" && meta.name() == "kubernetes";
 }
 
-void EndpointAddress(const std::string& field, const std::string& ip, bool api_server, Errors& errors) {
-  if (api_server) {
+// A cluster for one machine alone may have it on a loopback address: its API server, and the pods in its own
+// network, which their node and its controller speak for.
+template <class Endpoint>  // EndpointAddress or Endpoint of a slice
+bool MayBeLoopback(const Endpoint& endpoint, const ::k8s::meta::v1::ObjectMeta& meta) {
+  return IsApiServer(meta) || (endpoint.target_ref().kind() == "Pod" && !endpoint.node_name().empty());
+}
+
+void EndpointAddress(const std::string& field, const std::string& ip, bool may_be_loopback, Errors& errors) {
+  if (may_be_loopback) {
     errors.Ip(field, ip);
   } else {
     errors.EndpointIp(field, ip);
@@ -241,7 +247,6 @@ void Service(const corev1::Service& service, const corev1::Service* old_service,
 }
 
 void Endpoints(const corev1::Endpoints& endpoints, Errors& errors) {
-  const bool api_server = IsApiServer(endpoints.metadata());
   for (int i = 0; i < endpoints.subsets_size(); ++i) {
     const auto& subset = endpoints.subsets(i);
     const std::string here = Index("subsets", static_cast<size_t>(i));
@@ -251,7 +256,8 @@ void Endpoints(const corev1::Endpoints& endpoints, Errors& errors) {
     auto addresses = [&](const auto& list, const char* field) {
       for (int k = 0; k < list.size(); ++k) {
         const std::string address = Index(Child(here, field), static_cast<size_t>(k));
-        EndpointAddress(Child(address, "ip"), list[k].ip(), api_server, errors);
+        EndpointAddress(Child(address, "ip"), list[k].ip(), MayBeLoopback(list[k], endpoints.metadata()),
+                        errors);
         errors.Name(Child(address, "hostname"), list[k].hostname(), IsDns1123Label);
         if (!list[k].has_node_name()) continue;
         errors.Messages(Child(address, "nodeName"), list[k].node_name(),
@@ -291,7 +297,7 @@ void SlicePorts(const discoveryv1::EndpointSlice& slice, Errors& errors) {
   }
 }
 
-void SliceAddresses(const discoveryv1::Endpoint& endpoint, const std::string& type, bool api_server,
+void SliceAddresses(const discoveryv1::Endpoint& endpoint, const std::string& type, bool may_be_loopback,
                     const std::string& path, Errors& errors) {
   if (endpoint.addresses().empty()) {
     errors.Required(path, "must contain at least 1 address");
@@ -304,7 +310,7 @@ void SliceAddresses(const discoveryv1::Endpoint& endpoint, const std::string& ty
     if (type == "FQDN") {
       Fqdn(here, address, errors);
     } else if (type == "IPv4" || type == "IPv6") {
-      EndpointAddress(here, address, api_server, errors);
+      EndpointAddress(here, address, may_be_loopback, errors);
       const int family = FamilyOf(address);
       if (family != 0 && StrCat("IPv", family) != type) {
         errors.InvalidText(path, address, StrCat("must be an ", type, " address"));
@@ -324,8 +330,8 @@ void EndpointSlice(const discoveryv1::EndpointSlice& slice, Errors& errors) {
   for (int i = 0; i < slice.endpoints_size(); ++i) {
     const discoveryv1::Endpoint& endpoint = slice.endpoints(i);
     const std::string here = Index("endpoints", static_cast<size_t>(i));
-    SliceAddresses(endpoint, slice.address_type(), IsApiServer(slice.metadata()), Child(here, "addresses"),
-                   errors);
+    SliceAddresses(endpoint, slice.address_type(), MayBeLoopback(endpoint, slice.metadata()),
+                   Child(here, "addresses"), errors);
     if (endpoint.has_node_name()) {
       errors.Messages(Child(here, "nodeName"), endpoint.node_name(),
                       IsDns1123Subdomain(endpoint.node_name()));
