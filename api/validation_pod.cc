@@ -228,11 +228,6 @@ void PodUpdate(const corev1::Pod& pod, const corev1::Pod& old, Errors& errors) {
   if (munged.init_containers_size() != old.spec().init_containers_size()) {
     return errors.Forbidden("spec.initContainers", "pod updates may not add or remove containers");
   }
-  for (int i = 0; i < pod.spec().containers_size(); ++i) {
-    if (pod.spec().containers(i).image().empty()) {
-      errors.Required(Child(Index("spec.containers", static_cast<size_t>(i)), "image"));
-    }
-  }
   restore_images(munged.mutable_containers(), old.spec().containers());
   restore_images(munged.mutable_init_containers(), old.spec().init_containers());
   OnlyRemovedGates(pod.spec(), old.spec(), errors);

@@ -128,6 +128,10 @@ TEST(ValidationRules, PodUpdates) {
     return StrCat(R"("tolerations":[{"key":"k","operator":"Exists","effect":"NoExecute")", seconds, "}]");
   };
   EXPECT_EQ(update(tolerating(""), tolerating(R"(,"tolerationSeconds":5)")), "");
+  const std::string image = PodWithContainer(R"("tty":false)");
+  EXPECT_EQ(
+      ErrorsOfUpdate(image, std::string(image).replace(image.find("\"image\":\"i\""), 11, R"("image":"")")),
+      "spec.containers[0].image: Required value");
   // What comes new is looked at, what was wrong already is not.
   EXPECT_EQ(
       update(R"("restartPolicy":"Always")", R"("tolerations":[{"key":"k","operator":"In"}])"),
