@@ -41,7 +41,7 @@ namespace {
 constexpr size_t kMaxConfigBytes = 1 << 20;  // ConfigMap and Secret data together
 constexpr int32_t kMaxUserPriority = 1000000000;
 constexpr int32_t kSystemCriticalPriority = 2000000000;
-constexpr int32_t kDefaultClientIpTimeoutS = 10800;
+constexpr int32_t kUsualClientIpTimeoutS = 10800;
 constexpr int kMaxSecretJsonDepth = 1000;
 
 std::vector<std::string> AnyName(std::string_view name) {
@@ -273,7 +273,9 @@ void CheckPriorityClass(const schedulingv1::PriorityClass& c, Errors& errors) {
 void CheckPriorityClassUpdate(const schedulingv1::PriorityClass& c, const schedulingv1::PriorityClass& old,
                               Errors& errors) {
   if (c.value() != old.value()) errors.Forbidden("value", "may not be changed in an update.");
-  if (c.preemption_policy() != old.preemption_policy()) {
+  // Older ones were stored without the default.
+  const std::string before = old.has_preemption_policy() ? old.preemption_policy() : "PreemptLowerPriority";
+  if (c.preemption_policy() != before) {
     errors.InvalidText("preemptionPolicy", c.preemption_policy(), "field is immutable");
   }
 }
@@ -384,7 +386,7 @@ std::vector<UnimplementedField> UnimplementedFields(const google::protobuf::Mess
     if (spec.has_traffic_distribution()) out.push_back({"spec.trafficDistribution"});
     // The default is upstream's and nobody asked for it.
     const auto& client_ip = spec.session_affinity_config().client_ip();
-    if (client_ip.has_timeout_seconds() && client_ip.timeout_seconds() != kDefaultClientIpTimeoutS) {
+    if (client_ip.has_timeout_seconds() && client_ip.timeout_seconds() != kUsualClientIpTimeoutS) {
       out.push_back({"spec.sessionAffinityConfig.clientIP.timeoutSeconds"});
     }
   }

@@ -690,6 +690,9 @@ TEST(ValidationRules, PriorityClasses) {
             "value: Forbidden: may not be changed in an update.\n"
             "preemptionPolicy: Invalid value: \"Never\": field is immutable");
   EXPECT_EQ(ErrorsOfUpdate(c("high", R"(,"value":1)"), c("high", R"(,"value":1,"description":"d")")), "");
+  auto without_default = DecodeJson(c("high", R"(,"value":1)"));
+  ASSERT_TRUE(without_default.ok());
+  EXPECT_EQ(Joined(ValidateUpdate(*Defaulted(c("high", R"(,"value":1)")), *without_default->object)), "");
 }
 
 TEST(ValidationRules, Nodes) {
