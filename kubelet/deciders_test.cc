@@ -69,6 +69,31 @@ TEST(ComputePhaseTest, Table) {
   }
 }
 
+// A runtime that came back in the middle of a start does not know for a moment whether the container runs.
+TEST(GeneratePodStatusTest, AContainerNobodyKnowsHasNotEnded) {
+  corev1::Pod pod;
+  pod.mutable_metadata()->set_uid("u");
+  pod.mutable_spec()->set_restart_policy("Never");
+  pod.mutable_spec()->add_containers()->set_name("a");
+  auto runtime = std::make_shared<RuntimePodStatus>();
+  criv1::ContainerStatus& container = runtime->containers.emplace_back();
+  container.set_id("c1");
+  container.mutable_metadata()->set_name("a");
+  (*container.mutable_labels())["io.kubernetes.container.name"] = "a";
+  container.set_state(criv1::CONTAINER_UNKNOWN);
+  StatusInputs in;
+  in.runtime = runtime;
+  corev1::PodStatus status = GeneratePodStatus(pod, in);
+  EXPECT_EQ(status.phase(), "Pending");
+  ASSERT_EQ(status.container_statuses_size(), 1);
+  EXPECT_EQ(status.container_statuses(0).state().waiting().reason(), "ContainerCreating");
+  // One that was seen running and is lost has.
+  in.previous = status;
+  in.previous.mutable_container_statuses(0)->mutable_state()->mutable_running();
+  status = GeneratePodStatus(pod, in);
+  EXPECT_EQ(status.container_statuses(0).state().terminated().reason(), "ContainerStatusUnknown");
+}
+
 TEST(ComputePhaseTest, InitContainers) {
   corev1::Pod pod;
   pod.mutable_spec()->set_restart_policy("Never");

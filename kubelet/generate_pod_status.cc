@@ -38,7 +38,9 @@ const corev1::ContainerStatus* FindIn(const Statuses& statuses, std::string_view
 }
 
 // What a runtime's container looks like to the API, `ready` and `started` apart.
-corev1::ContainerStatus Convert(const criv1::ContainerStatus& from, const StatusInputs& in) {
+// `old`: what was told of the container before, or null.
+corev1::ContainerStatus Convert(const criv1::ContainerStatus& from, const corev1::ContainerStatus* old,
+                                const StatusInputs& in) {
   corev1::ContainerStatus out;
   out.set_name(ContainerName(from));
   out.set_restart_count(RestartCount(from));
@@ -53,6 +55,13 @@ corev1::ContainerStatus Convert(const criv1::ContainerStatus& from, const Status
     case criv1::CONTAINER_CREATED:
       out.mutable_state()->mutable_waiting();
       break;
+    case criv1::CONTAINER_UNKNOWN:
+      // A runtime that came back in the middle of a start and does not know yet: nothing has ended.
+      if (old == nullptr || !old->state().has_running()) {
+        out.mutable_state()->mutable_waiting();
+        break;
+      }
+      [[fallthrough]];
     default: {
       auto& t = *out.mutable_state()->mutable_terminated();
       const bool unknown = from.state() != criv1::CONTAINER_EXITED;
@@ -114,12 +123,10 @@ corev1::ContainerStatus StatusOf(const corev1::Pod& pod, const corev1::Container
     if (last != nullptr) break;
   }
   if (current != nullptr) {
-    out = Convert(*current, in);
-    if (current->state() == criv1::CONTAINER_CREATED)
-      out.mutable_state()->mutable_waiting()->set_reason(default_reason);
-    if (last != nullptr && last->state() != criv1::CONTAINER_RUNNING &&
-        last->state() != criv1::CONTAINER_CREATED) {
-      *out.mutable_last_state() = Convert(*last, in).state();
+    out = Convert(*current, old, in);
+    if (out.state().has_waiting()) out.mutable_state()->mutable_waiting()->set_reason(default_reason);
+    if (last != nullptr && last->state() == criv1::CONTAINER_EXITED) {
+      *out.mutable_last_state() = Convert(*last, nullptr, in).state();
     } else if (last == nullptr && old != nullptr && old->restart_count() == out.restart_count() &&
                old->container_id() == out.container_id()) {
       *out.mutable_last_state() = old->last_state();  // its predecessor was collected

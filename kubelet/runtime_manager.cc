@@ -437,7 +437,9 @@ Task<absl::StatusOr<criv1::ContainerConfig>> RuntimeManager::MakeConfig(std::sha
 // would run beside the next one.
 Task<absl::Status> RuntimeManager::RemoveUnstarted(std::shared_ptr<Round> round, std::string container_name) {
   for (const criv1::ContainerStatus& status : round->status->containers) {
-    if (ContainerName(status) != container_name || status.state() != criv1::CONTAINER_CREATED) continue;
+    const bool unstarted = status.state() == criv1::CONTAINER_CREATED ||
+                           (status.state() == criv1::CONTAINER_UNKNOWN && status.started_at() == 0);
+    if (ContainerName(status) != container_name || !unstarted) continue;
     criv1::RemoveContainerRequest request;
     request.set_container_id(status.id());
     Task<absl::StatusOr<criv1::RemoveContainerResponse>> remove =

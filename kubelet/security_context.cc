@@ -120,7 +120,10 @@ absl::StatusOr<criv1::LinuxSandboxSecurityContext> MakeSandboxSecurityContext(co
   // The pause process is none of the pod's programs: a profile made for those need not let it run.
   out.mutable_seccomp()->set_profile_type(criv1::SecurityProfile::RuntimeDefault);
   if (psc.has_run_as_user()) out.mutable_run_as_user()->set_value(psc.run_as_user());
-  if (psc.has_run_as_group()) out.mutable_run_as_group()->set_value(psc.run_as_group());
+  // CRI has no group without a user: that one is of containers, whose users come from elsewhere.
+  if (psc.has_run_as_user() && psc.has_run_as_group()) {
+    out.mutable_run_as_group()->set_value(psc.run_as_group());
+  }
   AddPodGroups(pod, out);
   if (psc.has_se_linux_options()) SetSeLinux(psc.se_linux_options(), out.mutable_selinux_options());
   return out;

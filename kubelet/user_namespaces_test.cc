@@ -100,6 +100,20 @@ TEST(SandboxSecurityTest, SeccompIsTheRuntimesDefault) {
             criv1::SecurityProfile::RuntimeDefault);
 }
 
+// CRI refuses a group without a user; a pod may have one, for containers whose users come from elsewhere.
+TEST(SandboxSecurityTest, AGroupGoesWithAUserOnly) {
+  corev1::Pod pod;
+  auto* security = pod.mutable_spec()->mutable_security_context();
+  security->set_run_as_group(3000);
+  auto config = GeneratePodSandboxConfig(pod, SandboxInputs());
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_FALSE(config->linux().security_context().has_run_as_group());
+  security->set_run_as_user(1000);
+  config = GeneratePodSandboxConfig(pod, SandboxInputs());
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->linux().security_context().run_as_group().value(), 3000);
+}
+
 TEST(UserNamespacesTest, SandboxContainerAndMountsHaveThem) {
   corev1::Pod pod;
   pod.mutable_spec()->set_host_users(false);
