@@ -1,5 +1,7 @@
 #include "base/status.h"
 #include "cri/server/image_server.h"
+#include "cri/server/verbose_info.h"
+#include "images/records.h"
 
 namespace keelson::cri {
 
@@ -10,7 +12,11 @@ Task<absl::StatusOr<v1::ImageStatusResponse>> ImageServer::ImageStatus(v1::Image
   const images::ImageRecord* record = store_.Find(request.image().image());
   if (record == nullptr) co_return response;
   *response.mutable_image() = ImageOf(*record);
-  if (request.verbose()) (*response.mutable_info())["imageSpec"] = record->config_json;
+  if (request.verbose()) {
+    std::vector<std::string> chain = images::ChainIdsOf(record->config.diff_ids);
+    (*response.mutable_info())["info"] =
+        ImageInfoJson(chain.empty() ? "" : chain.back(), record->config_json);
+  }
   co_return response;
 }
 

@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "cri/server/image_server.h"
 #include "cri/server/runtime_server.h"
+#include "cri/server/verbose_info.h"
 #include "oci/spec.h"
 
 namespace keelson::cri {
@@ -277,6 +278,12 @@ TEST(CheckImageHandlerTest, OneThatIsThere) {
   EXPECT_TRUE(absl::IsInvalidArgument(status));
   EXPECT_THAT(std::string(status.message()),
               HasSubstr("runtime_handler: \"kata\" is not there; there are: crun, runc"));
+}
+
+TEST(ImageInfoJsonTest, AsCrictlReadsIt) {
+  EXPECT_EQ(ImageInfoJson("sha256:1", R"({"architecture":"amd64"})"),
+            R"({"chainID":"sha256:1","imageSpec":{"architecture":"amd64"}})");
+  EXPECT_EQ(ImageInfoJson("", "{"), R"({"chainID":""})");
 }
 
 TEST(ShownImageTest, ByATagAsLongAsThereIsOne) {

@@ -1153,6 +1153,11 @@ TEST_F(ServerLiveTest, ContainerStatusNamesATag) {
   EXPECT_EQ(status.image().image(), image->image().repo_tags(0));
   EXPECT_EQ(status.image().user_specified_image(), "as-written");
   EXPECT_EQ(status.image_id(), image->image().id());
+  request.set_verbose(true);
+  image = Call(images().ImageStatus(request));
+  ASSERT_TRUE(image.ok()) << image.status();
+  EXPECT_THAT(image->info().at("info"), testing::StartsWith("{\"chainID\":\"sha256:"));
+  EXPECT_THAT(image->info().at("info"), HasSubstr("\"imageSpec\":{"));
 }
 
 // An empty DNS configuration is one: not the host's.

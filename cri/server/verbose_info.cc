@@ -44,6 +44,14 @@ std::string ContainerInfoJson(const records::Container& record, const std::strin
   return Dump(json);
 }
 
+std::string ImageInfoJson(const std::string& chain_id, const std::string& config_json) {
+  Json json;
+  json["chainID"] = chain_id;
+  Json spec = Json::parse(config_json, nullptr, /*allow_exceptions=*/false);
+  if (!spec.is_discarded()) json["imageSpec"] = std::move(spec);
+  return Dump(json);
+}
+
 std::string RuntimeInfoJson(const std::string& state_dir, const std::string& run_dir,
                             const std::string& default_handler,
                             const std::map<std::string, std::vector<std::string>>& vulnerabilities) {
