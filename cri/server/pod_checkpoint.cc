@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
@@ -158,17 +159,20 @@ std::string CapabilitiesOf(const simdjson::dom::element& spec) {
   return out;
 }
 
+// The program and how many arguments it has: a kubelet writes addresses of the new pod into them.
+std::string CommandOf(const simdjson::dom::element& spec) {
+  simdjson::dom::array args;
+  if (spec.at_pointer("/process/args").get(args) != simdjson::SUCCESS || args.size() == 0) return "";
+  return StrCat(simdjson::minify(args.at(0)), " and ", args.size() - 1, " arguments");
+}
+
 constexpr struct {
   const char* field;
   Reader read;
 } kProcessFields[] = {
-    {"command, args", [](const auto& spec) { return At(spec, "/process/args"); }},
+    {"command, args", CommandOf},
     {"working_dir", [](const auto& spec) { return At(spec, "/process/cwd"); }},
     {"linux.security_context.run_as_user", [](const auto& spec) { return At(spec, "/process/user/uid"); }},
-    {"linux.security_context.run_as_group", [](const auto& spec) { return At(spec, "/process/user/gid"); }},
-    {"linux.security_context.supplemental_groups",
-     [](const auto& spec) { return At(spec, "/process/user/additionalGids"); }},
-    {"linux.security_context.capabilities", CapabilitiesOf},
     {"linux.security_context.no_new_privs",
      [](const auto& spec) { return FlagAt(spec, "/process/noNewPrivileges"); }},
     {"linux.security_context.readonly_rootfs",
@@ -218,7 +222,8 @@ absl::StatusOr<PodCheckpointFacts> ParsePodFacts(std::string_view json) {
   return facts;
 }
 
-absl::Status CheckSameProcess(std::string_view checkpointed, std::string_view wanted) {
+absl::Status CheckSameProcess(const v1::LinuxContainerSecurityContext& asked, std::string_view checkpointed,
+                              std::string_view wanted) {
   simdjson::dom::parser parsers[2];
   simdjson::dom::element had, wants;
   if (parsers[0].parse(simdjson::padded_string(checkpointed)).get(had) != simdjson::SUCCESS) {
@@ -227,11 +232,20 @@ absl::Status CheckSameProcess(std::string_view checkpointed, std::string_view wa
   if (parsers[1].parse(simdjson::padded_string(wanted)).get(wants) != simdjson::SUCCESS) {
     return absl::InternalError("config.json of the container: is no JSON");
   }
-  for (const auto& [field, read] : kProcessFields) {
+  auto differ = [&](const char* field, Reader read) -> absl::Status {
     const std::string before = read(had), now = read(wants);
-    if (before == now) continue;
+    if (before == now) return absl::OkStatus();
     return absl::InvalidArgumentError(
         StrCat(field, ": ", Cut(now), "; the container in the checkpoint has ", Cut(before)));
+  };
+  for (const auto& [field, read] : kProcessFields) RETURN_IF_ERROR(differ(field, read));
+  if (asked.has_run_as_group()) {
+    RETURN_IF_ERROR(differ("linux.security_context.run_as_group",
+                           [](const auto& spec) { return At(spec, "/process/user/gid"); }));
+  }
+  const auto& added = asked.capabilities().add_capabilities();
+  if (!asked.privileged() && std::find(added.begin(), added.end(), "ALL") == added.end()) {
+    RETURN_IF_ERROR(differ("linux.security_context.capabilities", CapabilitiesOf));
   }
   return absl::OkStatus();
 }

@@ -18,8 +18,11 @@
 
 #include "base/fd.h"
 #include "base/strings.h"
+#include "cri/proto/runtime/v1/api.pb.h"
 
 namespace keelson::cri {
+
+namespace v1 = ::runtime::v1;
 
 inline constexpr size_t kMaxPodFactsBytes = 1 << 20;
 inline constexpr size_t kMaxCheckpointContainers = 1000;
@@ -84,13 +87,15 @@ absl::StatusOr<Fd> OpenPodArchive(const std::string& path);
 // plain files and folders only, none of them outside. InvalidArgument, ResourceExhausted, DataLoss. Blocking.
 absl::StatusOr<PodCheckpointFacts> UnpackPodArchive(int archive_fd, const std::string& dir);
 
-// What criu's images decide and the request says otherwise: command and args, working_dir, user and groups,
-// capabilities, no_new_privs, readonly_rootfs, and whether there is a seccomp filter. `checkpointed`:
-// spec.dump of the archive, untrusted; `wanted`: config.json of the container that was made for it. Not
-// compared: envs, which a kubelet gives other values for the new pod (service variables), and the text of
-// filters, which an update of this server may change. InvalidArgument names the field of ContainerConfig.
-// Pure.
-absl::Status CheckSameProcess(std::string_view checkpointed, std::string_view wanted);
+// What criu's images decide and the request says otherwise: the program, how many arguments it has,
+// working_dir, the user, a group that is asked for, capabilities, no_new_privs, readonly_rootfs, and whether
+// there is a seccomp filter. `checkpointed`: spec.dump of the archive, untrusted; `wanted`: config.json of
+// the container that was made for it. Not compared: envs and the text of arguments, which a kubelet makes
+// anew for the new pod (addresses); groups that come from files of the container, which it may have changed;
+// all of the host's capabilities; the text of filters, which an update of this server may change.
+// InvalidArgument names the field of ContainerConfig. Pure.
+absl::Status CheckSameProcess(const v1::LinuxContainerSecurityContext& asked, std::string_view checkpointed,
+                              std::string_view wanted);
 
 // A tar of a tree that belongs to a pod (owners, links) into a folder that is there; no devices. Missing:
 // nothing to do. Blocking.

@@ -51,7 +51,9 @@ TEST(SameProcess, WhatDiffersIsNamed) {
       R"({"process":{"user":{"uid":1,"gid":2,"additionalGids":[2]},"args":["sh","-c","a"],"env":["A=1"],)"
       R"("cwd":"/","capabilities":{"bounding":["CAP_A","CAP_B"],"ambient":[]},"noNewPrivileges":false},)"
       R"("root":{"path":"/x","readonly":false},"linux":{"seccomp":{"defaultAction":"x"}}})";
-  EXPECT_TRUE(CheckSameProcess(had, had).ok());
+  v1::LinuxContainerSecurityContext asked;
+  asked.mutable_run_as_group()->set_value(2);
+  EXPECT_TRUE(CheckSameProcess(asked, had, had).ok());
   const struct {
     const char *from, *to, *field;
   } kCases[] = {
@@ -62,11 +64,14 @@ TEST(SameProcess, WhatDiffersIsNamed) {
       {R"(,"noNewPrivileges":false)", "", ""},
       {R"({"defaultAction":"x"})", R"({"defaultAction":"y"})", ""},
       {"/x", "/y", ""},
-      {R"("a")", R"("b")", R"(command, args: ["sh","-c","b"]; the container in the checkpoint has ["sh")"},
+      {R"("a")", R"("b")", ""},
+      {"[2]", "[2,4]", ""},
+      {R"("sh")", R"("ash")",
+       R"(command, args: "ash" and 2 arguments; the container in the checkpoint has "sh" and 2)"},
+      {R"("a")", R"("a","b")", R"("sh" and 3 arguments)"},
       {R"("cwd":"/")", R"("cwd":"/tmp")", "working_dir"},
       {R"("uid":1)", R"("uid":0)", "run_as_user: 0; the container in the checkpoint has 1"},
       {R"("gid":2)", R"("gid":3)", "run_as_group"},
-      {"[2]", "[2,4]", "supplemental_groups"},
       {R"("CAP_B")", R"("CAP_C")", "capabilities"},
       {R"("ambient":[])", R"("ambient":["CAP_A"])", "capabilities"},
       {R"("noNewPrivileges":false)", R"("noNewPrivileges":true)", "no_new_privs"},
@@ -78,7 +83,7 @@ TEST(SameProcess, WhatDiffersIsNamed) {
     size_t at = wanted.find(c.from);
     ASSERT_NE(at, std::string::npos) << c.from;
     wanted.replace(at, std::string(c.from).size(), c.to);
-    absl::Status status = CheckSameProcess(had, wanted);
+    absl::Status status = CheckSameProcess(asked, had, wanted);
     if (std::string(c.field).empty()) {
       EXPECT_TRUE(status.ok()) << c.to << ": " << status;
       continue;
@@ -86,8 +91,19 @@ TEST(SameProcess, WhatDiffersIsNamed) {
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << c.to << ": " << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.field));
   }
-  EXPECT_TRUE(absl::IsInvalidArgument(CheckSameProcess("{", had)));
-  EXPECT_TRUE(absl::IsInvalidArgument(CheckSameProcess("[]", had)));
+  // The user's own group is what the container's files say, and ALL is what the host has.
+  std::string other = had;
+  other.replace(other.find(R"("gid":2)"), 7, R"("gid":3)");
+  other.replace(other.find("CAP_B"), 5, "CAP_C");
+  asked.clear_run_as_group();
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckSameProcess(asked, had, other)));
+  asked.mutable_capabilities()->add_add_capabilities("ALL");
+  EXPECT_TRUE(CheckSameProcess(asked, had, other).ok());
+  asked.Clear();
+  asked.set_privileged(true);
+  EXPECT_TRUE(CheckSameProcess(asked, had, other).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckSameProcess(asked, "{", had)));
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckSameProcess(asked, "[]", had)));
 }
 
 TEST(PodFacts, WhatIsWrongIsNamed) {

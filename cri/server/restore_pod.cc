@@ -194,11 +194,12 @@ Task<absl::Status> RuntimeServer::RestoreContainers(std::string sandbox_id, v1::
     CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Container> container, FindContainer(created->container_id()));
     auto prepare = [this, spec_dump = StrCat(parts, "/", kSpecDumpName),
                     tar = StrCat(parts, "/", kVolumesTarName), id = created->container_id(),
-                    cgroup = container->record.cgroup_path()]() -> absl::Status {
+                    cgroup = container->record.cgroup_path(),
+                    asked = request.container_configs(i).linux().security_context()]() -> absl::Status {
       absl::StatusOr<std::string> had = ReadFile(spec_dump, kMaxConfigJsonBytes);
       if (!had.ok()) return Annotate(had.status(), kSpecDumpName);
       ASSIGN_OR_RETURN(std::string wanted, ReadFile(ContainerDir(id) + "/config.json", kMaxConfigJsonBytes));
-      RETURN_IF_ERROR(CheckSameProcess(*had, wanted));
+      RETURN_IF_ERROR(CheckSameProcess(asked, *had, wanted));
       RETURN_IF_ERROR(FillVolumes(tar, VolumesDir(id)));
       return WriteCriuConfig(id, cgroup);
     };

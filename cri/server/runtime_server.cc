@@ -144,8 +144,8 @@ std::vector<std::shared_ptr<Container>> RuntimeServer::ContainersOf(const std::s
 }
 
 Task<absl::Status> RuntimeServer::EnsureApparmor(v1::LinuxContainerSecurityContext security) {
-  if (deps_.apparmor == nullptr) co_return absl::OkStatus();
   CO_ASSIGN_OR_RETURN_SYNC(std::string name, oci::ApparmorProfileOf(security, deps_.host));
+  if (deps_.apparmor == nullptr) co_return absl::OkStatus();
   Task<absl::Status> ensure = deps_.apparmor->Ensure(std::move(name));
   absl::Status status = co_await std::move(ensure);
   co_return status;

@@ -66,8 +66,10 @@ Task<absl::StatusOr<v1::UpdateContainerResourcesResponse>> RuntimeServer::Update
     // runc's update does not know them.
     const cgroups::Resources hugepages = ChangedHugepages(record.resources(), merged);
     if (deps_.host.hugetlb_controller && !hugepages.hugepage_limit_bytes.empty()) {
-      CO_RETURN_IF_ERROR_SYNC(
-          Annotate(deps_.cgroups->Apply(record.cgroup_path(), hugepages), "linux.hugepage_limits"));
+      absl::Status applied = deps_.cgroups->Apply(record.cgroup_path(), hugepages);
+      if (!applied.ok() && !absl::IsNotFound(applied)) {  // not found: it has ended meanwhile
+        co_return Annotate(applied, "linux.hugepage_limits");
+      }
     }
   }
   *record.mutable_resources() = merged;
