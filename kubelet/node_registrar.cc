@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "api/labels.h"
 #include "api/status_error.h"
 #include "api/time.h"
 #include "base/fd.h"
@@ -186,10 +187,11 @@ Task<absl::Status> NodeRegistrar::Register() {
   absl::StatusOr<std::shared_ptr<const corev1::Node>> found = co_await std::move(get);
   if (!found.ok()) co_return found.status();
   node_ = *found;
-  // Our labels may have changed since it was made; taints and the rest are its owner's now.
+  // The machine may have changed since it was made; other labels, taints and the rest are its owner's now.
   corev1::Node fixed = *node_;
   bool differs = false;
   for (const auto& [key, value] : wanted.metadata().labels()) {
+    if (!api::IsNodeDefaultLabel(key)) continue;
     std::string& label = (*fixed.mutable_metadata()->mutable_labels())[key];
     if (label != value) {
       label = value;

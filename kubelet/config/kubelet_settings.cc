@@ -107,6 +107,14 @@ absl::Status ParseLabels(const std::string& text, std::map<std::string, std::str
     std::pair<std::string, std::string> pair = absl::StrSplit(part, absl::MaxSplits('=', 1));
     for (const std::string& message : api::IsQualifiedName(pair.first))
       return Invalid("--node-labels", message);
+    if (!api::NodeMayLabelItself(pair.first)) {
+      return Invalid(
+          "--node-labels",
+          StrCat(pair.first,
+                 ": the API lets no kubelet set this label on its node (of kubernetes.io and k8s.io only "
+                 "those of kubelet.kubernetes.io, node.kubernetes.io and the usual ones); let an "
+                 "administrator run kubectl label node"));
+    }
     for (const std::string& message : api::IsValidLabelValue(pair.second))
       return Invalid("--node-labels", message);
     (*labels)[pair.first] = pair.second;

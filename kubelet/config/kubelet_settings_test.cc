@@ -165,6 +165,9 @@ TEST_F(Settings, BadValuesNameTheField) {
   KubeletFlags flags;
   flags.config_values = {{"max-pods", "many"}};
   EXPECT_THAT(Message(With("", flags).status()), HasSubstr("--max-pods"));
+  flags = KubeletFlags();
+  flags.node_labels = "node-role.kubernetes.io/worker=";
+  EXPECT_THAT(Message(With("", flags).status()), HasSubstr("--node-labels: node-role.kubernetes.io/worker"));
 }
 
 TEST(ConfigFlagsTable, EveryFlagReachesItsField) {

@@ -9,6 +9,7 @@
 #include "api/coordination/v1/coordination.pb.h"
 #include "api/core/v1/node.pb.h"
 #include "api/core/v1/pod.pb.h"
+#include "api/labels.h"
 #include "api/status_error.h"
 #include "base/strings.h"
 #include "master/admission/admission.h"
@@ -35,41 +36,27 @@ bool SameMessages(const Messages& a, const Messages& b) {
   });
 }
 
-// Labels in the namespaces of Kubernetes that a kubelet may not give itself; others are everybody's. The list
-// is upstream's (kubelet/apis: KubeletLabels and their namespaces). node-restriction.kubernetes.io/ is in
-// none of it: whoever places pods by such a label can rely on it.
-bool IsForbiddenLabel(std::string_view label) {
-  static constexpr std::string_view kAllowed[] = {"kubernetes.io/hostname",
-                                                  "topology.kubernetes.io/zone",
-                                                  "topology.kubernetes.io/region",
-                                                  "failure-domain.beta.kubernetes.io/zone",
-                                                  "failure-domain.beta.kubernetes.io/region",
-                                                  "node.kubernetes.io/instance-type",
-                                                  "beta.kubernetes.io/instance-type",
-                                                  "kubernetes.io/os",
-                                                  "kubernetes.io/arch",
-                                                  "beta.kubernetes.io/os",
-                                                  "beta.kubernetes.io/arch"};
-  const size_t slash = label.find('/');
-  if (slash == std::string_view::npos) return false;
-  std::string_view ns = label.substr(0, slash);
-  auto in = [&](std::string_view domain) {
-    return ns == domain ||
-           (ns.size() > domain.size() && ns.ends_with(domain) && ns[ns.size() - domain.size() - 1] == '.');
-  };
-  if (!in("kubernetes.io") && !in("k8s.io")) return false;
-  if (in("kubelet.kubernetes.io") || in("node.kubernetes.io")) return false;
-  return std::find(std::begin(kAllowed), std::end(kAllowed), label) == std::end(kAllowed);
+// Of volumes that stand for something of the API without a name of it; "" for others.
+std::string_view ReferringKind(const ::k8s::core::v1::VolumeSource& source) {
+  if (source.has_csi()) return "csi volumes";
+  if (source.has_ephemeral()) return "ephemeral volumes";
+  if (source.has_glusterfs()) return "glusterfs endpoints";
+  for (const auto& part : source.projected().sources()) {
+    if (part.has_service_account_token()) return "service account tokens";
+    if (part.has_cluster_trust_bundle()) return "clustertrustbundles";
+    if (part.has_pod_certificate()) return "pod certificates";
+  }
+  return "";
 }
 
-// Those of them that the two do not have alike, sorted.
+// Labels that a kubelet may not give itself and that the two do not have alike, sorted.
 std::vector<std::string> ForbiddenLabels(const StringMap& now, const StringMap& old) {
   std::set<std::string> forbidden;
   for (const auto* map : {&now, &old}) {
     for (const auto& [label, value] : *map) {
       auto a = now.find(label), b = old.find(label);
       const bool same = a != now.end() && b != old.end() && a->second == b->second;
-      if (!same && IsForbiddenLabel(label)) forbidden.insert(label);
+      if (!same && !api::NodeMayLabelItself(label)) forbidden.insert(label);
     }
   }
   return {forbidden.begin(), forbidden.end()};
@@ -153,6 +140,9 @@ class NodeRestriction : public AdmissionPlugin {
       used = resource == "serviceaccounts" ? "a service account" : resource;
     });
     if (used.empty() && pod.spec().resource_claims_size() != 0) used = "resourceclaims";
+    for (const auto& volume : pod.spec().volumes()) {
+      if (used.empty()) used = ReferringKind(volume.volume_source());
+    }
     if (!used.empty()) {
       return Deny(request, StrCat("node \"", node, "\" can not create pods that reference ", used));
     }
