@@ -21,14 +21,14 @@ bool IsRead(std::string_view verb) { return OneOf(verb, {"get", "list", "watch"}
 
 // Paths whoever asks may read.
 bool IsPublicPath(std::string_view path) {
-  return OneOf(path, {"/livez", "/readyz", "/version", "/version/"}) || path.starts_with("/livez/") ||
-         path.starts_with("/readyz/");
+  return OneOf(path, {"/livez", "/readyz", "/version", "/version/"});
 }
-// Discovery and schemas, and the old name of /livez: for everyone who is authenticated.
+// Discovery and schemas, single checks of the server's health and its old name: for everyone who is
+// authenticated.
 bool IsDiscoveryPath(std::string_view path) {
   return OneOf(path, {"/", "/api", "/api/", "/apis", "/apis/", "/openapi", "/healthz"}) ||
-         path.starts_with("/healthz/") || path.starts_with("/api/") || path.starts_with("/apis/") ||
-         path.starts_with("/openapi/");
+         path.starts_with("/healthz/") || path.starts_with("/livez/") || path.starts_with("/readyz/") ||
+         path.starts_with("/api/") || path.starts_with("/apis/") || path.starts_with("/openapi/");
 }
 
 bool References(const Pod& pod, std::string_view resource, std::string_view name) {
@@ -51,7 +51,7 @@ bool NodeReferences(const ClusterReader& cluster, std::string_view node, const A
 // Which of its pods a node changes is checked by NodeRestriction. It reads its own: of one that is gone it
 // may know that.
 bool MayReadPods(std::string_view node, const AuthAttributes& a, const ClusterReader& cluster) {
-  if (a.verb != "get") return a.node_name == node;
+  if (a.name.empty()) return a.node_name == node;
   api::ObjectPtr pod = cluster.Read("", "pods", a.ns, a.name);
   return pod == nullptr || static_cast<const Pod&>(*pod).spec().node_name() == node;
 }

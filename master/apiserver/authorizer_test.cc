@@ -104,6 +104,8 @@ TEST(Authorizer, ANodeReadsItsOwnNodeAndPods) {
   EXPECT_TRUE(May(kNode, "get", "", "pods", "default", "mine", "status", pods));
   EXPECT_TRUE(May(kNode, "get", "", "pods", "default", "gone", "", pods));  // to be told that it is
   EXPECT_FALSE(May(kNode, "get", "", "pods", "default", "other", "", pods));
+  EXPECT_TRUE(May(kNode, "watch", "", "pods", "default", "mine", "", pods));
+  EXPECT_FALSE(May(kNode, "list", "", "pods", "default", "other", "", pods));
   EXPECT_FALSE(May(kNode, "get", "", "pods", "default", "pending", "status", pods));
   for (const char* verb : {"list", "watch"}) {
     EXPECT_TRUE(May(kNode, verb, "", "pods", "", "", "", pods, "n1")) << verb;
@@ -153,10 +155,10 @@ TEST(Authorizer, ProxyReadsOnly) {
 }
 
 TEST(Authorizer, Paths) {
-  for (const char* path : {"/livez", "/readyz", "/version", "/readyz/store"}) {
+  for (const char* path : {"/livez", "/readyz", "/version"}) {
     EXPECT_TRUE(MayPath(kAnonymous, path)) << path;
   }
-  for (const char* path : {"/", "/api", "/apis", "/openapi/v2", "/metrics", "/healthz"}) {
+  for (const char* path : {"/", "/api", "/apis", "/openapi/v2", "/metrics", "/healthz", "/readyz/store"}) {
     EXPECT_FALSE(MayPath(kAnonymous, path)) << path;
   }
   EXPECT_TRUE(MayPath(kNode, "/openapi/v2"));
