@@ -54,8 +54,8 @@ std::vector<std::string> AnyName(std::string_view name) {
 
 validation::NameRule NameRuleOf(const TypeInfo& type) {
   const std::string& kind = type.gvk.kind;
-  if (kind == "Namespace") return IsDns1123Label;
-  if (kind == "Service") return IsDns1035Label;
+  // A Service's may begin with a digit (RelaxedServiceNameValidation).
+  if (kind == "Namespace" || kind == "Service") return IsDns1123Label;
   if (type.gvk.group == "rbac.authorization.k8s.io") return AnyName;
   return IsDns1123Subdomain;
 }

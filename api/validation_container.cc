@@ -373,8 +373,9 @@ void Containers(const corev1::PodSpec& spec, const StringSet& volumes, const std
     OneContainer(spec, container, volumes, true, here, errors);
     // They run one after the other.
     HostPorts(std::vector<corev1::Container>{container}, i, Child(path, "initContainers"), errors);
-    if (!container.has_restart_policy() || container.restart_policy() == "Always") continue;
-    errors.NotSupported(Child(here, "restartPolicy"), container.restart_policy(), {"Always"});
+    if (!container.has_restart_policy()) continue;
+    errors.Supported(Child(here, "restartPolicy"), container.restart_policy(),
+                     {"Always", "Never", "OnFailure"});
   }
 }
 

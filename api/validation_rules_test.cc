@@ -193,6 +193,7 @@ TEST(ValidationRules, Services) {
       {R"("clusterIP":"None","ipFamilies":["IPv6"])", ""},  // no selector: whoever writes the endpoints
       {R"("clusterIP":"None","selector":{"a":"b"},"ipFamilies":["IPv6"])",
        "spec.ipFamilies[0]: Invalid value: \"IPv6\": not configured on this cluster"},
+      {R"("clusterIP":"None","ipFamilies":["IPv4","IPv6"])", ""},
       {R"("ipFamilyPolicy":"PreferDualStack")", ""},
       {R"("ipFamilyPolicy":"RequireDualStack")",
        "spec.ipFamilyPolicy: Invalid value: \"RequireDualStack\": this cluster is not configured for "
@@ -516,6 +517,8 @@ TEST(ValidationRules, ProbesAndHooks) {
             "spec.initContainers[0].startupProbe: Forbidden: may not be set for init containers without "
             "restartPolicy=Always");
   EXPECT_EQ(ErrorsOf(init(startup + R"(,"restartPolicy":"Always")")), "");
+  EXPECT_EQ(ErrorsOf(init(R"("restartPolicy":"OnFailure")")), "");
+  EXPECT_EQ(ErrorsOf(init(R"("restartPolicy":"Never")")), "");
 }
 
 TEST(ValidationRules, Volumes) {

@@ -106,7 +106,8 @@ void IpFamilies(const corev1::ServiceSpec& spec, Errors& errors) {
   if (policy == "RequireDualStack" && !any_family) {
     errors.InvalidText(path, policy, "this cluster is not configured for dual-stack services");
   }
-  if (policy.empty() || policy == "SingleStack") {
+  // Without a policy, addresses of nobody's choosing may be of both.
+  if ((policy.empty() && !any_family) || policy == "SingleStack") {
     const char* what = spec.cluster_ips_size() == 2   ? "cluster IPs"
                        : spec.ip_families_size() == 2 ? "IP families"
                                                       : nullptr;

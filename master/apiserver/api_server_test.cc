@@ -420,6 +420,15 @@ TEST_F(VerbTest, Services) {
   fixed.mutable_spec()->set_cluster_ip("10.1.2.3");
   EXPECT_NE(Message(Create(fixed).status()).find("provided IP is not in the valid range"), std::string::npos);
 
+  core::Service anybodys = ServiceNamed("anybodys", 80);  // headless, without a selector
+  anybodys.mutable_spec()->set_cluster_ip("None");
+  anybodys.mutable_spec()->clear_selector();
+  auto dual = Create(anybodys);
+  ASSERT_TRUE(dual.ok()) << dual.status();
+  EXPECT_EQ((*dual)->spec().ip_family_policy(), "RequireDualStack");
+  EXPECT_EQ((*dual)->spec().ip_families_size(), 2);
+  EXPECT_TRUE(Update(core::Service(**dual)).ok());
+
   core::Service next = **created;
   next.mutable_spec()->clear_cluster_ip();
   next.mutable_spec()->clear_cluster_ips();

@@ -334,6 +334,11 @@ FieldErrors ServiceAllocator::Reserve(Random& random, Service& service, const Se
       }
     }
     if (spec.ip_families().empty()) spec.add_ip_families("IPv4");
+    // Endpoints that a user writes may be of any family.
+    if (!spec.has_ip_family_policy() && spec.cluster_ip() == "None" && spec.selector().empty()) {
+      spec.set_ip_family_policy("RequireDualStack");
+      if (spec.ip_families_size() == 1) spec.add_ip_families(spec.ip_families(0) == "IPv4" ? "IPv6" : "IPv4");
+    }
     if (!spec.has_ip_family_policy()) spec.set_ip_family_policy("SingleStack");
   }
 

@@ -237,7 +237,8 @@ Task<absl::StatusOr<client::Requeue>> EndpointSliceMirroringController::Reconcil
     absl::Status removed = co_await std::move(remove);
     if (!removed.ok() && !api::IsNotFound(removed)) co_return removed;
   }
-  if (changed) TellOfLosses(*endpoints, mirror.invalid, mirror.over);
+  const bool nothing_left = mirror.slices.empty() && mirror.invalid > 0;
+  if (changed || nothing_left) TellOfLosses(*endpoints, mirror.invalid, mirror.over);
   co_return client::Requeue();
 }
 
