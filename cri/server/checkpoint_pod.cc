@@ -155,8 +155,9 @@ Task<absl::StatusOr<v1::CheckpointPodResponse>> RuntimeServer::CheckpointPod(
   facts.host_ipc = HostIpc(sandbox->record.config());
   for (const auto& container : containers) {
     const records::Container& record = container->record;
-    facts.containers.push_back(
-        {record.config().metadata().name(), record.id(), record.image_id(), record.config().tty()});
+    const v1::ContainerConfig& config = record.config();
+    facts.containers.push_back({config.metadata().name(), record.id(), record.image_id(), config.tty(),
+                                config.stdin(), SupplementalGroupsOf(config)});
   }
 
   CheckpointScratch scratch;

@@ -50,6 +50,22 @@ absl::StatusOr<CheckpointedContainer> ParseContainer(const simdjson::dom::elemen
   RETURN_IF_ERROR(Text(object, "imageId", &out.image_id));
   RETURN_IF_ERROR(Flag(object, "tty", &out.tty));
   if (out.name.empty()) return absl::InvalidArgumentError("\"name\": is empty");
+  simdjson::dom::element optional;
+  if (object["stdin"].get(optional) == simdjson::SUCCESS) {
+    RETURN_IF_ERROR(Flag(object, "stdin", &out.stdin_open.emplace()));
+  }
+  if (object["supplementalGroups"].get(optional) == simdjson::SUCCESS) {
+    simdjson::dom::array groups;
+    if (optional.get(groups) != simdjson::SUCCESS) {
+      return absl::InvalidArgumentError("\"supplementalGroups\": want a list");
+    }
+    out.supplemental_groups.emplace();
+    for (const simdjson::dom::element& element : groups) {
+      if (element.get(out.supplemental_groups->emplace_back()) != simdjson::SUCCESS) {
+        return absl::InvalidArgumentError("\"supplementalGroups\": want numbers");
+      }
+    }
+  }
   return out;
 }
 
@@ -205,6 +221,9 @@ std::string EncodePodFacts(const PodCheckpointFacts& facts) {
     item["id"] = container.id;
     item["imageId"] = container.image_id;
     item["tty"] = container.tty;
+    if (container.stdin_open.has_value()) item["stdin"] = *container.stdin_open;
+    if (container.supplemental_groups.has_value())
+      item["supplementalGroups"] = *container.supplemental_groups;
     json["containers"].push_back(std::move(item));
   }
   return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,6 +41,9 @@ struct CheckpointedContainer {
   std::string name, id;
   std::string image_id;  // "sha256:..."
   bool tty = false;
+  // Not in archives of older servers: nullopt.
+  std::optional<bool> stdin_open;
+  std::optional<std::vector<int64_t>> supplemental_groups;  // as asked for, sorted
 };
 
 // pod.dump.

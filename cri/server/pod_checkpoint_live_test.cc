@@ -286,10 +286,19 @@ TEST_F(PodCheckpointLiveTest, AFailedRestoreLeavesNothing) {
               HasSubstr("container_configs[0].metadata"));
   terminal.set_tty(true);
   EXPECT_THAT(Restore(path, config, {terminal, second}).status().ToString(),
-              HasSubstr("container_configs[0].tty"));
-  v1::ContainerConfig otherwise = Script("first", "exec sleep 1");
+              HasSubstr("container_configs[0]: tty"));
+  v1::ContainerConfig otherwise = first;
+  otherwise.add_args("more");
   EXPECT_THAT(Restore(path, config, {otherwise, second}).status().ToString(),
               HasSubstr("container_configs[0]: command, args"));
+  otherwise = first;
+  otherwise.set_stdin(true);
+  EXPECT_THAT(Restore(path, config, {otherwise, second}).status().ToString(),
+              HasSubstr("container_configs[0]: stdin"));
+  otherwise = first;
+  otherwise.mutable_linux()->mutable_security_context()->add_supplemental_groups(7);
+  EXPECT_THAT(Restore(path, config, {otherwise, second}).status().ToString(),
+              HasSubstr("container_configs[0]: linux.security_context.supplemental_groups: 7"));
   otherwise = first;
   otherwise.mutable_linux()->mutable_security_context()->mutable_capabilities()->add_drop_capabilities("ALL");
   EXPECT_THAT(Restore(path, config, {otherwise, second}).status().ToString(),

@@ -30,7 +30,7 @@ PodCheckpointFacts Facts() {
   facts.runtime = "runc";
   facts.checkpointed_at = "2026-11-25T20:00:00Z";
   facts.host_ipc = true;
-  facts.containers = {{"web", "c1", "sha256:aa", false}, {"a/b", "c2", "sha256:bb", true}};
+  facts.containers = {{"web", "c1", "sha256:aa", false}, {"a/b", "c2", "sha256:bb", true, true, {{5, 7}}}};
   return facts;
 }
 
@@ -44,6 +44,11 @@ TEST(PodFacts, ThereAndBack) {
   ASSERT_EQ(facts->containers.size(), 2u);
   EXPECT_EQ(facts->containers[1].name, "a/b");
   EXPECT_TRUE(facts->containers[1].tty);
+  EXPECT_EQ(facts->containers[1].stdin_open, true);
+  EXPECT_EQ(facts->containers[1].supplemental_groups, (std::vector<int64_t>{5, 7}));
+  // As an older server writes it.
+  EXPECT_EQ(facts->containers[0].stdin_open, std::nullopt);
+  EXPECT_EQ(facts->containers[0].supplemental_groups, std::nullopt);
 }
 
 TEST(SameProcess, WhatDiffersIsNamed) {
@@ -131,6 +136,9 @@ TEST(PodFacts, WhatIsWrongIsNamed) {
       {with("\"a/b\"", "\"web\""), "two containers \"web\""},
       {with("\"a/b\"", "\"\""), "containers[1]"},
       {with("\"sha256:aa\"", "null"), "containers[0]: \"imageId\""},
+      {with("\"stdin\": true", "\"stdin\": 1"), "\"stdin\""},
+      {with("\"supplementalGroups\": [", "\"supplementalGroups\": [\"x\","), "want numbers"},
+      {with("\"supplementalGroups\": [", "\"supplementalGroups\": 3, \"x\": ["), "want a list"},
       {EncodePodFacts(none), "at least one"},
       {EncodePodFacts(many), "more than 1000"},
       {std::string(kMaxPodFactsBytes + 1, ' '), "too long"},

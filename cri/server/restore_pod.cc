@@ -1,6 +1,7 @@
 // RestorePod: a new pod from an archive of CheckpointPod. The pod, its network and its containers are made as
 // ever, from the request alone; the containers' writable layers begin with what the old ones had written, and
 // their processes come from criu's images instead of the image's command. All of it, or nothing.
+#include <absl/strings/str_join.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -56,6 +57,24 @@ absl::Status CheckRequest(const v1::RestorePodRequest& request) {
   return absl::OkStatus();
 }
 
+// What the container was asked for as, where the archive has it.
+absl::Status CheckSameRequest(const v1::ContainerConfig& config, const CheckpointedContainer& container) {
+  if (config.tty() != container.tty) {
+    return absl::InvalidArgumentError("tty: the container in the checkpoint is otherwise");
+  }
+  if (container.stdin_open.has_value() && config.stdin() != *container.stdin_open) {
+    return absl::InvalidArgumentError("stdin: the container in the checkpoint is otherwise");
+  }
+  // As asked for: the image's own groups may be others by now, in a file that the container has written.
+  if (container.supplemental_groups.has_value() &&
+      SupplementalGroupsOf(config) != *container.supplemental_groups) {
+    return absl::InvalidArgumentError(StrCat(
+        "linux.security_context.supplemental_groups: ", absl::StrJoin(SupplementalGroupsOf(config), ","),
+        "; the container in the checkpoint has ", absl::StrJoin(*container.supplemental_groups, ",")));
+  }
+  return absl::OkStatus();
+}
+
 // Which container of the checkpoint each configuration is for.
 absl::StatusOr<std::vector<size_t>> MatchContainers(const v1::RestorePodRequest& request,
                                                     const PodCheckpointFacts& facts) {
@@ -70,9 +89,7 @@ absl::StatusOr<std::vector<size_t>> MatchContainers(const v1::RestorePodRequest&
       return absl::InvalidArgumentError(StrCat(field, ".metadata.name: \"", config.metadata().name(),
                                                "\" is not in the checkpoint, or named twice"));
     }
-    if (config.tty() != facts.containers[found->second].tty) {
-      return absl::InvalidArgumentError(StrCat(field, ".tty: the container in the checkpoint is otherwise"));
-    }
+    RETURN_IF_ERROR(Annotate(CheckSameRequest(config, facts.containers[found->second]), field));
     out.push_back(found->second);
     numbers.erase(found);
   }

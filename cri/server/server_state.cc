@@ -83,6 +83,12 @@ bool HostIpc(const v1::PodSandboxConfig& config) { return NamespacesOf(config).i
 bool SharesPid(const v1::PodSandboxConfig& config) { return NamespacesOf(config).pid() == v1::POD; }
 bool Privileged(const v1::PodSandboxConfig& config) { return config.linux().security_context().privileged(); }
 
+std::vector<int64_t> SupplementalGroupsOf(const v1::ContainerConfig& config) {
+  const auto& groups = config.linux().security_context().supplemental_groups();
+  const std::set<int64_t> sorted(groups.begin(), groups.end());
+  return {sorted.begin(), sorted.end()};
+}
+
 bool HasUserNamespace(const v1::PodSandboxConfig& config) {
   v1::NamespaceOption options = NamespacesOf(config);
   return options.has_userns_options() && options.userns_options().mode() == v1::POD;

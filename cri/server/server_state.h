@@ -114,7 +114,8 @@ bool HostNetwork(const v1::PodSandboxConfig& config);
 bool HostIpc(const v1::PodSandboxConfig& config);
 bool SharesPid(const v1::PodSandboxConfig& config);  // PID mode POD
 bool Privileged(const v1::PodSandboxConfig& config);
-bool HasUserNamespace(const v1::PodSandboxConfig& config);  // userns mode POD
+std::vector<int64_t> SupplementalGroupsOf(const v1::ContainerConfig& config);  // sorted, each once
+bool HasUserNamespace(const v1::PodSandboxConfig& config);                     // userns mode POD
 
 // The host's ID of the group that is 0 in the pod's user namespace; nullopt without one. Pure.
 std::optional<uint32_t> MappedRootGroup(const v1::PodSandboxConfig& config);

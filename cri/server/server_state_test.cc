@@ -69,6 +69,14 @@ TEST(StateTest, WhatClientsSee) {
   EXPECT_EQ(StateOf(container), v1::CONTAINER_RUNNING);
 }
 
+TEST(SupplementalGroupsTest, SortedAndOnce) {
+  v1::ContainerConfig config;
+  EXPECT_TRUE(SupplementalGroupsOf(config).empty());
+  for (int64_t group : {7, 5, 7})
+    config.mutable_linux()->mutable_security_context()->add_supplemental_groups(group);
+  EXPECT_EQ(SupplementalGroupsOf(config), (std::vector<int64_t>{5, 7}));
+}
+
 TEST(OnceSetTest, EachTextOnceAndNoMoreThanItMayHold) {
   OnceSet set(2);
   EXPECT_TRUE(set.Add("a"));
