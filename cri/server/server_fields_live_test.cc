@@ -622,7 +622,8 @@ TEST_F(ServerFieldsLiveTest, AmbientCapabilitiesOfAUser) {
 
 TEST_F(ServerFieldsLiveTest, CallsOnTheUnknownAndTheNotRunning) {
   constexpr auto kUnknown = absl::StatusCode::kNotFound, kNotYet = absl::StatusCode::kFailedPrecondition;
-  const std::string id = Create(pod_, Script("created", kForever));
+  const std::string id =
+      Create(pod_, Script("created", StrCat("trap 'exit 7' TERM; echo ready; ", kForever)));
   auto attach = [&](const std::string& container) {
     v1::AttachRequest request;
     request.set_container_id(container);
@@ -659,8 +660,9 @@ TEST_F(ServerFieldsLiveTest, CallsOnTheUnknownAndTheNotRunning) {
     status.set_container_id(id.substr(0, length));
     EXPECT_EQ(Call(runtime().ContainerStatus(status)).status().code(), code) << length;
   }
-  // A negative time to wait is none.
+  // A negative time to wait is none: it is killed, and does not come to its trap.
   ASSERT_TRUE(TryStart(id).ok());
+  ASSERT_TRUE(Eventually([&] { return Log(id) == "ready\n"; }));
   EXPECT_TRUE(Stop(id, -5).ok());
   EXPECT_EQ(Status(id).exit_code(), 137);
   EXPECT_EQ(attach(id), kNotYet) << "ended";
