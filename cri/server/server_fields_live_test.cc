@@ -534,6 +534,28 @@ TEST_F(ServerFieldsLiveTest, HostPortsByProtocolAndAddress) {
   EXPECT_EQ(TryRunPod(third).status().code(), absl::StatusCode::kAlreadyExists);
 }
 
+TEST_F(ServerFieldsLiveTest, PodsGetAddressesOfTheCidrTheServerWasTold) {
+  auto tell = [&](const std::string& cidr) {
+    v1::UpdateRuntimeConfigRequest request;
+    request.mutable_runtime_config()->mutable_network_config()->set_pod_cidr(cidr);
+    return Call(runtime().UpdateRuntimeConfig(request)).status();
+  };
+  const std::string network = live_->paths().cni_conf_dir + "/10-keelson.conflist";
+  const std::string before = ReadFile(network).value();
+  ASSERT_THAT(before, HasSubstr("10.253.0.0/24"));
+  absl::Status told = tell("10.253.77.0/24");
+  ASSERT_TRUE(told.ok()) << told;
+  EXPECT_THAT(ReadFile(network).value(), HasSubstr("10.253.77.0/24"));
+  EXPECT_THAT(PodStatus(RunPod(NetworkPodConfig("told"))).network().ip(), testing::StartsWith("10.253.77."));
+  absl::Status refused = tell("10.253.77.0");
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("10.253.77.0"));
+  EXPECT_TRUE(tell("").ok()) << "says nothing";
+  EXPECT_THAT(ReadFile(network).value(), HasSubstr("10.253.77.0/24"));
+  EXPECT_TRUE(tell("10.253.0.0/24").ok());
+  EXPECT_EQ(ReadFile(network).value(), before);
+}
+
 TEST_F(ServerFieldsLiveTest, EveryAddressOfAPod) {
   const std::string plugin = live_->paths().cni_bin_dir + "/dual";
   const std::string network = live_->paths().cni_conf_dir + "/00-dual.conflist";
