@@ -209,6 +209,14 @@ TEST_F(ServerImagesLiveTest, CredentialsOfEachKind) {
          auth->set_server_address("http://" + host_);
        },
        kOk},
+      {"of another registry", kBasic,
+       [&](auto* auth) {
+         auth->set_auth(pair);
+         auth->set_server_address("https://registry.example/v2/");
+       },
+       kDenied},
+      {"both in one, filled up", kBasic,
+       [](auto* auth) { auth->set_auth(Base64(std::string("ann:se:cret\0\0", 13))); }, kOk},
       {"none for a token", kTokenForBasic, nullptr, kDenied},
       {"name and password for a token", kTokenForBasic, ann, kOk},
       {"a wrong password for a token", kTokenForBasic,
