@@ -189,7 +189,8 @@ function(keelson_proto name)
     target_link_libraries(keelson_${name} PUBLIC grpc++ grpc gpr)
   endif()
   target_compile_options(keelson_${name} PRIVATE -w $<$<CONFIG:Release>:-Os>)
-  _keelson_unity(keelson_${name})
+  # In every tree: what is generated misses no include.
+  set_target_properties(keelson_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
   # The generated files' own static names, after their headers, which have members of these names.
   set_target_properties(keelson_${name} PROPERTIES UNITY_BUILD_UNIQUE_ID KEELSON_UNITY_ID
     UNITY_BUILD_CODE_BEFORE_INCLUDE "#include <google/protobuf/generated_message_reflection.h>
