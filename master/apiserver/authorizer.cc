@@ -49,11 +49,13 @@ bool NodeReferences(const ClusterReader& cluster, std::string_view node, const A
 }
 
 // Which of its pods a node changes is checked by NodeRestriction. It reads its own: of one that is gone it
-// may know that.
+// may know that, but not wait for another of that name.
 bool MayReadPods(std::string_view node, const AuthAttributes& a, const ClusterReader& cluster) {
-  if (a.name.empty()) return a.node_name == node;
+  const bool one = a.verb == "get";
+  if (!one && a.node_name == node) return true;
+  if (a.ns.empty() || a.name.empty()) return false;  // a name in all namespaces is no pod of anybody
   api::ObjectPtr pod = cluster.Read("", "pods", a.ns, a.name);
-  return pod == nullptr || static_cast<const Pod&>(*pod).spec().node_name() == node;
+  return pod == nullptr ? one : static_cast<const Pod&>(*pod).spec().node_name() == node;
 }
 
 bool NodeMay(std::string_view node, const AuthAttributes& a, const ClusterReader& cluster) {
@@ -72,8 +74,10 @@ bool NodeMay(std::string_view node, const AuthAttributes& a, const ClusterReader
     return OneOf(v, {"update", "patch"}) && (a.name.empty() || a.name == node);
   }
   if (a.group == "" && OneOf(a.resource, {"secrets", "configmaps", "serviceaccounts"})) {
-    // List and watch of one object by field selector are asked with its name set.
-    return IsRead(v) && a.subresource.empty() && !a.name.empty() && NodeReferences(cluster, node, a);
+    // List and watch of one object by field selector are asked with its name set. Across all namespaces a
+    // name would mean the secrets of others as well.
+    return IsRead(v) && a.subresource.empty() && !a.ns.empty() && !a.name.empty() &&
+           NodeReferences(cluster, node, a);
   }
   if (a.group == "" && OneOf(a.resource, {"services", "endpoints", "namespaces"})) return IsRead(v);
   if (OneOf(a.group, {"", "events.k8s.io"}) && a.resource == "events")

@@ -106,6 +106,11 @@ TEST(Authorizer, ANodeReadsItsOwnNodeAndPods) {
   EXPECT_FALSE(May(kNode, "get", "", "pods", "default", "other", "", pods));
   EXPECT_TRUE(May(kNode, "watch", "", "pods", "default", "mine", "", pods));
   EXPECT_FALSE(May(kNode, "list", "", "pods", "default", "other", "", pods));
+  // By name across all namespaces, and of what is not there yet.
+  EXPECT_FALSE(May(kNode, "list", "", "pods", "", "other", "", pods));
+  EXPECT_FALSE(May(kNode, "list", "", "pods", "", "mine", "", pods));
+  EXPECT_FALSE(May(kNode, "watch", "", "pods", "default", "gone", "", pods));
+  EXPECT_TRUE(May(kNode, "list", "", "pods", "", "mine", "", pods, "n1"));
   EXPECT_FALSE(May(kNode, "get", "", "pods", "default", "pending", "status", pods));
   for (const char* verb : {"list", "watch"}) {
     EXPECT_TRUE(May(kNode, verb, "", "pods", "", "", "", pods, "n1")) << verb;
@@ -128,6 +133,7 @@ TEST(Authorizer, ANodeReadsWhatItsPodsReference) {
   EXPECT_TRUE(May(kNode, "watch", "", "configmaps", "default", "env", "", pods));
   EXPECT_FALSE(May(kNode, "get", "", "secrets", "default", "env", "", pods));
   EXPECT_FALSE(May(kNode, "update", "", "secrets", "default", "pull", "", pods));
+  EXPECT_FALSE(May(kNode, "list", "", "secrets", "", "pull", "", pods));  // those of that name everywhere
   // Else a node could write itself a way to any secret.
   (*pod.mutable_metadata()->mutable_annotations())["kubernetes.io/config.mirror"] = "x";
   EXPECT_FALSE(May(kNode, "get", "", "secrets", "default", "pull", "", Pods({pod})));
