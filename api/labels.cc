@@ -335,6 +335,13 @@ std::string LabelSelector::ToString() const {
   });
 }
 
+bool SameLabels(const api::LabelMap& a, const api::LabelMap& b) {
+  return a.size() == b.size() && std::all_of(a.begin(), a.end(), [&](const auto& label) {
+           auto it = b.find(label.first);
+           return it != b.end() && it->second == label.second;
+         });
+}
+
 bool SelectsNonEmpty(const LabelMap& selector, const LabelMap& labels) {
   if (selector.empty()) return false;
   for (const auto& [key, value] : selector) {

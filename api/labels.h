@@ -50,6 +50,8 @@ class LabelSelector {
   std::vector<LabelRequirement> requirements_;  // sorted by key
 };
 
+bool SameLabels(const LabelMap& a, const LabelMap& b);
+
 // Every pair of `selector` is in `labels`; an empty selector selects nothing here (RC and Service rule).
 bool SelectsNonEmpty(const LabelMap& selector, const LabelMap& labels);
 

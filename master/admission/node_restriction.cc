@@ -20,14 +20,6 @@ namespace {
 
 using ::k8s::core::v1::Node;
 using ::k8s::core::v1::Pod;
-using StringMap = google::protobuf::Map<std::string, std::string>;
-
-bool SameMap(const StringMap& a, const StringMap& b) {
-  return a.size() == b.size() && std::all_of(a.begin(), a.end(), [&](const auto& entry) {
-           auto other = b.find(entry.first);
-           return other != b.end() && other->second == entry.second;
-         });
-}
 
 template <class Messages>
 bool SameMessages(const Messages& a, const Messages& b) {
@@ -50,7 +42,7 @@ std::string_view ReferringKind(const ::k8s::core::v1::VolumeSource& source) {
 }
 
 // Labels that a kubelet may not give itself and that the two do not have alike, sorted.
-std::vector<std::string> ForbiddenLabels(const StringMap& now, const StringMap& old) {
+std::vector<std::string> ForbiddenLabels(const api::LabelMap& now, const api::LabelMap& old) {
   std::set<std::string> forbidden;
   for (const auto* map : {&now, &old}) {
     for (const auto& [label, value] : *map) {
@@ -98,7 +90,7 @@ class NodeRestriction : public AdmissionPlugin {
     if (request.subresource != "status") {
       return Deny(request, StrCat("node \"", node, "\" cannot update spec of pods"));
     }
-    if (!SameMap(pod.metadata().labels(), api::Meta(*request.object).labels())) {
+    if (!api::SameLabels(pod.metadata().labels(), api::Meta(*request.object).labels())) {
       return Deny(request, StrCat("node \"", node, "\" cannot update labels through pod status"));
     }
     return absl::OkStatus();

@@ -8,6 +8,7 @@
 #include "api/status_error.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "master/controllers/service_endpoints.h"
 #include "master/system_namespaces.h"
 #include "net/address.h"
 
@@ -93,7 +94,7 @@ corev1::Endpoints KubernetesEndpoints(const BootstrapOptions& options) {
 Slice KubernetesEndpointSlice(const BootstrapOptions& options) {
   Slice slice;
   SetServiceMeta(slice.mutable_metadata());
-  (*slice.mutable_metadata()->mutable_labels())["kubernetes.io/service-name"] = kServiceName;
+  (*slice.mutable_metadata()->mutable_labels())[kServiceNameLabel] = kServiceName;
   auto address = net::IpAddress::Parse(options.advertise_address);
   slice.set_address_type(address.ok() && address->is_v6() ? "IPv6" : "IPv4");
   auto* endpoint = slice.add_endpoints();

@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "api/object.h"
-#include "api/status_error.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "master/controllers/service_endpoints.h"
+#include "master/controllers/slice_writer.h"
 #include "net/address.h"
 
 namespace keelson::master {
@@ -23,30 +23,12 @@ using google::protobuf::util::MessageDifferencer;
 namespace {
 
 constexpr int kMirroringWorkers = 5;
-constexpr char kMirrorServiceLabel[] = "kubernetes.io/service-name";
-constexpr char kMirrorManagedByLabel[] = "endpointslice.kubernetes.io/managed-by";
 constexpr char kMirrorManagedBy[] = "endpointslicemirroring-controller.k8s.io";
 constexpr char kSkipMirrorLabel[] = "endpointslice.kubernetes.io/skip-mirror";
 constexpr char kLeaderAnnotation[] = "control-plane.alpha.kubernetes.io/leader";
 constexpr char kChangeTimeAnnotation[] = "endpoints.kubernetes.io/last-change-trigger-time";
 constexpr char kLastAppliedAnnotation[] = "kubectl.kubernetes.io/last-applied-configuration";
 constexpr char kMirrorsByEndpoints[] = "mirrored-endpoints";
-
-// "" for a slice of somebody else's.
-std::string EndpointsOfMirror(const api::Message& slice) {
-  const auto& labels = api::Meta(slice).labels();
-  auto managed = labels.find(kMirrorManagedByLabel);
-  auto service = labels.find(kMirrorServiceLabel);
-  if (managed == labels.end() || managed->second != kMirrorManagedBy || service == labels.end()) return "";
-  return StrCat(api::Meta(slice).namespace_(), "/", service->second);
-}
-
-// The slices that stand for the same thing, whatever their endpoints.
-bool SameFamilyAndPorts(const discoveryv1::EndpointSlice& a, const discoveryv1::EndpointSlice& b) {
-  return a.address_type() == b.address_type() && a.ports_size() == b.ports_size() &&
-         std::equal(a.ports().begin(), a.ports().end(), b.ports().begin(),
-                    [](const auto& x, const auto& y) { return MessageDifferencer::Equals(x, y); });
-}
 
 // Family and ports, sorted.
 using MirrorKey = std::pair<std::string, std::vector<ResolvedPort>>;
@@ -57,8 +39,8 @@ discoveryv1::EndpointSlice MirrorSlice(const corev1::Endpoints& endpoints, const
   meta->set_namespace_(endpoints.metadata().namespace_());
   meta->set_generate_name(endpoints.metadata().name() + "-");
   *meta->mutable_labels() = endpoints.metadata().labels();
-  (*meta->mutable_labels())[kMirrorServiceLabel] = endpoints.metadata().name();
-  (*meta->mutable_labels())[kMirrorManagedByLabel] = kMirrorManagedBy;
+  (*meta->mutable_labels())[kServiceNameLabel] = endpoints.metadata().name();
+  (*meta->mutable_labels())[kSliceManagedByLabel] = kMirrorManagedBy;
   for (const auto& [name, value] : endpoints.metadata().annotations()) {
     if (name != kChangeTimeAnnotation && name != kLastAppliedAnnotation) {
       (*meta->mutable_annotations())[name] = value;
@@ -72,13 +54,7 @@ discoveryv1::EndpointSlice MirrorSlice(const corev1::Endpoints& endpoints, const
   owner->set_controller(true);
   owner->set_block_owner_deletion(true);
   slice.set_address_type(key.first);
-  for (const ResolvedPort& port : key.second) {
-    auto* out = slice.add_ports();
-    out->set_name(port.name);
-    out->set_protocol(port.protocol);
-    out->set_port(port.port);
-    if (!port.app_protocol.empty()) out->set_app_protocol(port.app_protocol);
-  }
+  AddPorts(key.second, &slice);
   return slice;
 }
 
@@ -145,7 +121,7 @@ EndpointSliceMirroringController::EndpointSliceMirroringController(ControllerCon
       slices_(context.informers.For<Slice>()),
       loop_(context.env, name(), *this) {
   slices_.AddIndex(kMirrorsByEndpoints, [](const api::Message& object) {
-    std::string key = EndpointsOfMirror(object);
+    std::string key = ServiceOfSlice(object, kMirrorManagedBy);
     return key.empty() ? std::vector<std::string>() : std::vector<std::string>({key});
   });
   for (client::Informer* informer : {&services_, &endpoints_}) {
@@ -155,7 +131,7 @@ EndpointSliceMirroringController::EndpointSliceMirroringController(ControllerCon
   }
   slices_.AddHandler([this](const ObjectPtr& before, const ObjectPtr& after) {
     for (const ObjectPtr& slice : {before, after}) {
-      std::string key = slice == nullptr ? "" : EndpointsOfMirror(*slice);
+      std::string key = slice == nullptr ? "" : ServiceOfSlice(*slice, kMirrorManagedBy);
       if (!key.empty()) loop_.queue().Add(key);
     }
   });
@@ -199,46 +175,13 @@ Task<absl::StatusOr<client::Requeue>> EndpointSliceMirroringController::Reconcil
   for (const ObjectPtr& object : slices_.ByIndex(kMirrorsByEndpoints, key)) {
     existing.push_back(api::As<Slice>(object));
   }
-  bool changed = false;
-  for (Slice& want : mirror.slices) {
-    auto reuse = std::find_if(existing.begin(), existing.end(),
-                              [&](const SlicePtr& slice) { return SameFamilyAndPorts(*slice, want); });
-    if (reuse == existing.end()) {  // of the same family, at least: that cannot change
-      reuse = std::find_if(existing.begin(), existing.end(), [&](const SlicePtr& slice) {
-        return slice->address_type() == want.address_type() &&
-               std::none_of(mirror.slices.begin(), mirror.slices.end(),
-                            [&](const Slice& other) { return SameFamilyAndPorts(*slice, other); });
-      });
-    }
-    if (reuse == existing.end()) {
-      changed = true;
-      Task<absl::StatusOr<SlicePtr>> create = context_.client.Create<Slice>(want);
-      absl::StatusOr<SlicePtr> created = co_await std::move(create);
-      if (!created.ok()) co_return created.status();
-      continue;
-    }
-    SlicePtr current = *reuse;
-    existing.erase(reuse);
-    Slice updated = *current;
-    *updated.mutable_endpoints() = want.endpoints();
-    *updated.mutable_ports() = want.ports();
-    *updated.mutable_metadata()->mutable_labels() = want.metadata().labels();
-    *updated.mutable_metadata()->mutable_annotations() = want.metadata().annotations();
-    *updated.mutable_metadata()->mutable_owner_references() = want.metadata().owner_references();
-    if (MessageDifferencer::Equals(updated, *current)) continue;
-    changed = true;
-    Task<absl::StatusOr<SlicePtr>> update = context_.client.Update<Slice>(std::move(updated));
-    absl::StatusOr<SlicePtr> result = co_await std::move(update);
-    if (!result.ok()) co_return result.status();
-  }
-  for (const SlicePtr& extra : existing) {
-    Task<absl::Status> remove =
-        context_.client.Delete<Slice>(extra->metadata().namespace_(), extra->metadata().name());
-    absl::Status removed = co_await std::move(remove);
-    if (!removed.ok() && !api::IsNotFound(removed)) co_return removed;
-  }
   const bool nothing_left = mirror.slices.empty() && mirror.invalid > 0;
-  if (changed || nothing_left) TellOfLosses(*endpoints, mirror.invalid, mirror.over);
+  Task<absl::StatusOr<bool>> write =
+      WriteSlices(&context_.client, std::move(existing), std::move(mirror.slices),
+                  SliceMetadata::kLabelsAnnotationsAndOwners);
+  absl::StatusOr<bool> written = co_await std::move(write);
+  if (!written.ok()) co_return written.status();
+  if (*written || nothing_left) TellOfLosses(*endpoints, mirror.invalid, mirror.over);
   co_return client::Requeue();
 }
 

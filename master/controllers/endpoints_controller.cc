@@ -10,6 +10,7 @@
 #include "api/status_error.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "master/controllers/slice_writer.h"
 
 namespace keelson::master {
 
@@ -20,32 +21,12 @@ using google::protobuf::util::MessageDifferencer;
 namespace {
 
 constexpr int kEndpointsWorkers = 5;
-constexpr char kServiceNameLabel[] = "kubernetes.io/service-name";
-constexpr char kManagedByLabel[] = "endpointslice.kubernetes.io/managed-by";
 constexpr char kSlicesByService[] = "service";
-
-std::string ServiceOfSlice(const api::Message& slice) {
-  const auto& labels = api::Meta(slice).labels();
-  auto managed = labels.find(kManagedByLabel);
-  auto service = labels.find(kServiceNameLabel);
-  if (managed == labels.end() || managed->second != "endpointslice-controller.k8s.io" ||
-      service == labels.end())
-    return "";
-  return StrCat(api::Meta(slice).namespace_(), "/", service->second);
-}
 
 bool MadeByController(const corev1::Endpoints& endpoints) {
   const auto& labels = endpoints.metadata().labels();
   auto it = labels.find(kEndpointsManagedByLabel);
   return it != labels.end() && it->second == kEndpointsManagedBy;
-}
-
-bool SamePorts(const ::k8s::discovery::v1::EndpointSlice& a, const ::k8s::discovery::v1::EndpointSlice& b) {
-  if (a.ports_size() != b.ports_size()) return false;
-  for (int i = 0; i < a.ports_size(); ++i) {
-    if (!MessageDifferencer::Equals(a.ports(i), b.ports(i))) return false;
-  }
-  return true;
 }
 
 // What a change of the pod can mean for endpoints; other changes (annotations, resource use) are no reason to
@@ -55,12 +36,7 @@ bool MattersToEndpoints(const corev1::Pod& before, const corev1::Pod& after) {
          before.status().phase() != after.status().phase() || IsPodReady(before) != IsPodReady(after) ||
          before.spec().node_name() != after.spec().node_name() ||
          before.metadata().has_deletion_timestamp() != after.metadata().has_deletion_timestamp() ||
-         before.metadata().labels_size() != after.metadata().labels_size() ||
-         !std::equal(before.metadata().labels().begin(), before.metadata().labels().end(),
-                     before.metadata().labels().begin(), [&](const auto& label, const auto&) {
-                       auto it = after.metadata().labels().find(label.first);
-                       return it != after.metadata().labels().end() && it->second == label.second;
-                     });
+         !api::SameLabels(before.metadata().labels(), after.metadata().labels());
 }
 
 }  // namespace
@@ -75,7 +51,7 @@ EndpointsController::EndpointsController(ControllerContext context)
   AddByNamespaceIndex(pods_);
   AddByNamespaceIndex(services_);
   slices_.AddIndex(kSlicesByService, [](const api::Message& object) {
-    std::string service = ServiceOfSlice(object);
+    std::string service = ServiceOfSlice(object, kSliceManagedBy);
     return service.empty() ? std::vector<std::string>() : std::vector<std::string>({service});
   });
   services_.AddHandler([this](const ObjectPtr& before, const ObjectPtr& after) {
@@ -100,7 +76,7 @@ EndpointsController::EndpointsController(ControllerContext context)
     loop_.queue().Add(api::NamespacedName(after != nullptr ? *after : *before));
   });
   slices_.AddHandler([this](const ObjectPtr& before, const ObjectPtr& after) {
-    std::string key = ServiceOfSlice(after != nullptr ? *after : *before);
+    std::string key = ServiceOfSlice(after != nullptr ? *after : *before, kSliceManagedBy);
     if (!key.empty()) loop_.queue().Add(key);
   });
 }
@@ -166,37 +142,11 @@ Task<absl::Status> EndpointsController::SyncEndpoints(ServicePtr service, std::s
 }
 
 Task<absl::Status> EndpointsController::SyncSlices(ServicePtr service, EndpointGroups groups) {
-  std::vector<Slice> desired = DesiredSlices(*service, groups);
-  std::vector<SlicePtr> existing = OwnSlices(service->metadata().namespace_(), service->metadata().name());
-  for (Slice& want : desired) {
-    // Ports are what a slice is about: reuse one that has them, else any that is left.
-    auto reuse = std::find_if(existing.begin(), existing.end(),
-                              [&](const SlicePtr& s) { return SamePorts(*s, want); });
-    if (reuse == existing.end() && !existing.empty()) reuse = existing.begin();
-    if (reuse == existing.end()) {
-      Task<absl::StatusOr<SlicePtr>> create = context_.client.Create<Slice>(std::move(want));
-      absl::StatusOr<SlicePtr> created = co_await std::move(create);
-      if (!created.ok()) co_return created.status();
-      continue;
-    }
-    SlicePtr current = *reuse;
-    existing.erase(reuse);
-    Slice updated = *current;
-    *updated.mutable_endpoints() = want.endpoints();
-    *updated.mutable_ports() = want.ports();
-    *updated.mutable_metadata()->mutable_labels() = want.metadata().labels();
-    if (MessageDifferencer::Equals(updated, *current)) continue;
-    Task<absl::StatusOr<SlicePtr>> update = context_.client.Update<Slice>(std::move(updated));
-    absl::StatusOr<SlicePtr> result = co_await std::move(update);
-    if (!result.ok()) co_return result.status();
-  }
-  for (const SlicePtr& extra : existing) {
-    Task<absl::Status> remove =
-        context_.client.Delete<Slice>(extra->metadata().namespace_(), extra->metadata().name());
-    absl::Status removed = co_await std::move(remove);
-    if (!removed.ok() && !api::IsNotFound(removed)) co_return removed;
-  }
-  co_return absl::OkStatus();
+  Task<absl::StatusOr<bool>> write =
+      WriteSlices(&context_.client, OwnSlices(service->metadata().namespace_(), service->metadata().name()),
+                  DesiredSlices(*service, groups), SliceMetadata::kLabels);
+  absl::StatusOr<bool> written = co_await std::move(write);
+  co_return written.status();
 }
 
 Task<absl::StatusOr<client::Requeue>> EndpointsController::Reconcile(std::string key) {

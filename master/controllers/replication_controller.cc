@@ -25,13 +25,6 @@ constexpr char kOrphans[] = "orphans-by-namespace";
 
 std::string KeyOf(const api::Message& object) { return api::NamespacedName(object); }
 
-bool SameLabels(const api::LabelMap& a, const api::LabelMap& b) {
-  return a.size() == b.size() && std::all_of(a.begin(), a.end(), [&](const auto& label) {
-           auto it = b.find(label.first);
-           return it != b.end() && it->second == label.second;
-         });
-}
-
 // What a change of a pod can mean for its controller. That it was given a node, or an address, means nothing:
 // looking through all pods of a large controller for each of those would cost more than making them.
 bool MattersToController(const corev1::Pod& before, const corev1::Pod& after) {
@@ -44,7 +37,7 @@ bool MattersToController(const corev1::Pod& before, const corev1::Pod& after) {
          before.metadata().has_deletion_timestamp() != after.metadata().has_deletion_timestamp() ||
          before.status().phase() != after.status().phase() || (old_ready == nullptr) != (ready == nullptr) ||
          (ready != nullptr && !api::SameBytes(*old_ready, *ready)) ||
-         !SameLabels(before.metadata().labels(), after.metadata().labels());
+         !api::SameLabels(before.metadata().labels(), after.metadata().labels());
 }
 
 int WantedReplicas(const corev1::ReplicationController& rc) {

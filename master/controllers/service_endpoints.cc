@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "api/int_or_string.h"
+#include "base/strings.h"
 
 namespace keelson::master {
 
@@ -11,9 +12,6 @@ namespace discoveryv1 = ::k8s::discovery::v1;
 
 namespace {
 
-constexpr char kServiceNameLabel[] = "kubernetes.io/service-name";
-constexpr char kManagedByLabel[] = "endpointslice.kubernetes.io/managed-by";
-constexpr char kManagedBy[] = "endpointslice-controller.k8s.io";
 constexpr char kHeadlessLabel[] = "service.kubernetes.io/headless";
 
 // 0: the pod has no such port.
@@ -42,7 +40,8 @@ void SetPodReference(const ServiceEndpoint& endpoint, corev1::ObjectReference* r
 
 void CopyLabels(const corev1::Service& service, google::protobuf::Map<std::string, std::string>* labels) {
   for (const auto& [key, value] : service.metadata().labels()) {
-    if (key != kServiceNameLabel && key != kManagedByLabel && key != kHeadlessLabel) (*labels)[key] = value;
+    if (key != kServiceNameLabel && key != kSliceManagedByLabel && key != kHeadlessLabel)
+      (*labels)[key] = value;
   }
   if (service.spec().cluster_ip() == "None") (*labels)[kHeadlessLabel] = "";
 }
@@ -82,6 +81,24 @@ EndpointGroups CollectEndpoints(const corev1::Service& service, const std::vecto
   return groups;
 }
 
+std::string ServiceOfSlice(const api::Message& slice, std::string_view manager) {
+  const auto& labels = api::Meta(slice).labels();
+  auto managed = labels.find(kSliceManagedByLabel);
+  auto service = labels.find(kServiceNameLabel);
+  if (managed == labels.end() || managed->second != manager || service == labels.end()) return "";
+  return StrCat(api::Meta(slice).namespace_(), "/", service->second);
+}
+
+void AddPorts(const std::vector<ResolvedPort>& ports, discoveryv1::EndpointSlice* slice) {
+  for (const ResolvedPort& port : ports) {
+    auto* out = slice->add_ports();
+    out->set_name(port.name);
+    out->set_protocol(port.protocol);
+    out->set_port(port.port);
+    if (!port.app_protocol.empty()) out->set_app_protocol(port.app_protocol);
+  }
+}
+
 std::vector<discoveryv1::EndpointSlice> DesiredSlices(const corev1::Service& service,
                                                       const EndpointGroups& groups) {
   discoveryv1::EndpointSlice base;
@@ -90,7 +107,7 @@ std::vector<discoveryv1::EndpointSlice> DesiredSlices(const corev1::Service& ser
   meta->set_generate_name(service.metadata().name() + "-");
   CopyLabels(service, meta->mutable_labels());
   (*meta->mutable_labels())[kServiceNameLabel] = service.metadata().name();
-  (*meta->mutable_labels())[kManagedByLabel] = kManagedBy;
+  (*meta->mutable_labels())[kSliceManagedByLabel] = kSliceManagedBy;
   auto* owner = meta->add_owner_references();
   owner->set_api_version("v1");
   owner->set_kind("Service");
@@ -104,13 +121,7 @@ std::vector<discoveryv1::EndpointSlice> DesiredSlices(const corev1::Service& ser
   for (const auto& [ports, endpoints] : groups) {
     for (size_t start = 0; start < endpoints.size(); start += kMaxEndpointsPerSlice) {
       discoveryv1::EndpointSlice& slice = slices.emplace_back(base);
-      for (const ResolvedPort& port : ports) {
-        auto* out = slice.add_ports();
-        out->set_name(port.name);
-        out->set_protocol(port.protocol);
-        out->set_port(port.port);
-        if (!port.app_protocol.empty()) out->set_app_protocol(port.app_protocol);
-      }
+      AddPorts(ports, &slice);
       size_t end = std::min(endpoints.size(), start + kMaxEndpointsPerSlice);
       for (size_t i = start; i < end; ++i) {
         const ServiceEndpoint& endpoint = endpoints[i];

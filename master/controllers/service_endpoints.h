@@ -4,11 +4,13 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "api/core/v1/endpoints.pb.h"
 #include "api/core/v1/service.pb.h"
 #include "api/discovery/v1/discovery.pb.h"
+#include "api/object.h"
 #include "master/controllers/pod_ranking.h"
 
 namespace keelson::master {
@@ -36,6 +38,14 @@ using EndpointGroups = std::map<std::vector<ResolvedPort>, std::vector<ServiceEn
 // `pods`: those of the Service's namespace that match its selector. Pods without an address or in a final
 // phase are left out, and a named target port a pod does not have is left out of that pod's group.
 EndpointGroups CollectEndpoints(const ::k8s::core::v1::Service& service, const std::vector<PodPtr>& pods);
+
+inline constexpr char kServiceNameLabel[] = "kubernetes.io/service-name";
+inline constexpr char kSliceManagedByLabel[] = "endpointslice.kubernetes.io/managed-by";
+inline constexpr char kSliceManagedBy[] =
+    "endpointslice-controller.k8s.io";  // those of Services with a selector
+// "namespace/name" of the Service a slice is for; "" for a slice that somebody else than `manager` manages.
+std::string ServiceOfSlice(const api::Message& slice, std::string_view manager);
+void AddPorts(const std::vector<ResolvedPort>& ports, ::k8s::discovery::v1::EndpointSlice* slice);
 
 // At most this many endpoints in one EndpointSlice (upstream's default).
 inline constexpr size_t kMaxEndpointsPerSlice = 100;
