@@ -1,9 +1,9 @@
 // Security contexts of pods and containers.
 #include <absl/strings/ascii.h>
-#include <absl/strings/match.h>
 #include <absl/strings/str_split.h>
 
 #include "api/codec.h"
+#include "api/sysctl_names.h"
 #include "api/validation_internal.h"
 #include "base/strings.h"
 
@@ -78,14 +78,6 @@ bool IsSysctlName(const std::string& name) {
   return true;
 }
 
-// "net/ipv4/ip_forward" as "net.ipv4.ip_forward".
-std::string DottedSysctl(std::string name) {
-  const size_t first = name.find_first_of("./");
-  if (first == std::string::npos || name[first] == '.') return name;
-  for (char& c : name) c = c == '/' ? '.' : c == '.' ? '/' : c;
-  return name;
-}
-
 void Sysctls(const corev1::PodSpec& spec, const std::string& path, Errors& errors) {
   StringSet names;
   const auto& sysctls = spec.security_context().sysctls();
@@ -103,11 +95,9 @@ void Sysctls(const corev1::PodSpec& spec, const std::string& path, Errors& error
       errors.Duplicate(field, name);
     }
     const std::string dotted = DottedSysctl(name);
-    const bool ipc = dotted == "kernel.sem" || absl::StartsWith(dotted, "kernel.shm") ||
-                     absl::StartsWith(dotted, "kernel.msg") || absl::StartsWith(dotted, "fs.mqueue.");
-    if (spec.host_network() && absl::StartsWith(dotted, "net.")) {
+    if (spec.host_network() && IsNetworkSysctl(dotted)) {
       errors.InvalidText(field, name, "may not be specified when 'hostNetwork' is true");
-    } else if (spec.host_ipc() && ipc) {
+    } else if (spec.host_ipc() && IsIpcSysctl(dotted)) {
       errors.InvalidText(field, name, "may not be specified when 'hostIPC' is true");
     }
   }

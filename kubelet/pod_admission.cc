@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "api/sysctl_names.h"
 #include "api/unimplemented_fields.h"
 #include "base/strings.h"
 #include "kubelet/eviction.h"
@@ -42,19 +43,6 @@ bool MatchesRequirement(const corev1::NodeSelectorRequirement& r, const std::str
     return false;
   }
   return op == "Gt" ? have > want : op == "Lt" ? have < want : false;
-}
-
-// Its name with dots: "net/ipv4/conf/eth0.1/x" is "net.ipv4.conf.eth0/1.x".
-std::string WithDots(std::string name) {
-  const size_t separator = name.find_first_of("./");
-  if (separator == std::string::npos || name[separator] == '.') return name;
-  for (char& c : name) c = c == '/' ? '.' : c == '.' ? '/' : c;
-  return name;
-}
-
-bool OfIpcNamespace(std::string_view sysctl) {
-  return sysctl == "kernel.sem" || sysctl.starts_with("kernel.shm") || sysctl.starts_with("kernel.msg") ||
-         sysctl.starts_with("fs.mqueue.");
 }
 
 bool SysctlAllowed(const std::string& name, const KubeletOptions& options) {
@@ -141,12 +129,12 @@ std::optional<Rejection> AdmitPod(const corev1::Pod& pod, const AdmissionInputs&
     return Rejection{"Evicted", StrCat("The node had condition: [", conditions, "]. ")};
   }
   for (const auto& sysctl : pod.spec().security_context().sysctls()) {
-    const std::string name = WithDots(sysctl.name());
+    const std::string name = api::DottedSysctl(sysctl.name());
     if (!SysctlAllowed(name, options)) {
       return Rejection{"SysctlForbidden", StrCat("forbidden sysctl: \"", name, "\" not allowlisted")};
     }
-    const bool host_ipc = pod.spec().host_ipc() && OfIpcNamespace(name);
-    if (host_ipc || (pod.spec().host_network() && name.starts_with("net."))) {
+    const bool host_ipc = pod.spec().host_ipc() && api::IsIpcSysctl(name);
+    if (host_ipc || (pod.spec().host_network() && api::IsNetworkSysctl(name))) {
       return Rejection{"SysctlForbidden", StrCat("forbidden sysctl: \"", name, "\" not allowed with host ",
                                                  host_ipc ? "ipc" : "net", " enabled")};
     }
