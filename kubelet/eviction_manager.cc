@@ -91,18 +91,21 @@ struct LimitedPod {
   std::map<std::string, int64_t> writable_layers;  // container -> bytes
 };
 
+std::string VolumesDir(const Paths& paths, const std::string& uid, std::string_view type) {
+  return StrCat(paths.kubelet_dir, "/pods/", uid, "/volumes/kubernetes.io~", type);
+}
+
 LimitedPod WhatToMeasure(const PodPtr& pod, const Paths& paths) {
   LimitedPod out;
   out.pod = pod;
   out.whole = HasEphemeralStorageLimit(*pod);
   const auto& meta = pod->metadata();
-  const std::string volumes = StrCat(paths.kubelet_dir, "/pods/", meta.uid(), "/volumes/");
   for (const auto& volume : pod->spec().volumes()) {
     if (IsDiskEmptyDir(volume) && (out.whole || HasSizeLimit(volume)))
-      out.empty_dirs[volume.name()] = StrCat(volumes, "kubernetes.io~empty-dir/", volume.name());
+      out.empty_dirs[volume.name()] = StrCat(VolumesDir(paths, meta.uid(), "empty-dir"), "/", volume.name());
   }
   if (!out.whole) return out;
-  out.others.push_back(StrCat(volumes, "kubernetes.io~configmap"));
+  out.others.push_back(VolumesDir(paths, meta.uid(), "configmap"));
   const std::string logs = PodLogsDirectory(paths.pod_logs_dir, meta.namespace_(), meta.name(), meta.uid());
   for (const auto& c : pod->spec().init_containers()) out.logs[c.name()] = StrCat(logs, "/", c.name());
   for (const auto& c : pod->spec().containers()) out.logs[c.name()] = StrCat(logs, "/", c.name());
@@ -387,7 +390,7 @@ Task<std::vector<PodUsage>> EvictionManager::MeasurePods(Signal signal) {
       const auto& meta = usage.pod->metadata();
       folders.push_back(
           {PodLogsDirectory(env_.paths().pod_logs_dir, meta.namespace_(), meta.name(), meta.uid()),
-           StrCat(env_.paths().kubelet_dir, "/pods/", meta.uid(), "/volumes/kubernetes.io~empty-dir")});
+           VolumesDir(env_.paths(), meta.uid(), "empty-dir")});
     }
     absl::AnyInvocable<std::vector<int64_t>()> work = [folders] { return FolderBytes(folders); };
     Task<std::vector<int64_t>> walk = env_.Blocking<std::vector<int64_t>>(std::move(work));
