@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "cri/server/image_server.h"
 #include "cri/server/runtime_server.h"
+#include "cri/server/sandbox_parts.h"
 #include "cri/server/verbose_info.h"
 #include "oci/spec.h"
 

@@ -14,6 +14,7 @@
 #include "cri/server/namespaces.h"
 #include "cri/server/request_checks.h"
 #include "cri/server/runtime_server.h"
+#include "cri/server/sandbox_parts.h"
 #include "oci/pause_binary.h"
 #include "oci/seccomp.h"
 #include "oci/selinux.h"

@@ -127,27 +127,14 @@ TEST_F(ServerFieldsLiveTest, ItemsAndStatusesTellWhatWasAsked) {
 
 // ---- events ----
 
-Task<void> CollectAnswers(RuntimeService* runtime, std::vector<v1::ContainerEventResponse>* out,
-                          bool* subscribed) {
-  Task<absl::StatusOr<std::unique_ptr<ContainerEventReader>>> subscribe =
-      runtime->GetContainerEvents(v1::GetEventsRequest());
-  absl::StatusOr<std::unique_ptr<ContainerEventReader>> reader = co_await std::move(subscribe);
-  if (!reader.ok()) co_return;
-  *subscribed = true;
-  while (true) {
-    Task<absl::StatusOr<std::optional<v1::ContainerEventResponse>>> next = (*reader)->Next();
-    absl::StatusOr<std::optional<v1::ContainerEventResponse>> event = co_await std::move(next);
-    if (!event.ok() || !event->has_value()) co_return;
-    out->push_back(**event);
-  }
-}
-
 TEST_F(ServerFieldsLiveTest, EventsCarryThePodAndItsContainers) {
   const int64_t before = Now();
   std::vector<v1::ContainerEventResponse> events;
   bool subscribed = false;
   Scope scope(env_.executor());
-  scope.Spawn("events", CollectAnswers(&runtime(), &events, &subscribed));
+  scope.Spawn("events",
+              FollowEvents(&runtime(), &subscribed,
+                           [&events](const v1::ContainerEventResponse& event) { events.push_back(event); }));
   EXPECT_TRUE(Eventually([&] { return subscribed; }));  // no way out while the task lives
   v1::PodSandboxConfig config = PodConfig("events");
   const std::string pod = RunPod(config);
@@ -459,19 +446,6 @@ Fd SocketIn(const std::string& netns, int type, uint16_t port) {
     out = std::move(made);
   });
   inside.join();
-  return out;
-}
-
-Fd ConnectedTo(const std::string& ip, int type, uint16_t port) {
-  Fd out(::socket(AF_INET, type | SOCK_CLOEXEC, 0));
-  timeval limit{10, 0};
-  ::setsockopt(out.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  ::setsockopt(out.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  ::inet_pton(AF_INET, ip.c_str(), &address.sin_addr);
-  if (::connect(out.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return Fd();
   return out;
 }
 

@@ -702,18 +702,10 @@ struct TimedEvent {
 };
 
 Task<void> CollectEvents(Env* env, RuntimeService* runtime, std::vector<TimedEvent>* out, bool* subscribed) {
-  Task<absl::StatusOr<std::unique_ptr<ContainerEventReader>>> subscribe =
-      runtime->GetContainerEvents(v1::GetEventsRequest());
-  absl::StatusOr<std::unique_ptr<ContainerEventReader>> reader = co_await std::move(subscribe);
-  if (!reader.ok()) co_return;
-  *subscribed = true;
-  while (true) {
-    Task<absl::StatusOr<std::optional<v1::ContainerEventResponse>>> next = (*reader)->Next();
-    absl::StatusOr<std::optional<v1::ContainerEventResponse>> event = co_await std::move(next);
-    if (!event.ok() || !event->has_value()) co_return;
-    out->push_back({(*event)->container_event_type(), (*event)->container_id(), env->clock().Monotonic(),
-                    (*event)->created_at()});
-  }
+  return FollowEvents(runtime, subscribed, [env, out](const v1::ContainerEventResponse& event) {
+    out->push_back(
+        {event.container_event_type(), event.container_id(), env->clock().Monotonic(), event.created_at()});
+  });
 }
 
 // When a process ended, by a thread that does nothing else.

@@ -216,15 +216,8 @@ TEST_F(ServerPodLiveTest, Sysctls) {
 
 // One line from a TCP server; "" when nothing answers.
 std::string ReadLineFrom(const std::string& ip, uint16_t port) {
-  Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  timeval limit{5, 0};
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  ::inet_pton(AF_INET, ip.c_str(), &address.sin_addr);
-  if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return "";
+  const Fd socket = ConnectedTo(ip, SOCK_STREAM, port, /*limit_s=*/5);
+  if (socket.get() < 0) return "";
   char buffer[256];
   ssize_t n = ::recv(socket.get(), buffer, sizeof buffer, 0);
   return n > 0 ? std::string(buffer, static_cast<size_t>(n)) : "";

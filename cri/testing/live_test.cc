@@ -3,7 +3,11 @@
 #include <absl/strings/ascii.h>
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_split.h>
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 
 #include "base/fd.h"
 
@@ -20,6 +24,34 @@ Task<absl::Status> Nap(Env* env, absl::Duration duration) {
 }
 
 }  // namespace
+
+Task<void> FollowEvents(RuntimeService* runtime, bool* subscribed,
+                        std::function<void(const v1::ContainerEventResponse&)> take) {
+  Task<absl::StatusOr<std::unique_ptr<ContainerEventReader>>> subscribe =
+      runtime->GetContainerEvents(v1::GetEventsRequest());
+  absl::StatusOr<std::unique_ptr<ContainerEventReader>> reader = co_await std::move(subscribe);
+  if (!reader.ok()) co_return;
+  *subscribed = true;
+  while (true) {
+    Task<absl::StatusOr<std::optional<v1::ContainerEventResponse>>> next = (*reader)->Next();
+    absl::StatusOr<std::optional<v1::ContainerEventResponse>> event = co_await std::move(next);
+    if (!event.ok() || !event->has_value()) co_return;
+    take(**event);
+  }
+}
+
+Fd ConnectedTo(const std::string& ip, int type, uint16_t port, int limit_s) {
+  Fd out(::socket(AF_INET, type | SOCK_CLOEXEC, 0));
+  timeval limit{limit_s, 0};
+  ::setsockopt(out.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  ::setsockopt(out.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  ::inet_pton(AF_INET, ip.c_str(), &address.sin_addr);
+  if (::connect(out.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return Fd();
+  return out;
+}
 
 std::string Trimmed(const std::string& text) { return std::string(absl::StripAsciiWhitespace(text)); }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/env.h"
+#include "base/fd.h"
 #include "base/strings.h"
 #include "cri/testing/live_server.h"
 
@@ -35,6 +36,15 @@ inline v1::NamespaceOption* Options(v1::ContainerConfig* config) {
 inline v1::NamespaceOption* Options(v1::PodSandboxConfig* config) {
   return config->mutable_linux()->mutable_security_context()->mutable_namespace_options();
 }
+
+// Every event of containers from now on, until it is cancelled or the stream ends. `subscribed` is set when
+// the first can come.
+Task<void> FollowEvents(RuntimeService* runtime, bool* subscribed,
+                        std::function<void(const v1::ContainerEventResponse&)> take);
+
+// A socket of this type (SOCK_STREAM, SOCK_DGRAM) to an IPv4 address, whose reads and writes end after
+// `limit_s` seconds; an empty one where nobody is.
+Fd ConnectedTo(const std::string& ip, int type, uint16_t port, int limit_s = 10);
 
 std::string Trimmed(const std::string& text);  // without white space at both ends
 
