@@ -281,6 +281,17 @@ TEST(GenerateContainerConfigTest, StopSignal) {
   }
 }
 
+TEST(GeneratePodSandboxConfigTest, SysctlsInTheFormWithDots) {
+  corev1::Pod pod;
+  for (const char* name : {"net.ipv4.ip_local_port_range", "net/ipv4/conf/eth0.1/arp_filter"}) {
+    pod.mutable_spec()->mutable_security_context()->add_sysctls()->set_name(name);
+  }
+  auto config = GeneratePodSandboxConfig(pod, SandboxInputs());
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_TRUE(config->linux().sysctls().contains("net.ipv4.ip_local_port_range"));
+  EXPECT_TRUE(config->linux().sysctls().contains("net.ipv4.conf.eth0/1.arp_filter"));
+}
+
 TEST(GeneratePodSandboxConfigTest, NamespacesOfTheHostAndOfThePod) {
   struct Case {
     bool host_network, host_pid, host_ipc, share_processes;

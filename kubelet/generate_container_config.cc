@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "api/codec.h"
+#include "api/sysctl_names.h"
 #include "base/status.h"
 #include "kubelet/security_context.h"
 
@@ -169,9 +170,7 @@ absl::StatusOr<criv1::PodSandboxConfig> GeneratePodSandboxConfig(const corev1::P
         *in.user_namespace;
   }
   for (const auto& sysctl : pod.spec().security_context().sysctls()) {
-    std::string name = sysctl.name();
-    std::replace(name.begin(), name.end(), '/', '.');
-    (*linux_config.mutable_sysctls())[name] = sysctl.value();
+    (*linux_config.mutable_sysctls())[api::DottedSysctl(sysctl.name())] = sysctl.value();
   }
   *linux_config.mutable_resources() = PodLinuxResources(pod, in.resources);
   if (pod.spec().overhead_size() > 0) {
