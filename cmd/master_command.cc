@@ -1,6 +1,8 @@
 // `keelson master`: store, API server, controllers and scheduler in one process.
+#include <absl/strings/numbers.h>
 #include <malloc.h>
 
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -188,6 +190,16 @@ int Run(MasterOptions options) {
   return RunComponent("master", paths, [&options](Env* env) { return Serve(env, options); });
 }
 
+// CLI11's own check prints the largest number there is.
+CLI::Validator NotNegative() {
+  auto complaint = [](const std::string& text) {
+    double number = 0;
+    const bool good = absl::SimpleAtod(text, &number) && std::isfinite(number) && number >= 0;
+    return good ? std::string() : StrCat("\"", text, "\": want a number, 0 or more");
+  };
+  return CLI::Validator(complaint, "");
+}
+
 }  // namespace
 
 void AddMasterCommand(CLI::App& app, int* exit_status) {
@@ -210,12 +222,12 @@ void AddMasterCommand(CLI::App& app, int* exit_status) {
   command
       ->add_option("--node-eviction-rate", options->eviction.normal_per_s,
                    "Nodes of a zone, in a second, whose pods begin to be evicted when they are not ready")
-      ->check(CLI::NonNegativeNumber)
+      ->check(NotNegative())
       ->capture_default_str();
   command
       ->add_option("--secondary-node-eviction-rate", options->eviction.secondary_per_s,
                    "The same in a large zone that is unhealthy (a small one: 0)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(NotNegative())
       ->capture_default_str();
   command
       ->add_option("--unhealthy-zone-threshold", options->eviction.unhealthy_fraction,
@@ -225,7 +237,7 @@ void AddMasterCommand(CLI::App& app, int* exit_status) {
   command
       ->add_option("--large-cluster-size-threshold", options->eviction.large_zone_nodes,
                    "More nodes than these make a zone large")
-      ->check(CLI::NonNegativeNumber)
+      ->check(NotNegative())
       ->capture_default_str();
   command->add_option("--pki-dir", options->pki_dir,
                       "ca.crt, apiserver.{crt,key}, apiserver-kubelet-client.{crt,key}");
