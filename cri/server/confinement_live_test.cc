@@ -235,6 +235,18 @@ TEST_F(ServerSelinuxLiveTest, Options) {
   const std::string id = Start(pod, own);
   EXPECT_EQ(Label(id), "system_u:system_r:container_other_t:s0:c7,c9");
   EXPECT_EQ(Exec(id, "cat /etc/resolv.conf >/dev/null && echo x >/dev/shm/x && cat /dev/shm/x"), "x\n");
+  v1::ContainerConfig user = Script("user", kForever);
+  Security(&user)->mutable_selinux_options()->set_user("other_u");
+  Security(&user)->mutable_selinux_options()->set_role("other_r");
+  EXPECT_EQ(Label(Start(pod, user)), "other_u:other_r:container_t:s0:c5,c9");
+  for (const char* field : {"user", "role"}) {
+    v1::ContainerConfig nobodys = Script(StrCat("nobodys-", field), kForever);
+    auto* options = Security(&nobodys)->mutable_selinux_options();
+    *field == 'u' ? options->set_user("nobodys_u") : options->set_role("nobodys_r");
+    absl::Status refused = TryCreate(pod, nobodys).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+    EXPECT_THAT(refused.message(), HasSubstr("nobodys_"));
+  }
   v1::ContainerConfig unknown = Script("unknown", kForever);
   Security(&unknown)->mutable_selinux_options()->set_type("nobodys_t");
   absl::Status status = TryCreate(pod, unknown).status();

@@ -88,16 +88,8 @@ class PodCheckpointLiveTest : public LiveTest {
     });
     return counted.empty() ? std::vector<int>{0} : counted;
   }
-  template <class Condition>
-  void Await(Condition condition) {
-    absl::Duration limit = env_.clock().Monotonic() + kLimit;
-    while (!condition()) {
-      if (env_.clock().Monotonic() > limit) {
-        ADD_FAILURE() << "waited in vain";
-        return;
-      }
-      Sleep(absl::Milliseconds(20));
-    }
+  void Await(const std::function<bool()>& condition) {
+    EXPECT_TRUE(Eventually(condition, kLimit)) << "waited in vain";
   }
   bool HasConnection(const std::string& id) {
     // Established: state 01 in the kernel's table.
@@ -108,34 +100,7 @@ class PodCheckpointLiveTest : public LiveTest {
     EXPECT_TRUE(list.ok()) << list.status();
     return list.ok() ? static_cast<size_t>(list->items_size()) : 0;
   }
-  bool OwnServer() const { return live_->given_pid() == 0; }
-  // The server is killed when `condition` holds, with `call` under way, and started again.
-  template <class Response, class Condition>
-  absl::StatusOr<Response> KillDuring(Task<absl::StatusOr<Response>> call, Condition condition) {
-    auto answer = std::make_shared<absl::StatusOr<Response>>(absl::UnknownError("not answered"));
-    Scope scope(env_.executor());
-    scope.Spawn("call", Keep(std::move(call), answer));
-    Await(condition);
-    EXPECT_TRUE(env_.RunUntilDone(live_->Kill()).ok());
-    EXPECT_TRUE(env_.RunUntilDone(CloseScope(&scope)).ok());
-    EXPECT_TRUE(live_->Spawn().ok());
-    EXPECT_TRUE(env_.RunUntilDone(live_->WaitUntilUp()).ok());
-    return *answer;
-  }
-
   std::vector<std::string> restored_;
-
- private:
-  template <class Response>
-  static Task<void> Keep(Task<absl::StatusOr<Response>> call, std::shared_ptr<absl::StatusOr<Response>> out) {
-    absl::StatusOr<Response> answer = co_await std::move(call);
-    *out = std::move(answer);
-  }
-  static Task<absl::Status> CloseScope(Scope* scope) {
-    Task<void> close = scope->Close();
-    co_await std::move(close);
-    co_return absl::OkStatus();
-  }
 };
 
 // Skips with the reason where this host cannot.
@@ -179,6 +144,9 @@ TEST_F(PodCheckpointLiveTest, BadRequestsAreRefusedByField) {
   request.set_runtime_handler("none");
   EXPECT_TRUE(absl::IsInvalidArgument(Call(runtime().RestorePod(request)).status()));
   request = RestoreRequest(path, config, {forever});
+  (*request.mutable_options())["x"] = "y";  // there is none that is known
+  field(Call(runtime().RestorePod(request)).status(), "options[\"x\"]");
+  request = RestoreRequest(path, config, {forever});
   request.clear_config();
   field(Call(runtime().RestorePod(request)).status(), "config: required");
   v1::PodSandboxConfig shared = config;
@@ -211,6 +179,14 @@ TEST_F(PodCheckpointLiveTest, ARestoredPodGoesOnWhereItWas) {
   ASSERT_TRUE(Checkpoint(pod, dir() + "/one.tar", {counter}).ok());
   ASSERT_TRUE(Checkpoint(pod, dir() + "/one.tar", {counter}).ok());
   RemovePod(pod);
+
+  // By the name of the OCI runtime; without one the default is asked, below.
+  v1::RestorePodRequest named = RestoreRequest(path, NetworkPodConfig("pod-restore"), {count, keep});
+  named.set_runtime_handler(live_->handler());
+  auto by_name = Call(runtime().RestorePod(named));
+  ASSERT_TRUE(by_name.ok()) << by_name.status();
+  EXPECT_EQ(PodStatus(by_name->pod_sandbox_id()).runtime_handler(), live_->handler());
+  RemovePod(by_name->pod_sandbox_id());
 
   v1::PodSandboxConfig again = NetworkPodConfig("pod-restore");
   auto restored = Restore(path, again, {count, keep});
@@ -323,7 +299,7 @@ TEST_F(PodCheckpointLiveTest, AFailedRestoreLeavesNothing) {
 }
 
 TEST_F(PodCheckpointLiveTest, KillsOfTheServerAreSurvived) {
-  if (!OwnServer()) GTEST_SKIP() << "runs with --no-server";
+  if (!live_->Own()) GTEST_SKIP() << "runs with --no-server";
   const v1::PodSandboxConfig config = NetworkPodConfig("pod-kill");
   const v1::ContainerConfig count = Script("count", kCount), other = Script("other", kCount);
   std::string pod = RunPod(config);
@@ -371,8 +347,7 @@ TEST_F(PodCheckpointLiveTest, KillsOfTheServerAreSurvived) {
   const int before = AwaitCount(counter, 1).back();
   const int pid = Pid(counter);
   ASSERT_TRUE(env_.RunUntilDone(live_->Kill()).ok());
-  ASSERT_TRUE(live_->Spawn().ok());
-  ASSERT_TRUE(env_.RunUntilDone(live_->WaitUntilUp()).ok());
+  SpawnServer();
   EXPECT_EQ(Status(counter).state(), v1::CONTAINER_RUNNING);
   EXPECT_EQ(Pid(counter), pid);
   AwaitCount(counter, before + 3);

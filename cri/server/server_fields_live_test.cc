@@ -201,7 +201,7 @@ TEST_F(ServerFieldsLiveTest, EveryLimitAndItsUpdate) {
   (*resources->mutable_unified())["pids.max"] = "55";
   if (v2) (*resources->mutable_unified())["memory.high"] = StrCat(24 << 20);
   std::string id = Create(pod_, config);
-  // Of a created container the pages; of a running one the rest.
+  // Of a created container its file is written anew; of a running one its cgroup, below.
   v1::LinuxContainerResources more_pages;
   *more_pages.add_hugepage_limits() = *huge;
   more_pages.mutable_hugepage_limits(0)->set_limit(6 << 20);
@@ -253,6 +253,13 @@ TEST_F(ServerFieldsLiveTest, EveryLimitAndItsUpdate) {
   EXPECT_EQ(told.memory_limit_in_bytes(), kMemory);
   EXPECT_EQ(told.memory_swap_limit_in_bytes(), kMemory + 2 * kSwap);
   EXPECT_EQ(told.unified().at("pids.max"), "66");
+  more_pages.mutable_hugepage_limits(0)->set_limit(8 << 20);
+  updated = Update(id, more_pages);
+  EXPECT_TRUE(updated.ok()) << updated;
+  expect("hugetlb", v2 ? "hugetlb.2MB.max" : "hugetlb.2MB.limit_in_bytes", StrCat(8 << 20));
+  told = Status(id).resources().linux();
+  ASSERT_EQ(told.hugepage_limits_size(), 1);
+  EXPECT_EQ(told.hugepage_limits(0).limit(), 8u << 20);
 
   // What only v2 has is refused by name on v1, at both places.
   if (v2) return;
@@ -288,6 +295,39 @@ TEST_F(ServerFieldsLiveTest, ResourcesOfThePodAreKept) {
   ASSERT_TRUE(Call(runtime().UpdatePodSandboxResources(request)).ok());
   EXPECT_THAT(info(), HasSubstr(R"("overhead":{"memory_limit_in_bytes":"8388608"})"));
   EXPECT_THAT(info(), HasSubstr(R"("resources":{"cpu_shares":"888"})"));
+}
+
+// The pod is what RunPodSandbox was told: who creates a container cannot lead its log elsewhere, nor give it
+// namespaces, limits or labels of another pod.
+TEST_F(ServerFieldsLiveTest, SandboxConfigOfAContainerChangesNothingOfThePod) {
+  v1::PodSandboxConfig config = NetworkPodConfig("as-run");
+  config.set_hostname("as-run");
+  const std::string pod = RunPod(config);
+  v1::CreateContainerRequest request;
+  request.set_pod_sandbox_id(pod);
+  *request.mutable_config() = Script("c", "hostname; readlink /proc/self/ns/net; sleep 1000");
+  *request.mutable_sandbox_config() = config;
+  v1::PodSandboxConfig* told = request.mutable_sandbox_config();
+  told->set_log_directory(dir() + "/elsewhere");
+  told->set_hostname("elsewhere");
+  told->mutable_metadata()->set_name("elsewhere");
+  (*told->mutable_labels())["of"] = "elsewhere";
+  told->mutable_linux()->set_cgroup_parent(live_->CgroupParent("elsewhere"));
+  Options(told)->set_network(v1::NODE);
+  auto created = Call(runtime().CreateContainer(request));
+  ASSERT_TRUE(created.ok()) << created.status();
+  const std::string id = created->container_id();
+  ASSERT_TRUE(TryStart(id).ok());
+  EXPECT_EQ(Exec(id, "hostname"), "as-run\n");
+  const std::string network = Exec(id, "readlink /proc/self/ns/net");
+  std::error_code error;
+  EXPECT_NE(Trimmed(network), std::filesystem::read_symlink("/proc/self/ns/net", error).string());
+  EXPECT_TRUE(Eventually([&] { return Log(id) == "as-run\n" + network; })) << Log(id);
+  EXPECT_EQ(Status(id).log_path(), StrCat(config.log_directory(), "/", request.config().log_path()));
+  EXPECT_FALSE(std::filesystem::exists(dir() + "/elsewhere"));
+  EXPECT_FALSE(CgroupFiles(live_->CgroupOf("elsewhere", id)).Has("pids", "pids.max"));
+  EXPECT_EQ(PodStatus(pod).metadata().name(), config.metadata().name());
+  EXPECT_FALSE(PodStatus(pod).labels().contains("of"));
 }
 
 // ---- mounts ----

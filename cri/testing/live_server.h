@@ -43,7 +43,7 @@ class LiveServer {
   const std::string& user_image() const {
     return user_image_;
   }                                             // the same with a user, a folder, a stop signal
-  int given_pid() const { return given_pid_; }  // 0 with --no-server
+  bool Own() const { return given_pid_ == 0; }  // with --no-server
   int server_pid() const { return server_ != nullptr ? server_->pid() : given_pid_; }
 
   RuntimeService& runtime() { return remote_->runtime(); }

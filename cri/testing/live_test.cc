@@ -15,11 +15,17 @@ namespace keelson::cri {
 
 namespace {
 
-constexpr absl::Duration kExitLimit = absl::Seconds(60), kEventuallyLimit = absl::Seconds(30);
+constexpr absl::Duration kExitLimit = absl::Seconds(60);
 
 Task<absl::Status> Nap(Env* env, absl::Duration duration) {
   Task<void> nap = env->clock().Sleep(duration);
   co_await std::move(nap);
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> Closed(Scope* scope) {
+  Task<void> close = scope->Close();
+  co_await std::move(close);
   co_return absl::OkStatus();
 }
 
@@ -58,7 +64,7 @@ std::string Trimmed(const std::string& text) { return std::string(absl::StripAsc
 void LiveTest::SetUp() {
   live_ = LiveServer::FromEnvironment(env_);
   if (live_ == nullptr) GTEST_SKIP() << "runs under cri/testing/with_keelson_cri";
-  if (live_->given_pid() != 0) {
+  if (!live_->Own()) {
     ASSERT_TRUE(live_->Connect().ok());
   } else {
     ASSERT_TRUE(live_->Spawn().ok());
@@ -88,7 +94,7 @@ void LiveTest::TearDown() {
     auto removed = Call(runtime().RemovePodSandbox(request));
     EXPECT_TRUE(removed.ok()) << removed.status();
   }
-  if (live_->given_pid() == 0) {
+  if (live_->Own()) {
     EXPECT_TRUE(env_.RunUntilDone(live_->Kill()).ok());
   }
   live_.reset();
@@ -97,14 +103,22 @@ void LiveTest::TearDown() {
 
 void LiveTest::Sleep(absl::Duration duration) { EXPECT_TRUE(env_.RunUntilDone(Nap(&env_, duration)).ok()); }
 
-bool LiveTest::Eventually(const std::function<bool()>& holds) {
-  const absl::Duration limit = env_.clock().Monotonic() + kEventuallyLimit;
+bool LiveTest::Eventually(const std::function<bool()>& holds, absl::Duration limit) {
+  const absl::Duration end = env_.clock().Monotonic() + limit;
   while (!holds()) {
-    if (HasFatalFailure() || env_.clock().Monotonic() > limit) return false;
+    if (HasFatalFailure() || env_.clock().Monotonic() > end) return false;
     Sleep(absl::Milliseconds(20));
   }
   return true;
 }
+
+void LiveTest::SpawnServer() {
+  EXPECT_TRUE(live_->Spawn().ok());
+  absl::Status up = env_.RunUntilDone(live_->WaitUntilUp());
+  EXPECT_TRUE(up.ok()) << up;
+}
+
+void LiveTest::Close(Scope* scope) { EXPECT_TRUE(env_.RunUntilDone(Closed(scope)).ok()); }
 
 v1::PodSandboxConfig LiveTest::PodConfig(const std::string& name) {
   v1::PodSandboxConfig config;

@@ -13,6 +13,7 @@
 #include "base/env.h"
 #include "base/fd.h"
 #include "base/strings.h"
+#include "base/task.h"
 #include "cri/testing/live_server.h"
 
 namespace keelson::cri {
@@ -68,8 +69,28 @@ class LiveTest : public ::testing::Test {
     return out;
   }
   void Sleep(absl::Duration duration);
-  // Asks again and again, half a minute at most: whether it came true.
-  bool Eventually(const std::function<bool()>& holds);
+  // Asks again and again, until `limit` at most: whether it came true.
+  bool Eventually(const std::function<bool()>& holds, absl::Duration limit = absl::Seconds(30));
+
+  void Close(Scope* scope);  // ends what it runs, and waits for it
+
+  // With --no-server: starts a server where none runs, and waits until it answers.
+  void SpawnServer();
+  // The server is killed when `condition` holds, with `call` under way, and started again after `between`.
+  template <class Response>
+  absl::StatusOr<Response> KillDuring(
+      Task<absl::StatusOr<Response>> call, const std::function<bool()>& condition,
+      const std::function<void()>& between = [] {}) {
+    auto answer = std::make_shared<absl::StatusOr<Response>>(absl::UnknownError("not answered"));
+    Scope scope(env_.executor());
+    scope.Spawn("call", KeepAnswer(std::move(call), answer));
+    EXPECT_TRUE(Eventually(condition, kKillLimit)) << "the moment did not come";
+    EXPECT_TRUE(env_.RunUntilDone(live_->Kill()).ok());
+    Close(&scope);
+    between();
+    SpawnServer();
+    return *answer;
+  }
 
   // On the host's network, PID namespaces of the containers' own, logs below logs(). Names are unique.
   v1::PodSandboxConfig PodConfig(const std::string& name);
@@ -110,6 +131,15 @@ class LiveTest : public ::testing::Test {
 
  private:
   std::string dir_;
+  template <class Response>
+  static Task<void> KeepAnswer(Task<absl::StatusOr<Response>> call,
+                               std::shared_ptr<absl::StatusOr<Response>> out) {
+    absl::StatusOr<Response> answer = co_await std::move(call);
+    *out = std::move(answer);
+  }
+
+  // An emulated processor, and a busy one.
+  static constexpr absl::Duration kKillLimit = absl::Seconds(180);
   std::vector<std::string> pods_;
   int next_ = 0;
 };
