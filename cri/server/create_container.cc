@@ -6,8 +6,11 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "base/fd.h"
@@ -238,6 +241,19 @@ class Creating {
   const std::shared_ptr<Sandbox> sandbox_;
   const std::string id_;
 };
+
+// Those of the image that no mount of the container covers.
+std::vector<std::string> VolumesToMake(const oci::ImageConfig& image, const v1::ContainerConfig& config) {
+  std::set<std::string> mounted;
+  for (const v1::Mount& mount : config.mounts()) {
+    std::string path = std::filesystem::path(mount.container_path() + "/").lexically_normal().string();
+    mounted.insert(path.substr(0, path.size() - 1));
+  }
+  std::vector<std::string> out;
+  std::copy_if(image.volumes.begin(), image.volumes.end(), std::back_inserter(out),
+               [&](const std::string& path) { return !mounted.contains(path); });
+  return out;
+}
 
 }  // namespace
 
@@ -495,7 +511,7 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   input.runtime_handler = runtime->name();
   input.criu_config_path = CriuConfigPath(id);
   CO_ASSIGN_OR_RETURN(input.image_volume_paths,
-                      MakeVolumes(id, rootfs.mount_path, input.image.volumes, labels.mount));
+                      MakeVolumes(id, rootfs.mount_path, VolumesToMake(input.image, *config), labels.mount));
   CO_RETURN_IF_ERROR(EnsureApparmor(config->linux().security_context()));
   CO_ASSIGN_OR_RETURN_SYNC(oci::SpecOutput spec, oci::GenerateSpec(input));
   Warn(id, spec.warnings);

@@ -127,6 +127,29 @@ TEST_F(ServerContainerLiveTest, MountPropagation) {
   ASSERT_EQ(::umount2(own.c_str(), MNT_DETACH), 0);
 }
 
+// VOLUME of the image's configuration.
+TEST_F(ServerContainerLiveTest, VolumesOfTheImageAreDirectoriesOfTheHost) {
+  v1::ContainerConfig config = Script("own-volume", kForever);
+  config.mutable_image()->set_image(live_->user_image());
+  Security(&config)->mutable_run_as_user()->set_value(0);
+  Security(&config)->set_readonly_rootfs(true);
+  const std::string id = Start(pod_, config);
+  EXPECT_EQ(Exec(id, "cat /data/file && echo kept >/data/new && cat /data/new"), "of the image\nkept\n");
+  EXPECT_THAT(RunIn(id, {"touch", "/x"}).err, HasSubstr("Read-only"));
+  EXPECT_THAT(Exec(id, "grep ' /data ' /proc/mounts"), Not(HasSubstr("overlay")));
+  const std::string folder = live_->paths().state_dir + "/volumes/" + id;
+  EXPECT_EQ(ReadFile(folder + "/0/new").value_or("it is not there"), "kept\n");
+  // One that is mounted over it is the caller's.
+  v1::ContainerConfig mounted = Script("mounted-volume", kForever);
+  mounted.mutable_image()->set_image(live_->user_image());
+  AddMount(&mounted, dir(), "/data");
+  const std::string other = Start(pod_, mounted);
+  EXPECT_EQ(Exec(other, "ls /data | grep -c file || true"), "0\n");
+  EXPECT_FALSE(fs::exists(live_->paths().state_dir + "/volumes/" + other));
+  ASSERT_TRUE(Remove(id).ok());
+  EXPECT_FALSE(fs::exists(folder));
+}
+
 TEST_F(ServerContainerLiveTest, ImageVolumes) {
   v1::ContainerConfig config = Script("volumes", kForever);
   v1::Mount* whole = config.add_mounts();
