@@ -17,6 +17,7 @@ namespace {
 
 constexpr char kLibrary[] = "libsystemd.so.0";
 constexpr char kBooted[] = "/run/systemd/system";  // as sd_booted(3) looks
+constexpr char kBus[] = "/run/dbus/system_bus_socket";
 constexpr char kService[] = "org.freedesktop.systemd1";
 constexpr char kPath[] = "/org/freedesktop/systemd1";
 constexpr char kManager[] = "org.freedesktop.systemd1.Manager";
@@ -36,6 +37,7 @@ struct Library {
   decltype(&::sd_bus_error_free) error_free;
   decltype(&::sd_bus_message_new_method_call) new_call;
   decltype(&::sd_bus_message_append) append;
+  decltype(&::sd_bus_message_append_array) append_array;
   decltype(&::sd_bus_message_open_container) open_container;
   decltype(&::sd_bus_message_close_container) close_container;
   decltype(&::sd_bus_message_read) read;
@@ -60,6 +62,7 @@ struct Library {
     find("sd_bus_error_free", &error_free);
     find("sd_bus_message_new_method_call", &new_call);
     find("sd_bus_message_append", &append);
+    find("sd_bus_message_append_array", &append_array);
     find("sd_bus_message_open_container", &open_container);
     find("sd_bus_message_close_container", &close_container);
     find("sd_bus_message_read", &read);
@@ -155,10 +158,21 @@ class Connection {
         result = library_.append(call, "(sv)", name, "b", static_cast<int>(*flag));
       } else if (const uint64_t* number = std::get_if<uint64_t>(&property.value)) {
         result = library_.append(call, "(sv)", name, "t", *number);
+      } else if (const std::string* text = std::get_if<std::string>(&property.value)) {
+        result = library_.append(call, "(sv)", name, "s", text->c_str());
       } else {
-        result = library_.append(call, "(sv)", name, "s", std::get<std::string>(property.value).c_str());
+        result = AppendBytes(call, name, std::get<std::vector<uint8_t>>(property.value));
       }
     }
+    return result < 0 ? result : library_.close_container(call);
+  }
+
+  int AppendBytes(sd_bus_message* call, const char* name, const std::vector<uint8_t>& bytes) {
+    int result = library_.open_container(call, 'r', "sv");
+    if (result >= 0) result = library_.append(call, "s", name);
+    if (result >= 0) result = library_.open_container(call, 'v', "ay");
+    if (result >= 0) result = library_.append_array(call, 'y', bytes.data(), bytes.size());
+    if (result >= 0) result = library_.close_container(call);
     return result < 0 ? result : library_.close_container(call);
   }
 
@@ -205,7 +219,7 @@ class BusUnits : public SystemdUnits {
   BusUnits(Clock& clock, Library library, bool v2) : clock_(clock), library_(library), v2_(v2) {}
 
   absl::Status EnsureSlice(std::string name, Resources resources) override {
-    std::vector<UnitProperty> limits = SliceProperties(resources, v2_);
+    std::vector<UnitProperty> limits = LimitProperties(resources, v2_);
     std::vector<UnitProperty> properties = limits;
     properties.push_back({"Description", StrCat("pods of the kubelet: ", name)});
     properties.push_back({"DefaultDependencies", false});
@@ -219,10 +233,11 @@ class BusUnits : public SystemdUnits {
       absl::Status started = connection.StartTransientSlice(name, properties);
       if (connection.ErrorName() != kUnitExists) return started;
     }
-    if (limits.empty()) return absl::OkStatus();
-    Connection connection(library_, clock_);
-    RETURN_IF_ERROR(connection.Open());
-    return connection.SetProperties(name, limits);
+    return Set(name, limits);
+  }
+
+  absl::Status SetLimits(std::string name, Resources resources) override {
+    return Set(name, LimitProperties(resources, v2_));
   }
 
   absl::Status StopSlice(std::string name) override {
@@ -233,12 +248,29 @@ class BusUnits : public SystemdUnits {
   }
 
  private:
+  absl::Status Set(const std::string& name, const std::vector<UnitProperty>& limits) {
+    if (limits.empty()) return absl::OkStatus();
+    Connection connection(library_, clock_);
+    RETURN_IF_ERROR(connection.Open());
+    absl::Status set = connection.SetProperties(name, limits);
+    if (connection.ErrorName() == kNoSuchUnit) return absl::NotFoundError(set.message());
+    return set;
+  }
+
   Clock& clock_;
   Library library_;
   bool v2_;
 };
 
 }  // namespace
+
+bool SystemdMakesCgroups(Mode mode) {
+  if (mode != Mode::kV2 || ::access(kBooted, F_OK) != 0 || ::access(kBus, F_OK) != 0) return false;
+  void* library = ::dlopen(kLibrary, RTLD_LAZY | RTLD_LOCAL);
+  if (library == nullptr) return false;
+  ::dlclose(library);  // who asks may have no other use for it
+  return true;
+}
 
 absl::StatusOr<std::unique_ptr<SystemdUnits>> NewSystemdUnits(Clock& clock, bool v2) {
   if (::access(kBooted, F_OK) != 0) {

@@ -25,8 +25,8 @@ std::unique_ptr<Manager> SystemdManager(const FakeTree& tree) {
 
 constexpr uint64_t kInfinity = std::numeric_limits<uint64_t>::max();
 
-TEST(SliceProperties, OfWhatIsSetAlone) {
-  EXPECT_TRUE(SliceProperties(Resources(), true).empty());
+TEST(LimitProperties, OfWhatIsSetAlone) {
+  EXPECT_TRUE(LimitProperties(Resources(), true).empty());
   Resources all;
   all.cpu_shares = 1024;
   all.cpu_quota_us = 150000;
@@ -37,28 +37,50 @@ TEST(SliceProperties, OfWhatIsSetAlone) {
   all.pids_limit = 100;
   all.hugepage_limit_bytes["2MB"] = 0;  // systemd knows no such thing
   using P = UnitProperty;
-  EXPECT_THAT(SliceProperties(all, true),
+  EXPECT_THAT(LimitProperties(all, true),
               ElementsAre(P{"CPUWeight", SharesToWeight(1024)}, P{"CPUQuotaPeriodUSec", uint64_t{100000}},
                           P{"CPUQuotaPerSecUSec", uint64_t{1500000}}, P{"MemoryMax", uint64_t{1 << 30}},
                           P{"MemoryMin", uint64_t{1 << 20}}, P{"MemoryHigh", uint64_t{1 << 29}},
                           P{"TasksMax", uint64_t{100}}));
-  EXPECT_THAT(SliceProperties(all, false),
+  EXPECT_THAT(LimitProperties(all, false),
               ElementsAre(P{"CPUShares", uint64_t{1024}}, P{"CPUQuotaPeriodUSec", uint64_t{100000}},
                           P{"CPUQuotaPerSecUSec", uint64_t{1500000}}, P{"MemoryLimit", uint64_t{1 << 30}},
                           P{"TasksMax", uint64_t{100}}));
 }
 
-TEST(SliceProperties, NoLimitIsInfinityAndQuotasAreRoundedUp) {
+TEST(LimitProperties, NoLimitIsInfinityAndQuotasAreRoundedUp) {
   Resources none;
   none.cpu_quota_us = none.memory_limit_bytes = none.pids_limit = -1;
-  for (const UnitProperty& property : SliceProperties(none, true)) {
+  for (const UnitProperty& property : LimitProperties(none, true)) {
     if (property.name == "CPUQuotaPeriodUSec") continue;
     EXPECT_EQ(std::get<uint64_t>(property.value), kInfinity) << property.name;
   }
   Resources odd;
   odd.cpu_quota_us = 1234;
   odd.cpu_period_us = 100000;
-  EXPECT_EQ(SliceProperties(odd, true)[1], (UnitProperty{"CPUQuotaPerSecUSec", uint64_t{20000}}));
+  EXPECT_EQ(LimitProperties(odd, true)[1], (UnitProperty{"CPUQuotaPerSecUSec", uint64_t{20000}}));
+}
+
+TEST(LimitProperties, FilesOfTheUnifiedHierarchyAndSetsOfCpus) {
+  Resources resources;
+  resources.memory_limit_bytes = 1000;
+  resources.cpuset_cpus = "0-2,9";
+  resources.cpuset_mems = "0";
+  resources.unified = {{"memory.swap.max", "0"},  {"memory.high", "900"}, {"cpu.max", "50000 100000"},
+                       {"pids.max", "max"},       {"cpu.weight", "17"},   {"io.max", "8:0 rbps=1"},
+                       {"memory.low", "a lot"},   {"memory.min", "1 2"},  {"hugetlb.2MB.max", "0"},
+                       {"io.weight", "default 9"}};
+  const std::vector<UnitProperty> got = LimitProperties(resources, true);
+  EXPECT_THAT(got, testing::ElementsAre(UnitProperty{"MemoryMax", uint64_t{1000}},
+                                        UnitProperty{"AllowedCPUs", std::vector<uint8_t>{7, 2}},
+                                        UnitProperty{"AllowedMemoryNodes", std::vector<uint8_t>{1}},
+                                        UnitProperty{"CPUQuotaPeriodUSec", uint64_t{100000}},
+                                        UnitProperty{"CPUQuotaPerSecUSec", uint64_t{500000}},
+                                        UnitProperty{"CPUWeight", uint64_t{17}},
+                                        UnitProperty{"MemoryHigh", uint64_t{900}},
+                                        UnitProperty{"MemorySwapMax", uint64_t{0}},
+                                        UnitProperty{"TasksMax", std::numeric_limits<uint64_t>::max()}));
+  EXPECT_EQ(LimitProperties(resources, false).size(), 1u);
 }
 
 // systemd on a fake tree: makes and removes the directories.
@@ -67,9 +89,13 @@ class FakeUnits : public SystemdUnits {
   explicit FakeUnits(Manager& manager) : manager_(manager) {}
   absl::Status EnsureSlice(std::string name, Resources resources) override {
     ++calls;
-    slices[name] = SliceProperties(resources, true);
+    slices[name] = LimitProperties(resources, true);
     auto path = ExpandSlice(name);
     return path.ok() ? manager_.Create(*path) : path.status();
+  }
+  absl::Status SetLimits(std::string name, Resources resources) override {
+    slices[name] = LimitProperties(resources, true);
+    return absl::OkStatus();
   }
   absl::Status StopSlice(std::string name) override {
     if (slices.erase(name) == 0) return absl::OkStatus();

@@ -305,7 +305,8 @@ class Checker {
     auto entries = mounts.ok() ? cgroups::ParseMounts(*mounts) : mounts.status();
     auto cgroup_layout = entries.ok() ? cgroups::LayoutOf(*entries, "") : entries.status();
     if (cgroup_layout.ok()) {
-      Add(Severity::kOk, "cgroups", std::string(cgroups::ModeName(cgroup_layout->mode)));
+      Add(Severity::kOk, "cgroups",
+          StrCat(cgroups::ModeName(cgroup_layout->mode), ", driver ", layout_.options.cgroup_driver));
     } else {
       Add(Severity::kError, "cgroups", std::string(cgroup_layout.status().message()),
           "mount the cgroup2 hierarchy at /sys/fs/cgroup");

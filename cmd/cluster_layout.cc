@@ -11,6 +11,9 @@
 #include "base/fd.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "cgroups/manager.h"
+#include "cgroups/systemd_units.h"
+#include "cri/server/cgroup_names.h"
 #include "net/address.h"
 #include "net/netlink.h"
 
@@ -66,6 +69,39 @@ std::string ClusterLayout::service_ip(uint64_t n) const {
   return block->Nth(n)->ToString();  // checked by MakeClusterLayout
 }
 
+std::string ClusterLayout::cri_cgroup(bool systemd) const {
+  return cri::DefaultCgroupParent(paths.cgroup_root.empty() ? "keelson-cri" : paths.cgroup_root + "/cri",
+                                  systemd);
+}
+
+absl::StatusOr<std::string> ChooseCgroupDriver(const ClusterOptions& options, bool systemd_makes_cgroups) {
+  const std::string& driver = options.cgroup_driver;
+  const bool own_cri = options.container_runtime_endpoint.empty() && options.container_runtime == "cri";
+  if (driver == "auto") {
+    return systemd_makes_cgroups && own_cri && options.root.empty() ? "systemd" : "cgroupfs";
+  }
+  if (driver == "cgroupfs") return driver;
+  if (driver != "systemd") {
+    return absl::InvalidArgumentError(StrCat("--cgroup-driver ", driver, ": want auto, cgroupfs or systemd"));
+  }
+  if (!own_cri) {
+    return absl::InvalidArgumentError(
+        "--cgroup-driver systemd: only for --container-runtime cri; another runtime has its own setting, and "
+        "tells it the kubelet");
+  }
+  if (!options.root.empty()) {
+    return absl::InvalidArgumentError(
+        "--cgroup-driver systemd: a cluster below --root has cgroups of its own, made without systemd");
+  }
+  if (!systemd_makes_cgroups) {
+    return absl::InvalidArgumentError(
+        "--cgroup-driver systemd: this host was not booted with systemd, has other hierarchies than cgroup "
+        "v2, "
+        "or lacks systemd's bus or library");
+  }
+  return driver;
+}
+
 std::string RenderMarker(const ClusterOptions& options) {
   return StrCat("pod_cidr=", options.pod_cidr, "\nservice_cidr=", options.service_cidr,
                 "\nnode_name=", options.node_name, "\ncontainer_runtime=", options.container_runtime,
@@ -115,6 +151,9 @@ absl::StatusOr<ClusterLayout> MakeClusterLayout(ClusterOptions options) {
     return absl::InvalidArgumentError(
         StrCat("--container-runtime ", options.container_runtime, ": want cri or containerd"));
   }
+  absl::StatusOr<std::unique_ptr<cgroups::Manager>> cgroups = cgroups::NewHostManager();
+  const bool systemd = cgroups.ok() && cgroups::SystemdMakesCgroups((*cgroups)->layout().mode);
+  ASSIGN_OR_RETURN(options.cgroup_driver, ChooseCgroupDriver(options, systemd));
   if (options.node_ip.empty()) options.node_ip = FindNodeIp();
   auto pods = net::Cidr::ParseStrict(options.pod_cidr);
   if (!pods.ok()) return Annotate(pods.status(), "--pod-cidr");

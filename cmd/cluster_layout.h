@@ -21,6 +21,7 @@ struct ClusterOptions {
   std::string service_cidr = "10.96.0.0/12";
   std::string cluster_domain = "cluster.local";
   std::string container_runtime = "cri";   // "cri": `keelson cri`; "containerd": a containerd of our own
+  std::string cgroup_driver = "auto";      // of `keelson cri`: cgroupfs, systemd, or auto: ChooseCgroupDriver
   std::string container_runtime_endpoint;  // set: a runtime that runs already, and container_runtime counts
                                            // for nothing
   uint16_t secure_port = 6443;
@@ -62,9 +63,9 @@ struct ClusterLayout {
   std::string cri_socket() const { return paths.run_dir + "/cri/cri.sock"; }
   std::string registries_dir() const { return paths.etc_dir + "/certs.d"; }
   std::string cri_nft_table() const { return nft_table() + "_cri"; }
-  std::string cri_cgroup() const {
-    return paths.cgroup_root.empty() ? "keelson-cri" : paths.cgroup_root + "/cri";
-  }
+  // Of pods that name no parent, as the cgroup driver wants it: a path below each hierarchy, or a slice.
+  std::string cri_cgroup(bool systemd) const;
+  bool systemd_cgroups() const { return options.cgroup_driver == "systemd"; }
   bool own_runtime() const { return options.container_runtime_endpoint.empty(); }
   bool own_cri() const { return own_runtime() && options.container_runtime == "cri"; }
   bool own_containerd() const { return own_runtime() && options.container_runtime == "containerd"; }
@@ -78,6 +79,11 @@ struct ClusterLayout {
   std::string service_ip(uint64_t n) const;
   std::string dns_ip() const { return service_ip(10); }
 };
+
+// cgroupfs or systemd, for what --cgroup-driver says. auto is systemd where systemd makes this host's
+// cgroups, for a machine's first cluster on `keelson cri`; the rest has cgroupfs. InvalidArgument names the
+// flag.
+absl::StatusOr<std::string> ChooseCgroupDriver(const ClusterOptions& options, bool systemd_makes_cgroups);
 
 // The options that TearDown needs as they were, one "name=value" a line.
 std::string RenderMarker(const ClusterOptions& options);

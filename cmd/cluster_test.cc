@@ -1,3 +1,4 @@
+#include <absl/strings/match.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -66,6 +67,36 @@ TEST(ClusterLayoutTest, BadOptionsNameTheFlag) {
   options = Options();
   options.node_name = "Bad_Name";
   expect(options, "--hostname-override Bad_Name");
+}
+
+TEST(ClusterLayoutTest, TheCgroupDriver) {
+  auto choose = [](const std::string& driver, bool systemd, const std::string& root = "",
+                   const std::string& runtime = "cri", const std::string& endpoint = "") {
+    ClusterOptions options = Options();
+    options.cgroup_driver = driver;
+    options.root = root;
+    options.container_runtime = runtime;
+    options.container_runtime_endpoint = endpoint;
+    absl::StatusOr<std::string> chosen = ChooseCgroupDriver(options, systemd);
+    return chosen.ok() ? *chosen : std::string(chosen.status().message());
+  };
+  EXPECT_EQ(choose("auto", true), "systemd");
+  EXPECT_EQ(choose("auto", false), "cgroupfs");
+  EXPECT_EQ(choose("auto", true, "/srv/two"), "cgroupfs");
+  EXPECT_EQ(choose("auto", true, "", "containerd"), "cgroupfs");
+  EXPECT_EQ(choose("auto", true, "", "cri", "unix:///run/x.sock"), "cgroupfs");
+  EXPECT_EQ(choose("cgroupfs", true), "cgroupfs");
+  EXPECT_EQ(choose("systemd", true), "systemd");
+  EXPECT_TRUE(absl::StrContains(choose("systemd", false), "--cgroup-driver systemd: this host was not"));
+  EXPECT_TRUE(absl::StrContains(choose("systemd", true, "/srv/two"), "--root"));
+  EXPECT_TRUE(absl::StrContains(choose("systemd", true, "", "containerd"), "--container-runtime cri"));
+  EXPECT_TRUE(absl::StrContains(choose("openrc", true), "--cgroup-driver openrc: want auto"));
+
+  absl::StatusOr<ClusterLayout> layout = MakeClusterLayout(Options());
+  ASSERT_TRUE(layout.ok()) << layout.status();
+  EXPECT_NE(layout->options.cgroup_driver, "auto");
+  EXPECT_EQ(layout->cri_cgroup(false), "keelson-cri");
+  EXPECT_EQ(layout->cri_cgroup(true), "keelson_cri.slice");
 }
 
 class ClusterFilesTest : public ::testing::Test {

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "cgroups/manager.h"
+#include "cgroups/systemd_units.h"
 #include "cmd/commands.h"
 #include "cmd/component.h"
 #include "cmd/signals.h"
@@ -72,6 +74,8 @@ struct CriFlags {
 // One server and all it stands on, in the order things are made.
 struct Parts {
   std::unique_ptr<cgroups::Manager> cgroups;
+  std::unique_ptr<cgroups::SystemdUnits> systemd;  // when first asked for: its library takes memory
+  std::mutex systemd_mutex;
   std::unique_ptr<images::ImageStore> images;
   std::unique_ptr<cri::Cni> cni;
   std::unique_ptr<cri::HostPorts> host_ports;
@@ -252,6 +256,16 @@ absl::Status MakeParts(Env& env, const CriFlags& flags, const oci::HostFacts& ho
   for (const auto& runtime : parts->runtimes) deps.runtimes[runtime->name()] = runtime.get();
   deps.host = host;
   deps.host.systemd_cgroup = SystemdCgroups(flags);
+  if (SystemdCgroups(flags)) {
+    deps.systemd_units = [parts, &env]() -> absl::StatusOr<cgroups::SystemdUnits*> {
+      std::lock_guard<std::mutex> lock(parts->systemd_mutex);
+      if (parts->systemd == nullptr) {
+        const bool v2 = parts->cgroups->layout().mode == cgroups::Mode::kV2;
+        ASSIGN_OR_RETURN(parts->systemd, cgroups::NewSystemdUnits(env.clock(), v2));
+      }
+      return parts->systemd.get();
+    };
+  }
   deps.apparmor = parts->apparmor.get();
   cri::RuntimeServerOptions options;
   options.state_dir = flags.state_dir;

@@ -16,7 +16,9 @@
 #include "base/mounts.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "cgroups/conversions.h"
 #include "cgroups/manager.h"
+#include "cgroups/systemd_units.h"
 #include "client/api_client.h"
 #include "client/http_api_client.h"
 #include "cmd/supervisor.h"
@@ -145,11 +147,20 @@ absl::Status UnmountAll(const ClusterLayout& layout) {
   return result;
 }
 
-absl::Status RemoveCgroups(const ClusterLayout& layout) {
+absl::Status RemoveCgroups(Clock& clock, const ClusterLayout& layout) {
   ASSIGN_OR_RETURN(std::unique_ptr<cgroups::Manager> manager, cgroups::NewHostManager());
   std::string pods = layout.paths.cgroup_root.empty() ? "kubepods" : layout.paths.cgroup_root + "/kubepods";
   RETURN_IF_ERROR(manager->Destroy(pods));
-  if (layout.own_cri()) RETURN_IF_ERROR(manager->Destroy(layout.cri_cgroup()));
+  if (layout.own_cri()) RETURN_IF_ERROR(manager->Destroy(layout.cri_cgroup(/*systemd=*/false)));
+  // Whichever driver the options say: they may have been others when the pods were made.
+  if (layout.paths.cgroup_root.empty() && layout.own_cri() &&
+      cgroups::SystemdMakesCgroups(manager->layout().mode)) {
+    ASSIGN_OR_RETURN(std::unique_ptr<cgroups::SystemdUnits> units,
+                     cgroups::NewSystemdUnits(clock, /*v2=*/true));
+    for (const std::string& slice : {cgroups::ToSystemdPath(pods), layout.cri_cgroup(/*systemd=*/true)}) {
+      RETURN_IF_ERROR(units->StopSlice(slice));
+    }
+  }
   if (!layout.paths.cgroup_root.empty()) return manager->Destroy(layout.paths.cgroup_root);
   return absl::OkStatus();
 }
@@ -230,7 +241,7 @@ Task<absl::Status> TearDown(Env* env, ClusterLayout layout) {
   absl::Status cleaned = co_await std::move(dataplane);
   Collect(cleaned, "remove nft table and DNS address", &result);
   Collect(UnmountAll(layout), "unmount", &result);
-  Collect(RemoveCgroups(layout), "remove cgroups", &result);
+  Collect(RemoveCgroups(env->clock(), layout), "remove cgroups", &result);
   Collect(RemoveTree(layout.paths.run_dir + "/containerd"), "remove sockets", &result);
   for (const std::string& dir : {layout.cri_run_dir(), layout.paths.run_dir + "/cri"}) {
     Collect(RemoveTree(dir), "remove the runtime's files", &result);

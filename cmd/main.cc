@@ -46,6 +46,12 @@ void AddClusterFlags(CLI::App* command, ClusterOptions* o) {
       ->add_option("--container-runtime", o->container_runtime,
                    "The runtime of our own: cri (no daemon behind it) or containerd")
       ->capture_default_str();
+  command
+      ->add_option(
+          "--cgroup-driver", o->cgroup_driver,
+          "Who makes the pods' cgroups: cgroupfs, systemd, or auto: systemd where it has booted this "
+          "host with cgroup v2")
+      ->capture_default_str();
   command->add_option("--secure-port", o->secure_port, "Port of the API server")->capture_default_str();
   command->add_option("--kubelet-port", o->kubelet_port, "Port of the kubelet")->capture_default_str();
   command->add_option("--kubelet-healthz-port", o->kubelet_healthz_port, "Its healthz")

@@ -71,7 +71,8 @@ ComponentSpec RuntimeComponent(const ClusterLayout& layout) {
                                    "--run-dir",        layout.cri_run_dir(),
                                    "--cni-conf-dir",   layout.cni_conf_dir(),
                                    "--registries-dir", layout.registries_dir(),
-                                   "--cgroup-parent",  layout.cri_cgroup(),
+                                   "--cgroup-driver",  layout.options.cgroup_driver,
+                                   "--cgroup-parent",  layout.cri_cgroup(layout.systemd_cgroups()),
                                    "--nft-table",      layout.cri_nft_table()};
   if (!layout.options.root.empty()) {
     argv.push_back("--root");

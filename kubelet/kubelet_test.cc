@@ -159,6 +159,7 @@ class FakeUnits : public cgroups::SystemdUnits {
     slices.insert(name);
     return absl::OkStatus();
   }
+  absl::Status SetLimits(std::string, cgroups::Resources) override { return absl::OkStatus(); }
   absl::Status StopSlice(std::string name) override {
     slices.erase(name);
     return absl::OkStatus();

@@ -153,6 +153,29 @@ absl::StatusOr<int64_t> ResolveOomScoreAdj(int64_t wanted, const HostFacts& host
   return host.oom_score_adj;
 }
 
+absl::StatusOr<cgroups::Resources> CgroupResources(const criv1::LinuxContainerResources& resources,
+                                                   const HostFacts& host) {
+  Warnings told_before;
+  ASSIGN_OR_RETURN(const SpecResources in, BuildResources(resources, host, &told_before));
+  cgroups::Resources out;
+  out.cpu_shares = in.cpu_shares;
+  out.cpu_quota_us = in.cpu_quota_us;
+  out.cpu_period_us = in.cpu_period_us;
+  out.memory_limit_bytes = in.memory_limit_bytes;
+  out.pids_limit = in.pids_limit;
+  for (const HugepageLimit& limit : in.hugepages)
+    out.hugepage_limit_bytes[limit.page_size] = limit.limit_bytes;
+  if (!in.cpuset_cpus.empty()) out.cpuset_cpus = in.cpuset_cpus;
+  if (!in.cpuset_mems.empty()) out.cpuset_mems = in.cpuset_mems;
+  // v2 counts swap alone.
+  if (host.cgroup_v2 && in.memory_swap_bytes.has_value()) {
+    out.unified["memory.swap.max"] =
+        *in.memory_swap_bytes < 0 ? "max" : StrCat(*in.memory_swap_bytes - in.memory_limit_bytes.value_or(0));
+  }
+  for (const auto& [file, value] : in.unified) out.unified[file] = value;
+  return out;
+}
+
 absl::StatusOr<std::string> GenerateResources(const criv1::LinuxContainerResources& resources,
                                               const HostFacts& host, Warnings* warnings) {
   ASSIGN_OR_RETURN(const SpecResources out, BuildResources(resources, host, warnings));

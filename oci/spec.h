@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cgroups/manager.h"
 #include "cri/proto/runtime/v1/api.pb.h"
 #include "oci/image_config.h"
 #include "oci/runtime_spec.h"
@@ -156,6 +157,10 @@ absl::StatusOr<std::string> GenerateExecProcess(std::string_view config_json,
 // `warnings`: as SpecOutput's.
 absl::StatusOr<std::string> GenerateResources(const criv1::LinuxContainerResources& resources,
                                               const HostFacts& host, std::vector<std::string>* warnings);
+
+// The same limits as cgroups take them, without what needs a device rule.
+absl::StatusOr<cgroups::Resources> CgroupResources(const criv1::LinuxContainerResources& resources,
+                                                   const HostFacts& host);
 
 // `config_json` with linux.resources replaced by `resources_json` of GenerateResources; its device rules
 // stay.

@@ -10,6 +10,7 @@
 #include <absl/container/flat_hash_map.h>
 #include <absl/status/statusor.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -19,6 +20,7 @@
 #include "base/env.h"
 #include "cgroups/attach_warmer.h"
 #include "cgroups/manager.h"
+#include "cgroups/systemd_units.h"
 #include "cri/cni/cni.h"
 #include "cri/rpcs.h"
 #include "cri/runtime_service.h"
@@ -70,6 +72,8 @@ struct RuntimeServerDeps {
   HostKernel* kernel = nullptr;                      // null: this machine's
   oci::HostFacts host;
   oci::Apparmor* apparmor = nullptr;  // null: profiles are not looked at
+  // With systemd's cgroups, from a pool; null: systemd hears of limits from the OCI runtime alone.
+  std::function<absl::StatusOr<cgroups::SystemdUnits*>()> systemd_units;
 };
 
 struct StatsReadings;
@@ -236,6 +240,9 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   // ended, and nothing is written after Forget. One that does not end is killed.
   Task<void> AwaitEnd(records::Process process);
   void MarkExited(Container* container, const oci::ContainerExit& exit);
+  // Tells systemd the limits of a container's scope where its OCI runtime does not: at its next reload it
+  // takes back what it was not told. What fails is logged.
+  Task<void> TellSystemd(std::shared_ptr<Container> container);
   // With systemd's cgroups: before a container starts, and for those found running.
   void OpenOomLedger(const records::Container& record);
   // Whether a kill for want of memory is in the counters of the ended container, or around it.

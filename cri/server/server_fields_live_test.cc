@@ -273,6 +273,50 @@ TEST_F(ServerFieldsLiveTest, EveryLimitAndItsUpdate) {
   }
 }
 
+// systemd takes back what it was not told when it reloads, which any installation of a package makes it do.
+TEST_F(ServerFieldsLiveTest, LimitsOutliveAReloadOfSystemd) {
+  if (!live_->paths().systemd) GTEST_SKIP() << "the cgroups are not systemd's";
+  constexpr int64_t kMemory = 32 << 20;
+  v1::ContainerConfig config = Script("reload", kForever);
+  auto* resources = config.mutable_linux()->mutable_resources();
+  resources->set_cpu_shares(123);
+  resources->set_cpu_quota(25000);
+  resources->set_cpu_period(50000);
+  resources->set_memory_limit_in_bytes(kMemory);
+  resources->set_cpuset_cpus("0");
+  (*resources->mutable_unified())["memory.high"] = StrCat(24 << 20);
+  (*resources->mutable_unified())["pids.max"] = "77";
+  const std::string id = Start(pod_, config);
+  CgroupFiles files(live_->CgroupOf("", id));
+  auto limits = [&] {
+    std::string out;
+    for (const char* file : {"cpu.max", "cpu.weight", "cpuset.cpus", "memory.high", "memory.max",
+                             "memory.swap.max", "pids.max"}) {
+      StrAppend(&out, file, " ", files.Read("", file), "\n");
+    }
+    return out;
+  };
+  auto expect = [&](const std::string& wanted) {
+    EXPECT_EQ(limits(), wanted);
+    SubprocessOptions reload;
+    reload.argv = {"systemctl", "daemon-reload"};
+    absl::StatusOr<SubprocessResult> result = Call(env_.subprocess().Run(reload));
+    ASSERT_TRUE(result.ok() && result->ok()) << result.status();
+    EXPECT_EQ(limits(), wanted) << "after a reload";
+  };
+  expect(StrCat("cpu.max 25000 50000\ncpu.weight 5\ncpuset.cpus 0\nmemory.high ", 24 << 20, "\nmemory.max ",
+                kMemory, "\nmemory.swap.max 0\npids.max 77\n"));
+  v1::LinuxContainerResources change;
+  change.set_cpu_shares(1024);
+  change.set_cpu_quota(40000);
+  change.set_memory_limit_in_bytes(2 * kMemory);
+  (*change.mutable_unified())["pids.max"] = "88";
+  absl::Status updated = Update(id, change);
+  ASSERT_TRUE(updated.ok()) << updated;
+  expect(StrCat("cpu.max 40000 50000\ncpu.weight 39\ncpuset.cpus 0\nmemory.high ", 24 << 20, "\nmemory.max ",
+                2 * kMemory, "\nmemory.swap.max 0\npids.max 88\n"));
+}
+
 TEST_F(ServerFieldsLiveTest, ResourcesOfThePodAreKept) {
   v1::UpdatePodSandboxResourcesRequest request;
   request.set_pod_sandbox_id(pod_);

@@ -96,6 +96,8 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartOrRestore(
   absl::Status saved = Save(*container);
   if (!saved.ok()) LogError("container record not written", {{"container", id}, {"error", saved}});
   scope_.Spawn("watch monitor", WatchMonitor(container));
+  Task<void> tell = TellSystemd(container);
+  co_await std::move(tell);
   Publish(v1::CONTAINER_STARTED_EVENT, id, record.sandbox_id());
   // The pod was stopped meanwhile: nothing runs in a stopped pod.
   if (sandbox->record.state() != records::SANDBOX_RUNNING) {

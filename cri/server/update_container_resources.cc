@@ -1,6 +1,9 @@
+#include <absl/strings/ascii.h>
+
 #include <utility>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "cri/server/runtime_server.h"
@@ -73,8 +76,39 @@ Task<absl::StatusOr<v1::UpdateContainerResourcesResponse>> RuntimeServer::Update
     }
   }
   *record.mutable_resources() = merged;
+  if (record.state() == records::CONTAINER_RUNNING) {
+    Task<void> tell = TellSystemd(container);
+    co_await std::move(tell);
+  }
   CO_RETURN_IF_ERROR_SYNC(Save(*container));
   co_return v1::UpdateContainerResourcesResponse();
+}
+
+// runc 1.1 does not tell it of a swap limit of 0; crun 1.8 of the weight of the CPU alone, and of no update.
+Task<void> RuntimeServer::TellSystemd(std::shared_ptr<Container> container) {
+  const records::Container& record = container->record;
+  if (deps_.systemd_units == nullptr || !deps_.host.cgroup_v2 || ScopeParent(record.cgroup_path()).empty())
+    co_return;
+  auto tell = [this, path = record.cgroup_path(), asked = record.resources()]() -> absl::Status {
+    ASSIGN_OR_RETURN(cgroups::Resources limits, oci::CgroupResources(asked, deps_.host));
+    // What shares become is the runtime's to say: there are two formulas.
+    limits.cpu_shares.reset();
+    if (asked.cpu_shares() != 0) {
+      ASSIGN_OR_RETURN(std::string weight,
+                       ReadFile(StrCat(deps_.cgroups->layout().unified_mount, "/", path, "/cpu.weight")));
+      limits.unified["cpu.weight"] = std::string(absl::StripAsciiWhitespace(weight));
+    }
+    if (cgroups::LimitProperties(limits, /*v2=*/true).empty()) return absl::OkStatus();
+    ASSIGN_OR_RETURN(cgroups::SystemdUnits * units, deps_.systemd_units());
+    RETURN_IF_ERROR(units->SetLimits(path.substr(path.rfind('/') + 1), limits));
+    // systemd rounds quotas.
+    return deps_.cgroups->Apply(path, limits);
+  };
+  Task<absl::Status> telling = env_.Blocking<absl::Status>(tell);
+  absl::Status told = co_await std::move(telling);
+  if (told.ok() || absl::IsNotFound(told)) co_return;  // not found: it has ended meanwhile
+  LogWarning("systemd does not know a container's limits and may take them back when it reloads",
+             {{"container", record.id()}, {"error", told}});
 }
 
 }  // namespace keelson::cri
