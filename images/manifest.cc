@@ -136,6 +136,18 @@ absl::StatusOr<Manifest> ParseImageManifest(const Json& root, std::string media_
   return out;
 }
 
+// The name is for people: one that is no short string still says that it is a checkpoint.
+std::string CheckpointOf(const Json& root) {
+  auto annotations = root.find("annotations");
+  if (annotations == root.end() || !annotations->is_object()) return "";
+  for (const char* name : kCheckpointAnnotations) {
+    if (!annotations->contains(name)) continue;
+    absl::StatusOr<std::string> value = StringField(*annotations, name, "annotations");
+    return value.ok() && !value->empty() ? *value : "?";
+  }
+  return "";
+}
+
 enum class Kind { kUnknown, kManifest, kIndex, kSchema1 };
 
 Kind KindOf(std::string_view media_type) {
@@ -214,6 +226,7 @@ absl::StatusOr<ManifestOrIndex> ParseManifest(std::string_view json, std::string
     return absl::InvalidArgumentError("manifest: an image by its type, but with manifests");
   }
   ManifestOrIndex out;
+  out.checkpoint_of = CheckpointOf(root);
   if (kind == Kind::kManifest) {
     if (own_type.empty()) own_type = header == Kind::kManifest ? std::string(content_type) : kOciManifest;
     ASSIGN_OR_RETURN(out.manifest, ParseImageManifest(root, own_type));

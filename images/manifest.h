@@ -43,11 +43,17 @@ struct Manifest {
   std::vector<Descriptor> layers;  // lowest first
 };
 
+// Annotations by which an image says that its files are those of a container's checkpoint: checkpointctl's,
+// which containerd reads, and CRI-O's. The value is the container's name.
+inline constexpr const char* kCheckpointAnnotations[] = {"org.criu.checkpoint.container.name",
+                                                         "io.kubernetes.cri-o.annotations.checkpoint.name"};
+
 // One document of either kind.
 struct ManifestOrIndex {
   bool is_index = false;
   Manifest manifest;
   std::vector<Descriptor> entries;  // of an index
+  std::string checkpoint_of;        // kCheckpointAnnotations of the document; "" : it has none
 };
 
 // `content_type` (of the HTTP answer or descriptor; may be empty) decides when the document does not say

@@ -45,6 +45,28 @@ TEST(Manifest, OciAndDocker) {
   EXPECT_EQ(index->entries[0].platform.ToString(), "linux/arm/v7");
 }
 
+TEST(Manifest, ACheckpointSaysSo) {
+  const std::string layer = Descriptor1("application/vnd.oci.image.layer.v1.tar+gzip");
+  const std::pair<std::string, std::string> cases[] = {
+      {R"({"org.criu.checkpoint.container.name":"count"})", "count"},
+      {R"({"io.kubernetes.cri-o.annotations.checkpoint.name":"count"})", "count"},
+      {R"({"org.criu.checkpoint.container.name":""})", "?"},
+      {R"({"org.criu.checkpoint.container.name":7})", "?"},
+      {R"({"org.criu.checkpoint.pod.name":"count"})", ""},
+      {"[]", ""},
+      {"null", ""},
+  };
+  for (const auto& [annotations, name] : cases) {
+    const std::string more = StrCat(",\"annotations\":", annotations);
+    auto image = ParseManifest(ImageJson(layer, more), kOciManifest);
+    ASSERT_TRUE(image.ok()) << image.status();
+    EXPECT_EQ(image->checkpoint_of, name) << annotations;
+    auto index = ParseManifest(StrCat("{\"schemaVersion\":2,\"manifests\":[]", more, "}"), kOciIndex);
+    ASSERT_TRUE(index.ok()) << index.status();
+    EXPECT_EQ(index->checkpoint_of, name) << annotations;
+  }
+}
+
 TEST(Manifest, EncodedIsReadBack) {
   Manifest manifest;
   manifest.media_type = kOciManifest;

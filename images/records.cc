@@ -91,6 +91,7 @@ std::string EncodeImage(const StoredImage& image) {
   json["size"] = image.record.size_bytes;
   json["pinned"] = image.record.pinned;
   json["pulledAt"] = TimeText(image.record.pulled_at);
+  if (!image.record.checkpoint_of.empty()) json["checkpointOf"] = image.record.checkpoint_of;
   json["manifest"] = image.manifest_digest;
   json["manifestSize"] = image.manifest_bytes;
   json["configSize"] = image.config_bytes;
@@ -114,6 +115,7 @@ absl::StatusOr<StoredImage> ParseImage(std::string_view text) {
   out.record.size_bytes = Number(json, "size");
   out.record.pinned = Flag(json, "pinned");
   out.record.pulled_at = TimeOf(json, "pulledAt");
+  out.record.checkpoint_of = Text(json, "checkpointOf");
   out.manifest_digest = Text(json, "manifest");
   out.manifest_bytes = Number(json, "manifestSize");
   out.config_bytes = Number(json, "configSize");

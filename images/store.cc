@@ -236,6 +236,7 @@ Task<absl::Status> Store::Commit(StoredImage image) {
     for (const std::string& tag : old.repo_tags) AddUnique(&image.record.repo_tags, tag);
     for (const std::string& digest : old.repo_digests) AddUnique(&image.record.repo_digests, digest);
     image.record.pinned = image.record.pinned || old.pinned;
+    if (image.record.checkpoint_of.empty()) image.record.checkpoint_of = old.checkpoint_of;
   }
   image.record.pulled_at = env_.clock().Now();
   Task<absl::Status> write = WriteRecord(image, /*sync_all=*/true);

@@ -150,6 +150,7 @@ class Store : public ImageStore {
     std::string root_digest;  // of what the reference names: an index or a manifest
     std::string manifest_json, manifest_digest;
     Manifest manifest;
+    std::string checkpoint_of;
   };
   Task<absl::StatusOr<Resolved>> Resolve(std::shared_ptr<PullJob> job,
                                          std::shared_ptr<RegistrySession> session);

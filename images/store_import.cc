@@ -24,6 +24,7 @@ struct ImportedImage {
   std::string config_json;
   std::vector<std::string> tags;
   std::vector<std::string> layer_files;  // below the directory
+  std::string checkpoint_of;
 };
 
 std::string BlobFile(const std::string& digest) {
@@ -60,6 +61,7 @@ absl::StatusOr<ImportedImage> ReadOciImage(int dir_fd, Descriptor entry, const P
     ASSIGN_OR_RETURN(std::string json, ReadDigested(dir_fd, entry.digest, kMaxManifestBytes));
     auto parsed = ParseManifest(json, entry.media_type);
     if (!parsed.ok()) return Annotate(parsed.status(), StrCat("manifest ", entry.digest));
+    if (out.checkpoint_of.empty()) out.checkpoint_of = std::move(parsed->checkpoint_of);
     if (parsed->is_index) {
       ASSIGN_OR_RETURN(entry, ChoosePlatform(parsed->entries, platform));
       continue;
@@ -188,6 +190,7 @@ Task<absl::StatusOr<std::vector<std::string>>> Store::Import(std::string path) {
     Holds holds(this);
     image.record.id = imported.manifest.config.digest;
     image.record.repo_tags = imported.tags;
+    image.record.checkpoint_of = imported.checkpoint_of;
     absl::Status status = Describe(imported.manifest, imported.config_json, &image);
     if (!status.ok()) co_return Annotate(status, what);
     auto budget = std::make_shared<ByteBudget>(options_.max_image_bytes);

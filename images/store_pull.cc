@@ -203,6 +203,7 @@ Task<absl::StatusOr<Store::Resolved>> Store::Resolve(std::shared_ptr<PullJob> jo
     }
     auto parsed = ParseManifest(fetched->bytes, fetched->content_type);
     if (!parsed.ok()) co_return Annotate(parsed.status(), StrCat("manifest ", fetched->digest));
+    if (out.checkpoint_of.empty()) out.checkpoint_of = std::move(parsed->checkpoint_of);
     if (!parsed->is_index) {
       out.manifest = std::move(parsed->manifest);
       out.manifest_digest = std::move(fetched->digest);
@@ -318,6 +319,7 @@ Task<absl::StatusOr<std::string>> Store::PullImage(std::shared_ptr<PullJob> job)
   StoredImage image;
   image.record.id = resolved->manifest.config.digest;
   image.record.pinned = job->options.pinned;
+  image.record.checkpoint_of = resolved->checkpoint_of;
   image.manifest_digest = resolved->manifest_digest;
   image.manifest_bytes = resolved->manifest_json.size();
   if (job->reference.digest.empty()) image.record.repo_tags = {job->reference.ToString()};

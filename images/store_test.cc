@@ -675,6 +675,27 @@ TEST_F(StoreFaultTest, ExportAndImport) {
   EXPECT_EQ(*ReadFile(layout + "/blobs/sha256/" + image.manifest_digest.substr(7)), image.manifest);
 }
 
+TEST_F(StoreFaultTest, ACheckpointStaysOne) {
+  TestImage image = MakeImage({Layer("config.dump", "{}")});
+  const std::string annotation = R"(,"annotations":{"org.criu.checkpoint.container.name":"count"}})";
+  image.manifest.replace(image.manifest.size() - 1, 1, annotation);
+  image.manifest_digest = DigestOf(image.manifest);
+  registry_.Add("checkpoint", "1", image);
+  ASSERT_TRUE(Pull("checkpoint:1").ok());
+  auto is_checkpoint = [&] {
+    const ImageRecord* record = store_->Find(Name("checkpoint:1"));
+    return record != nullptr && record->checkpoint_of == "count";
+  };
+  EXPECT_TRUE(is_checkpoint());
+  Reopen();
+  EXPECT_TRUE(is_checkpoint());
+  const std::string layout = dir_.path() + "/layout";
+  ASSERT_TRUE(Await(store_->Export(Name("checkpoint:1"), layout, false)).ok());
+  ASSERT_TRUE(Await(store_->Remove(image.config_digest)).ok());
+  ASSERT_TRUE(Await(store_->Import(layout)).ok());
+  EXPECT_TRUE(is_checkpoint());
+}
+
 TEST_F(StoreFaultTest, WithoutBlobsThereIsNoExport) {
   options_.keep_layer_blobs = false;
   Reopen();
