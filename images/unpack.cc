@@ -298,6 +298,7 @@ class Extractor {
     if (type == AE_IFREG) return File(entry, path, attributes);
     if (type == AE_IFDIR) return tree_.Directory(path, attributes);
     if (type == AE_IFLNK) {
+      if (!options_.allow_symlinks) return absl::InvalidArgumentError("symbolic link among plain files");
       const char* target = ::archive_entry_symlink(entry);
       return tree_.Symlink(path, target == nullptr ? "" : target, attributes);
     }

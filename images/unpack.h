@@ -39,7 +39,8 @@ struct UnpackOptions {
   std::string expected_digest;   // of the blob; "" : unknown
   std::string expected_diff_id;  // "" : unknown
   int save_fd = -1;              // the compressed bytes are written here as well; stays the caller's
-  bool files_only = false;       // an archive of an image: directories and plain files, no whiteouts
+  bool files_only = false;       // an archive of an image: directories, plain files, symlinks, no whiteouts
+  bool allow_symlinks = true;
 };
 
 struct UnpackedLayer {

@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "cri/server/checkpoint_archive.h"
+#include "cri/server/container_checkpoint.h"
 #include "cri/server/runtime_server.h"
 
 namespace keelson::cri {
@@ -102,6 +103,9 @@ CheckpointFacts RuntimeServer::FactsOf(const Container& container, int64_t at_ns
   facts.runtime = record.runtime_handler();
   facts.created_at = Rfc3339(record.created_at_ns());
   facts.checkpointed_at = Rfc3339(at_ns);
+  facts.image_id = record.image_id();
+  facts.stdin_open = record.config().stdin();
+  facts.supplemental_groups = SupplementalGroupsOf(record.config());
   return facts;
 }
 

@@ -179,7 +179,11 @@ std::string EncodeCheckpointFacts(const CheckpointFacts& facts) {
   json["runtime"] = facts.runtime;
   json["createdTime"] = facts.created_at;
   json["checkpointedTime"] = facts.checkpointed_at;
-  json["restored"] = false;
+  json["restored"] = facts.restored;
+  nlohmann::ordered_json& own = json["keelson"] = nlohmann::ordered_json::object();
+  if (!facts.image_id.empty()) own["imageId"] = facts.image_id;
+  if (facts.stdin_open.has_value()) own["stdin"] = *facts.stdin_open;
+  if (facts.supplemental_groups.has_value()) own["supplementalGroups"] = *facts.supplemental_groups;
   // An image's name is what somebody wrote.
   return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }

@@ -5,6 +5,8 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +20,11 @@ struct CheckpointFacts {
   std::string image_name;                   // as the container's configuration says it
   std::string runtime;                      // handler
   std::string created_at, checkpointed_at;  // RFC 3339
+  bool restored = false;                    // from an earlier checkpoint
+  // What more a restore compares; only archives of this server have it.
+  std::string image_id;  // "sha256:..."
+  std::optional<bool> stdin_open;
+  std::optional<std::vector<int64_t>> supplemental_groups;  // as asked for, sorted
 };
 std::string EncodeCheckpointFacts(const CheckpointFacts& facts);
 

@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "cri/server/checkpoint_archive.h"
+#include "cri/server/container_checkpoint.h"
 #include "cri/server/pod_checkpoint.h"
 #include "cri/server/runtime_server.h"
 

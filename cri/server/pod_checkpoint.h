@@ -1,10 +1,6 @@
 // The archive of a pod's checkpoint: a tar with pod.dump (what the pod was, JSON), shm.tar (its /dev/shm,
 // where it had one of its own) and containers/0.tar, 1.tar ... in the order of pod.dump, each with the layout
-// of checkpoint_archive.h.
-//
-// An archive that is read may come from anywhere: names, sizes and JSON are checked here. criu's images
-// inside are not, and cannot be: they say which user, capabilities and mounts the processes get. So whoever
-// may write an archive is trusted as root is, and OpenPodArchive refuses what others than root can write.
+// of checkpoint_archive.h. What is trusted of one that is read: container_checkpoint.h.
 #pragma once
 
 #include <absl/status/status.h>
@@ -17,23 +13,14 @@
 #include <string_view>
 #include <vector>
 
-#include "base/fd.h"
 #include "base/strings.h"
-#include "cri/proto/runtime/v1/api.pb.h"
 
 namespace keelson::cri {
 
-namespace v1 = ::runtime::v1;
-
 inline constexpr size_t kMaxPodFactsBytes = 1 << 20;
 inline constexpr size_t kMaxCheckpointContainers = 1000;
-inline constexpr size_t kMaxFactBytes = 4096;                        // of one name
-inline constexpr uint64_t kMaxPodArchiveBytes = uint64_t{64} << 30;  // unpacked, as images
-inline constexpr uint64_t kMaxPodArchiveEntries = 1'000'000;
 
-inline constexpr char kPodFactsName[] = "pod.dump", kShmTarName[] = "shm.tar",
-                      kVolumesTarName[] = "volumes.tar", kRootfsDiffName[] = "rootfs-diff.tar",
-                      kSpecDumpName[] = "spec.dump", kImagesName[] = "checkpoint";
+inline constexpr char kPodFactsName[] = "pod.dump", kShmTarName[] = "shm.tar";
 // Of container `number` in the archive: "containers/0.tar".
 std::string ContainerTarName(size_t number);
 
@@ -59,19 +46,6 @@ std::string EncodePodFacts(const PodCheckpointFacts& facts);
 // bound.
 absl::StatusOr<PodCheckpointFacts> ParsePodFacts(std::string_view json);
 
-// Removes the folder that one checkpoint or restore had.
-struct CheckpointScratch {
-  std::string dir;
-  CheckpointScratch() = default;
-  CheckpointScratch(const CheckpointScratch&) = delete;
-  CheckpointScratch& operator=(const CheckpointScratch&) = delete;
-  ~CheckpointScratch();
-};
-
-// The archive to write: its folder is there, and at `location` nothing or a file, which is replaced.
-// InvalidArgument names `field`. Blocking.
-absl::Status CheckArchivePlace(const std::string& location, std::string_view field);
-
 // CheckpointPodRequest.options, RestorePodRequest.options: nothing is understood. InvalidArgument names one.
 // Pure.
 template <class Map>
@@ -85,24 +59,8 @@ absl::Status CheckNoCheckpointOptions(const Map& options) {
 absl::Status WritePodArchive(const PodCheckpointFacts& facts, const std::string& dir,
                              const std::string& path);
 
-// FailedPrecondition: no regular file, or not root's alone to write. Blocking.
-absl::StatusOr<Fd> OpenPodArchive(const std::string& path);
 // Unpacks what WritePodArchive wrote into `dir` (empty) and its containers' archives into dir/0, dir/1 ...:
 // plain files and folders only, none of them outside. InvalidArgument, ResourceExhausted, DataLoss. Blocking.
 absl::StatusOr<PodCheckpointFacts> UnpackPodArchive(int archive_fd, const std::string& dir);
-
-// What criu's images decide and the request says otherwise: the program, how many arguments it has,
-// working_dir, the user, a group that is asked for, capabilities, no_new_privs, readonly_rootfs, and whether
-// there is a seccomp filter. `checkpointed`: spec.dump of the archive, untrusted; `wanted`: config.json of
-// the container that was made for it. Not compared: envs and the text of arguments, which a kubelet makes
-// anew for the new pod (addresses); groups that come from files of the container, which it may have changed;
-// all of the host's capabilities; the text of filters, which an update of this server may change.
-// InvalidArgument names the field of ContainerConfig. Pure.
-absl::Status CheckSameProcess(const v1::LinuxContainerSecurityContext& asked, std::string_view checkpointed,
-                              std::string_view wanted);
-
-// A tar of a tree that belongs to a pod (owners, links) into a folder that is there; no devices. Missing:
-// nothing to do. Blocking.
-absl::Status UnpackPodTree(const std::string& tar, const std::string& dir);
 
 }  // namespace keelson::cri

@@ -13,6 +13,8 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "cri/server/checkpoint_archive.h"
+#include "cri/server/checkpoint_spec.h"
+#include "cri/server/container_checkpoint.h"
 #include "cri/server/namespaces.h"
 #include "cri/server/pod_checkpoint.h"
 #include "cri/server/runtime_server.h"
@@ -149,7 +151,7 @@ Task<absl::StatusOr<v1::RestorePodResponse>> RuntimeServer::RestorePod(v1::Resto
   scratch.dir = StrCat(options_.state_dir, "/checkpoints/restore-", env_.random().Suffix(8));
   using Facts = absl::StatusOr<PodCheckpointFacts>;
   auto unpack = [path = request.checkpoint_path(), dir = scratch.dir]() -> Facts {
-    ASSIGN_OR_RETURN(Fd archive, OpenPodArchive(path));
+    ASSIGN_OR_RETURN(Fd archive, OpenCheckpointArchive(path));
     RETURN_IF_ERROR(MakeDirs(dir, 0700));
     return UnpackPodArchive(archive.get(), dir);
   };

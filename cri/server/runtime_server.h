@@ -25,6 +25,7 @@
 #include "cri/rpcs.h"
 #include "cri/runtime_service.h"
 #include "cri/server/checkpoint_archive.h"
+#include "cri/server/container_checkpoint.h"
 #include "cri/server/events.h"
 #include "cri/server/host_kernel.h"
 #include "cri/server/host_ports.h"

@@ -579,7 +579,7 @@ class Story {
       story->Violation(StrCat("CheckpointPod: ", response.status().ToString(), ", archive ", there));
     if (!there) co_return;
     const std::string opened = StrCat(folder, "/", number);
-    absl::StatusOr<Fd> fd = cri::OpenPodArchive(archive.path);
+    absl::StatusOr<Fd> fd = cri::OpenCheckpointArchive(archive.path);
     if (!fd.ok() || !MakeDirs(opened).ok()) co_return story->Violation("archive: " + fd.status().ToString());
     absl::StatusOr<cri::PodCheckpointFacts> facts = cri::UnpackPodArchive(fd->get(), opened);
     if (!facts.ok()) co_return story->Violation("archive: " + facts.status().ToString());
