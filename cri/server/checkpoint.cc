@@ -2,7 +2,6 @@
 #include <absl/time/time.h>
 
 #include "base/fd.h"
-#include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "cri/server/checkpoint_archive.h"
@@ -20,18 +19,6 @@ std::string Rfc3339(int64_t ns) {
   return absl::FormatTime(absl::RFC3339_full, absl::FromUnixNanos(ns), absl::UTCTimeZone());
 }
 
-absl::Status Prepare(const std::string& dir, const std::string& location) {
-  RETURN_IF_ERROR(CheckArchivePlace(location, "location"));
-  RETURN_IF_ERROR(MakeDirs(dir + "/checkpoint", 0700));
-  return MakeDirs(dir + "/work", 0700);
-}
-
-// In the pool: everything after the dump.
-absl::Status Pack(CheckpointParts parts, const std::string& config_path, const std::string& location) {
-  ASSIGN_OR_RETURN(parts.spec_dump, ReadFile(config_path, kMaxConfigJsonBytes));
-  return WriteCheckpointArchive(parts, location);
-}
-
 }  // namespace
 
 Task<absl::StatusOr<v1::CheckpointContainerResponse>> RuntimeServer::CheckpointContainer(
@@ -44,41 +31,29 @@ Task<absl::StatusOr<v1::CheckpointContainerResponse>> RuntimeServer::CheckpointC
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(container->record.runtime_handler()));
   CO_RETURN_IF_ERROR(runtime->CanCheckpoint());
   CO_RETURN_IF_ERROR_SYNC(FindRunningContainer(id).status());
-  if (container->record.checkpointing()) {
-    co_return absl::FailedPreconditionError(
-        StrCat("checkpoint container ", id, ": a checkpoint of its pod is under way"));
-  }
 
   CheckpointScratch scratch;
   scratch.dir = StrCat(options_.state_dir, "/checkpoints/", id, "-", env_.random().Suffix(8));
+  FrozenDump dump;
+  dump.container = container;
+  dump.dir = scratch.dir;
   // Its images go to whoever reads them: the cgroups in them are the host's.
-  auto prepare = [this, dir = scratch.dir, location, id]() -> absl::Status {
-    RETURN_IF_ERROR(Prepare(dir, location));
-    return WriteCriuConfig(id, /*cgroup=*/"");
+  dump.cgroup = "";
+  dump.archive = location;
+  dump.durable = true;
+  dump.timeout = request.timeout() > 0 ? absl::Seconds(request.timeout()) : kCheckpointTimeout;
+  auto prepare = [dir = scratch.dir, location]() -> absl::Status {
+    RETURN_IF_ERROR(CheckArchivePlace(location, "location"));
+    return MakeDirs(dir, 0700);
   };
   Task<absl::Status> preparing = env_.Blocking<absl::Status>(prepare);
   absl::Status status = co_await std::move(preparing);
   if (!status.ok()) co_return Annotate(status, StrCat("checkpoint container ", id));
-
-  oci::CheckpointOptions options;
-  options.images_dir = scratch.dir + "/checkpoint";
-  options.work_dir = scratch.dir + "/work";
-  options.timeout = request.timeout() > 0 ? absl::Seconds(request.timeout()) : kCheckpointTimeout;
-  const int64_t at_ns = NowNs();
-  Task<absl::Status> dumping = runtime->Checkpoint(id, options);
-  status = co_await std::move(dumping);
-  if (!status.ok()) co_return Annotate(status, StrCat("checkpoint container ", id));
-
-  CheckpointParts parts;
-  parts.config_dump = EncodeCheckpointFacts(FactsOf(*container, at_ns));
-  parts.images_dir = options.images_dir;
-  parts.work_dir = options.work_dir;
-  parts.upper_dir = deps_.images->RootfsLayer(id);
-  auto pack = [parts, config = ContainerDir(id) + "/config.json", location] {
-    return Pack(parts, config, location);
-  };
-  Task<absl::Status> packing = env_.Blocking<absl::Status>(pack);
-  status = co_await std::move(packing);
+  // Frozen until it is packed: what it has written has to be as its memory says.
+  std::vector<FrozenDump> dumps;
+  dumps.push_back(std::move(dump));
+  Task<absl::Status> checkpoint = CheckpointFrozen(std::move(dumps), runtime, "", "");
+  status = co_await std::move(checkpoint);
   if (!status.ok()) co_return Annotate(status, StrCat("checkpoint container ", id));
   co_return v1::CheckpointContainerResponse();
 }

@@ -64,11 +64,12 @@ absl::Status PrepareDump(const std::string& images, const std::string& work, con
 }
 
 // And after it: the images' place is needed for the next.
-absl::Status PackDump(CheckpointParts parts, const std::string& config_path, const std::string& archive) {
+absl::Status PackDump(CheckpointParts parts, const std::string& config_path, const std::string& archive,
+                      bool durable) {
   struct stat info;
   if (::stat(parts.volumes_dir.c_str(), &info) != 0) parts.volumes_dir.clear();
   ASSIGN_OR_RETURN(parts.spec_dump, ReadFile(config_path, kMaxConfigJsonBytes));
-  RETURN_IF_ERROR(WriteCheckpointArchive(parts, archive, /*durable=*/false));
+  RETURN_IF_ERROR(WriteCheckpointArchive(parts, archive, durable));
   RETURN_IF_ERROR(RemoveTree(parts.images_dir));
   return RemoveTree(parts.work_dir);
 }
@@ -170,8 +171,17 @@ Task<absl::StatusOr<v1::CheckpointPodResponse>> RuntimeServer::CheckpointPod(
   Task<absl::Status> preparing = env_.Blocking<absl::Status>(prepare);
   absl::Status status = co_await std::move(preparing);
   if (!status.ok()) co_return Annotate(status, what);
+  std::vector<FrozenDump> dumps;
+  for (size_t i = 0; i < containers.size(); ++i) {
+    FrozenDump& dump = dumps.emplace_back();
+    dump.container = containers[i];
+    dump.dir = StrCat(scratch.dir, "/", i);
+    dump.cgroup = containers[i]->record.cgroup_path();
+    dump.archive = StrCat(scratch.dir, "/", ContainerTarName(i));
+  }
   const std::string shm = facts.host_ipc ? "" : SandboxDir(id) + "/shm";
-  Task<absl::Status> checkpoint = CheckpointFrozen(containers, runtime, scratch.dir, shm);
+  Task<absl::Status> checkpoint =
+      CheckpointFrozen(std::move(dumps), runtime, shm, StrCat(scratch.dir, "/", kShmTarName));
   status = co_await std::move(checkpoint);
   if (!status.ok()) co_return Annotate(status, what);
 
@@ -182,29 +192,28 @@ Task<absl::StatusOr<v1::CheckpointPodResponse>> RuntimeServer::CheckpointPod(
   co_return v1::CheckpointPodResponse();
 }
 
-Task<absl::Status> RuntimeServer::CheckpointFrozen(std::vector<std::shared_ptr<Container>> containers,
-                                                   oci::OciRuntime* runtime, std::string dir,
-                                                   std::string shm_dir) {
+Task<absl::Status> RuntimeServer::CheckpointFrozen(std::vector<FrozenDump> dumps, oci::OciRuntime* runtime,
+                                                   std::string shm_dir, std::string shm_tar) {
   absl::Status status;
   size_t begun = 0;  // of freezing; another call's are not ours to thaw
-  for (; begun < containers.size() && status.ok(); ++begun) {
-    status = BeginCheckpoint(containers[begun].get());
+  for (; begun < dumps.size() && status.ok(); ++begun) {
+    status = BeginCheckpoint(dumps[begun].container.get());
     if (!status.ok()) break;
-    Task<absl::Status> freeze = runtime->Pause(containers[begun]->record.id());
+    Task<absl::Status> freeze = runtime->Pause(dumps[begun].container->record.id());
     status = co_await std::move(freeze);
   }
-  for (size_t i = 0; i < containers.size() && status.ok(); ++i) {
-    Task<absl::Status> dump = DumpFrozen(containers[i], runtime, dir, i);
+  for (size_t i = 0; i < dumps.size() && status.ok(); ++i) {
+    Task<absl::Status> dump = DumpFrozen(dumps[i], runtime);
     status = co_await std::move(dump);
-    if (!status.ok()) status = Annotate(status, StrCat("container ", containers[i]->record.id()));
+    if (!status.ok()) status = Annotate(status, StrCat("container ", dumps[i].container->record.id()));
   }
   if (status.ok() && !shm_dir.empty()) {
-    auto pack = [shm_dir, tar = StrCat(dir, "/", kShmTarName)] { return PackShm(shm_dir, tar); };
+    auto pack = [shm_dir, shm_tar] { return PackShm(shm_dir, shm_tar); };
     Task<absl::Status> packing = env_.Blocking<absl::Status>(pack);
     status = co_await std::move(packing);
   }
   for (size_t i = 0; i < begun; ++i) {
-    Task<absl::Status> thaw = Thaw(containers[i], runtime);
+    Task<absl::Status> thaw = Thaw(dumps[i].container, runtime);
     absl::Status thawed = co_await std::move(thaw);
     if (status.ok()) status = thawed;
   }
@@ -258,14 +267,14 @@ Task<absl::Status> RuntimeServer::ThawOnce(std::shared_ptr<Container> container,
   co_return Save(*container);
 }
 
-Task<absl::Status> RuntimeServer::DumpFrozen(std::shared_ptr<Container> container, oci::OciRuntime* runtime,
-                                             std::string dir, size_t number) {
-  const std::string id = container->record.id();
+Task<absl::Status> RuntimeServer::DumpFrozen(FrozenDump frozen, oci::OciRuntime* runtime) {
+  const std::string id = frozen.container->record.id();
   const std::string config = ContainerDir(id) + "/config.json";
   oci::CheckpointOptions options;
-  options.images_dir = StrCat(dir, "/", number, "/", kImagesName);
-  options.work_dir = StrCat(dir, "/", number, "/work");
-  auto prepare = [this, options, config, id, cgroup = container->record.cgroup_path()]() -> absl::Status {
+  options.images_dir = StrCat(frozen.dir, "/", kImagesName);
+  options.work_dir = StrCat(frozen.dir, "/work");
+  options.timeout = frozen.timeout;
+  auto prepare = [this, options, config, id, cgroup = frozen.cgroup]() -> absl::Status {
     RETURN_IF_ERROR(PrepareDump(options.images_dir, options.work_dir, config, CriuConfigPath(id)));
     return WriteCriuConfig(id, cgroup);
   };
@@ -277,13 +286,13 @@ Task<absl::Status> RuntimeServer::DumpFrozen(std::shared_ptr<Container> containe
   status = co_await std::move(dump);
   if (!status.ok()) co_return status;
   CheckpointParts parts;
-  parts.config_dump = EncodeCheckpointFacts(FactsOf(*container, at_ns));
+  parts.config_dump = EncodeCheckpointFacts(FactsOf(*frozen.container, at_ns));
   parts.images_dir = options.images_dir;
   parts.work_dir = options.work_dir;
   parts.upper_dir = deps_.images->RootfsLayer(id);
   parts.volumes_dir = VolumesDir(id);
-  auto pack = [parts, config, archive = StrCat(dir, "/", ContainerTarName(number))] {
-    return PackDump(parts, config, archive);
+  auto pack = [parts, config, archive = frozen.archive, durable = frozen.durable] {
+    return PackDump(parts, config, archive, durable);
   };
   Task<absl::Status> packing = env_.Blocking<absl::Status>(pack);
   status = co_await std::move(packing);

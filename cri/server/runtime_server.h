@@ -182,17 +182,26 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   // The containers a request means; those that run, when it names none.
   absl::StatusOr<std::vector<std::shared_ptr<Container>>> ContainersToCheckpoint(
       const Sandbox& sandbox, const v1::CheckpointPodRequest& request) const;
-  // Freezes the containers, dumps and packs them into `dir`, and lets them run on, whatever happened.
-  Task<absl::Status> CheckpointFrozen(std::vector<std::shared_ptr<Container>> containers,
-                                      oci::OciRuntime* runtime, std::string dir, std::string shm_dir);
+  // One container of a checkpoint.
+  struct FrozenDump {
+    std::shared_ptr<Container> container;
+    std::string dir;      // its images and criu's work are below it until they are packed
+    std::string cgroup;   // as WriteCriuConfig
+    std::string archive;  // to be written
+    bool durable = false;
+    absl::Duration timeout = oci::CheckpointOptions().timeout;
+  };
+  // Freezes the containers, dumps and packs them, with the folder `shm_dir` to `shm_tar` (unless that is ""),
+  // and lets them run on, whatever happened.
+  Task<absl::Status> CheckpointFrozen(std::vector<FrozenDump> dumps, oci::OciRuntime* runtime,
+                                      std::string shm_dir, std::string shm_tar);
   // Before it is frozen. FailedPrecondition: it does not run, or another checkpoint of it is under way.
   absl::Status BeginCheckpoint(Container* container);
   // Ends it, also where it was not frozen or has ended. After an error goes on trying beside.
   Task<absl::Status> Thaw(std::shared_ptr<Container> container, oci::OciRuntime* runtime);
   Task<absl::Status> ThawOnce(std::shared_ptr<Container> container, oci::OciRuntime* runtime);
   Task<void> KeepThawing(std::shared_ptr<Container> container, oci::OciRuntime* runtime);
-  Task<absl::Status> DumpFrozen(std::shared_ptr<Container> container, oci::OciRuntime* runtime,
-                                std::string dir, size_t number);
+  Task<absl::Status> DumpFrozen(FrozenDump frozen, oci::OciRuntime* runtime);
   // What the request and the archive have to agree on, besides the host.
   absl::Status CheckRestore(const v1::RestorePodRequest& request, const PodCheckpointFacts& facts) const;
   // The containers of a sandbox that was made for them, from archives unpacked in `dir`.
