@@ -68,6 +68,7 @@ struct CriFlags {
   std::string nft_table;
   int parallel_layers = 3;
   bool seccomp_default = false;
+  bool restore_from_images = false;
   int verbosity = 0;
 };
 
@@ -278,6 +279,7 @@ absl::Status MakeParts(Env& env, const CriFlags& flags, const oci::HostFacts& ho
                std::back_inserter(options.cdi_spec_dirs),
                [](const std::string& dir) { return !dir.empty(); });
   options.seccomp_default = flags.seccomp_default;
+  options.restore_from_images = flags.restore_from_images;
   absl::Status user_namespaces = cri::ProbeUserNamespaces(images.root_dir, flags.run_dir + "/probe");
   options.user_namespaces = user_namespaces.ok();
   if (!user_namespaces.ok()) LogInfo("no user namespaces for pods here", {{"reason", user_namespaces}});
@@ -452,6 +454,10 @@ void AddCriCommand(CLI::App& app, int* exit_status) {
       ->capture_default_str();
   command->add_flag("--seccomp-default", f.seccomp_default,
                     "RuntimeDefault where a container asks for no profile");
+  command->add_flag(
+      "--restore-from-images", f.restore_from_images,
+      "Containers of images that are checkpoints go on where they were, with whatever rights the "
+      "image says");
   command->add_option("--v,-v", f.verbosity, "Verbosity of the log; 4: debug");
   command->callback([command, flags, exit_status] { *exit_status = RunCri(command, flags.get()); });
 }

@@ -78,6 +78,7 @@ CheckpointFacts RuntimeServer::FactsOf(const Container& container, int64_t at_ns
   facts.runtime = record.runtime_handler();
   facts.created_at = Rfc3339(record.created_at_ns());
   facts.checkpointed_at = Rfc3339(at_ns);
+  facts.restored = record.from_checkpoint();
   facts.image_id = record.image_id();
   facts.stdin_open = record.config().stdin();
   facts.supplemental_groups = SupplementalGroupsOf(record.config());

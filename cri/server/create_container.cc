@@ -18,6 +18,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "cri/server/cgroup_names.h"
+#include "cri/server/container_checkpoint.h"
 #include "cri/server/namespaces.h"
 #include "cri/server/request_checks.h"
 #include "cri/server/runtime_server.h"
@@ -297,12 +298,17 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer
     v1::CreateContainerRequest request) {
   CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Sandbox> sandbox, FindSandbox(request.pod_sandbox_id()));
   CO_RETURN_IF_ERROR_SYNC(CheckNotRestoring(sandbox->record));
+  if (IsCheckpoint(request.config().image())) {
+    CO_RETURN_IF_ERROR_SYNC(CheckContainerConfig(request.config()));
+    Task<absl::StatusOr<v1::CreateContainerResponse>> restore = CreateFromCheckpoint(std::move(request));
+    co_return co_await std::move(restore);
+  }
   Task<absl::StatusOr<v1::CreateContainerResponse>> create = CreateContainerOn(std::move(request), "");
   co_return co_await std::move(create);
 }
 
 Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainerOn(
-    v1::CreateContainerRequest request, std::string rootfs_diff) {
+    v1::CreateContainerRequest request, std::string checkpoint) {
   CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Sandbox> sandbox, FindSandbox(request.pod_sandbox_id()));
   CO_RETURN_IF_ERROR_SYNC(CheckContainerConfig(request.config()));
   CO_RETURN_IF_ERROR_SYNC(CheckIdMappings(request.config(), sandbox->record.config()));
@@ -317,7 +323,12 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer
   attach_warmer_.Warm();  // it is started soon
   std::string key = ContainerNameKey(request.config().metadata(), sandbox->record.config().metadata());
   auto container = std::make_shared<Container>();
-  container->rootfs_diff = std::move(rootfs_diff);
+  if (!checkpoint.empty()) {
+    struct stat info;
+    const std::string diff = StrCat(checkpoint, "/", kRootfsDiffName);
+    if (::lstat(diff.c_str(), &info) == 0) container->rootfs_diff = diff;
+    container->record.set_from_checkpoint(true);
+  }
   std::string id = NewId();
   auto [reserved, fresh] = container_names_.try_emplace(key, id);
   if (!fresh) {
@@ -341,6 +352,10 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer
   if (status.ok()) {
     Task<absl::Status> set_up = SetUpContainer(container, sandbox);
     status = co_await std::move(set_up);
+  }
+  if (status.ok() && !checkpoint.empty()) {
+    Task<absl::Status> prepare = PrepareRestore(container, checkpoint);
+    status = co_await std::move(prepare);
   }
   // The pod may have been stopped in between: nothing is added to it then.
   if (status.ok() && sandbox->record.state() != records::SANDBOX_RUNNING) status = not_running();

@@ -200,12 +200,25 @@ Task<absl::Status> RuntimeServer::ResolveInterruptedStart(std::shared_ptr<Contai
     }
     bool ended = deps_.monitor->ReadExit(id).has_value() || (state.ok() && state->status == "stopped");
     if (state.ok() && (state->status == "running" || ended)) {
+      const absl::Status placed =
+          record.from_checkpoint() ? CheckRestored(sandbox, *container) : absl::OkStatus();
+      if (!placed.ok()) {
+        Task<void> fail = FailStart(container, placed);
+        co_await std::move(fail);
+        co_return absl::OkStatus();
+      }
       record.set_state(records::CONTAINER_RUNNING);
       record.set_started_at_ns(NowNs());
       co_return Save(*container);
     }
   }
   CO_RETURN_IF_ERROR(deps_.monitor->KillInterrupted(id));
+  if (record.from_checkpoint()) {
+    // Its processes may have gone on for a moment: never a second time from the same images.
+    Task<void> fail = FailStart(container, absl::AbortedError("the server ended while it was restored"));
+    co_await std::move(fail);
+    co_return absl::OkStatus();
+  }
   CO_RETURN_IF_ERROR(DeleteInRuntime(id, record.runtime_handler(), record.cgroup_path()));
   deps_.monitor->Forget(id);
   record.clear_init();
@@ -327,6 +340,14 @@ Task<absl::Status> RuntimeServer::RemoveLeftovers() {
   }
   for (const std::string& name : UnknownEntries(options_.state_dir + "/volumes", container_ids)) {
     CO_RETURN_IF_ERROR_SYNC(RemoveTree(VolumesDir(name)));
+  }
+  // criu's images are for a start that is still to come.
+  for (const auto& [id, container] : containers_) {
+    const records::ContainerState state = container->record.state();
+    if (state != records::CONTAINER_CREATED && state != records::CONTAINER_STARTING) container_ids.erase(id);
+  }
+  for (const std::string& name : UnknownEntries(options_.state_dir + "/restores", container_ids)) {
+    CO_RETURN_IF_ERROR_SYNC(RemoveTree(RestoreDir(name)));
   }
   std::vector<std::string> valid(sandbox_ids.begin(), sandbox_ids.end());
   CO_RETURN_IF_ERROR(deps_.cni->GarbageCollect(valid));

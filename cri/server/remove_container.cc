@@ -85,10 +85,11 @@ Task<absl::Status> RuntimeServer::TearDownContainer(std::shared_ptr<Container> c
   Task<absl::Status> unmount = deps_.images->RemoveRootfs(id, dir + "/rootfs");
   absl::Status status = co_await std::move(unmount);
   if (!status.ok()) co_return Annotate(status, what);
-  auto remove_files = [dir, volumes = VolumesDir(id)] {
+  auto remove_files = [dir, volumes = VolumesDir(id), restore = RestoreDir(id)] {
     absl::Status status = UnmountVolumes(dir);
     if (status.ok()) status = RemoveTree(dir);
-    return status.ok() ? RemoveTree(volumes) : status;
+    if (status.ok()) status = RemoveTree(volumes);
+    return status.ok() ? RemoveTree(restore) : status;
   };
   Task<absl::Status> files = env_.Blocking<absl::Status>(remove_files);
   status = co_await std::move(files);

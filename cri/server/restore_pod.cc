@@ -1,10 +1,6 @@
 // RestorePod: a new pod from an archive of CheckpointPod. The pod, its network and its containers are made as
 // ever, from the request alone; the containers' writable layers begin with what the old ones had written, and
 // their processes come from criu's images instead of the image's command. All of it, or nothing.
-#include <absl/strings/str_join.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <map>
 #include <utility>
 
@@ -13,35 +9,21 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "cri/server/checkpoint_archive.h"
-#include "cri/server/checkpoint_spec.h"
 #include "cri/server/container_checkpoint.h"
-#include "cri/server/namespaces.h"
 #include "cri/server/pod_checkpoint.h"
+#include "cri/server/restore_container.h"
 #include "cri/server/runtime_server.h"
 
 namespace keelson::cri {
 
 namespace {
 
-absl::Status CheckSandboxConfig(const v1::PodSandboxConfig& config) {
-  if (SharesPid(config) || NamespacesOf(config).pid() == v1::NODE) {
-    return absl::UnimplementedError(
-        "config.linux.security_context.namespace_options.pid: only CONTAINER can be restored");
-  }
-  if (HasUserNamespace(config)) {
-    return absl::UnimplementedError(
-        "config.linux.security_context.namespace_options.userns_options: criu does not restore into a pod's "
-        "user namespace");
-  }
-  return absl::OkStatus();
-}
-
 // Before anything of the archive is read.
 absl::Status CheckRequest(const v1::RestorePodRequest& request) {
   RETURN_IF_ERROR(CheckCheckpointLocation(request.checkpoint_path(), "checkpoint_path"));
   RETURN_IF_ERROR(CheckNoCheckpointOptions(request.options()));
   if (!request.has_config()) return absl::InvalidArgumentError("config: required");
-  RETURN_IF_ERROR(CheckSandboxConfig(request.config()));
+  RETURN_IF_ERROR(CheckPodTakesRestored(request.config(), "config."));
   if (request.container_configs_size() == 0) {
     return absl::InvalidArgumentError("container_configs: want one for each container of the checkpoint");
   }
@@ -51,28 +33,7 @@ absl::Status CheckRequest(const v1::RestorePodRequest& request) {
     if (config.metadata().name().empty()) {
       return absl::InvalidArgumentError(StrCat(field, ".metadata.name: required"));
     }
-    if (NamespacesOf(config).pid() != v1::CONTAINER) {
-      return absl::UnimplementedError(
-          StrCat(field, ".linux.security_context.namespace_options.pid: only CONTAINER can be restored"));
-    }
-  }
-  return absl::OkStatus();
-}
-
-// What the container was asked for as, where the archive has it.
-absl::Status CheckSameRequest(const v1::ContainerConfig& config, const CheckpointedContainer& container) {
-  if (config.tty() != container.tty) {
-    return absl::InvalidArgumentError("tty: the container in the checkpoint is otherwise");
-  }
-  if (container.stdin_open.has_value() && config.stdin() != *container.stdin_open) {
-    return absl::InvalidArgumentError("stdin: the container in the checkpoint is otherwise");
-  }
-  // As asked for: the image's own groups may be others by now, in a file that the container has written.
-  if (container.supplemental_groups.has_value() &&
-      SupplementalGroupsOf(config) != *container.supplemental_groups) {
-    return absl::InvalidArgumentError(StrCat(
-        "linux.security_context.supplemental_groups: ", absl::StrJoin(SupplementalGroupsOf(config), ","),
-        "; the container in the checkpoint has ", absl::StrJoin(*container.supplemental_groups, ",")));
+    RETURN_IF_ERROR(Annotate(CheckTakesRestored(config), field));
   }
   return absl::OkStatus();
 }
@@ -100,15 +61,6 @@ absl::StatusOr<std::vector<size_t>> MatchContainers(const v1::RestorePodRequest&
         StrCat("container_configs: none for container \"", numbers.begin()->first, "\" of the checkpoint"));
   }
   return out;
-}
-
-// The image's volumes, which begin as those of the checkpoint instead of as the image's.
-absl::Status FillVolumes(const std::string& tar, const std::string& dir) {
-  struct stat info;
-  if (::lstat(tar.c_str(), &info) != 0 || ::lstat(dir.c_str(), &info) != 0) return absl::OkStatus();
-  RETURN_IF_ERROR(RemoveTree(dir));
-  RETURN_IF_ERROR(MakeDirs(dir, 0700));
-  return UnpackPodTree(tar, dir);
 }
 
 }  // namespace
@@ -201,41 +153,20 @@ Task<absl::Status> RuntimeServer::RestoreContainers(std::string sandbox_id, v1::
     create.set_pod_sandbox_id(sandbox_id);
     *create.mutable_config() = request.container_configs(i);
     *create.mutable_sandbox_config() = request.config();
-    struct stat info;
-    std::string diff = StrCat(parts, "/", kRootfsDiffName);
-    if (::lstat(diff.c_str(), &info) != 0) diff.clear();
-    Task<absl::StatusOr<v1::CreateContainerResponse>> creating = CreateContainerOn(std::move(create), diff);
+    Task<absl::StatusOr<v1::CreateContainerResponse>> creating = CreateContainerOn(std::move(create), parts);
     absl::StatusOr<v1::CreateContainerResponse> created = co_await std::move(creating);
     if (!created.ok()) co_return Annotate(created.status(), StrCat("container_configs[", i, "]"));
     v1::RestoredContainer* restored = response->add_restored_containers();
     restored->set_name(request.container_configs(i).metadata().name());
     restored->set_container_id(created->container_id());
-    CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Container> container, FindContainer(created->container_id()));
-    auto prepare = [this, spec_dump = StrCat(parts, "/", kSpecDumpName),
-                    tar = StrCat(parts, "/", kVolumesTarName), id = created->container_id(),
-                    cgroup = container->record.cgroup_path(),
-                    asked = request.container_configs(i).linux().security_context()]() -> absl::Status {
-      absl::StatusOr<std::string> had = ReadFile(spec_dump, kMaxConfigJsonBytes);
-      if (!had.ok()) return Annotate(had.status(), kSpecDumpName);
-      ASSIGN_OR_RETURN(std::string wanted, ReadFile(ContainerDir(id) + "/config.json", kMaxConfigJsonBytes));
-      RETURN_IF_ERROR(CheckSameProcess(asked, *had, wanted));
-      RETURN_IF_ERROR(FillVolumes(tar, VolumesDir(id)));
-      return WriteCriuConfig(id, cgroup);
-    };
-    Task<absl::Status> preparing = env_.Blocking<absl::Status>(prepare);
-    status = co_await std::move(preparing);
-    if (!status.ok()) co_return Annotate(status, StrCat("container_configs[", i, "]"));
   }
   for (int i = 0; i < request.container_configs_size(); ++i) {
-    const std::string id = response->restored_containers(i).container_id();
     v1::StartContainerRequest start;
-    start.set_container_id(id);
+    start.set_container_id(response->restored_containers(i).container_id());
     Task<absl::StatusOr<v1::StartContainerResponse>> starting =
-        StartOrRestore(std::move(start), StrCat(dir, "/", numbers[static_cast<size_t>(i)], "/", kImagesName));
+        StartContainerOf(std::move(start), /*pod_is_restoring=*/true);
     absl::StatusOr<v1::StartContainerResponse> started = co_await std::move(starting);
     if (!started.ok()) co_return Annotate(started.status(), StrCat("container_configs[", i, "]"));
-    CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Container> container, FindContainer(id));
-    CO_RETURN_IF_ERROR_SYNC(CheckRestored(*sandbox, *container));
   }
   if (sandbox->removed || sandbox->record.state() != records::SANDBOX_RUNNING) {
     co_return absl::FailedPreconditionError("the pod was stopped meanwhile");
@@ -248,31 +179,6 @@ absl::Status RuntimeServer::CheckNotRestoring(const records::Sandbox& record) {
   if (!record.restoring()) return absl::OkStatus();
   return absl::FailedPreconditionError(
       StrCat("pod sandbox ", record.id(), " is being restored from a checkpoint"));
-}
-
-// criu's images say where the processes are put and what confines them: as this pod asks for, or not at all.
-absl::Status RuntimeServer::CheckRestored(const Sandbox& sandbox, const Container& container) const {
-  // One that has ended already is nowhere.
-  const records::Process& init = container.record.init();
-  if (!deps_.kernel->IsAlive(init)) return absl::OkStatus();
-  const std::string ns = SandboxDir(sandbox.record.id()) + "/ns/";
-  std::vector<const char*> kinds;
-  if (!HostNetwork(sandbox.record.config())) kinds = {kNetNamespace, kUtsNamespace};
-  if (!HostIpc(sandbox.record.config())) kinds.push_back(kIpcNamespace);
-  for (const char* kind : kinds) {
-    if (deps_.kernel->IsIn(init, kind, ns + kind) || !deps_.kernel->IsAlive(init)) continue;
-    return absl::InternalError(StrCat("container ", container.record.id(),
-                                      " was restored outside of the pod's ", kind, " namespace"));
-  }
-  if (!deps_.host.apparmor) return absl::OkStatus();
-  ASSIGN_OR_RETURN(std::string wanted,
-                   oci::ApparmorProfileOf(container.record.config().linux().security_context(), deps_.host));
-  if (wanted.empty()) wanted = "unconfined";
-  const std::string has = deps_.kernel->ApparmorProfile(init);
-  if (has == wanted || !deps_.kernel->IsAlive(init)) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      StrCat("container ", container.record.id(), " was restored under AppArmor profile \"", has,
-             "\", as it was checkpointed, not \"", wanted, "\" as the request asks for"));
 }
 
 }  // namespace keelson::cri

@@ -55,6 +55,7 @@ absl::StatusOr<std::unique_ptr<RuntimeServer>> RuntimeServer::Create(RuntimeServ
   RETURN_IF_ERROR(MakeDirs(options.run_dir + "/sandboxes", 0711));
   RETURN_IF_ERROR(MakeDirs(options.run_dir + "/containers", 0711));
   RETURN_IF_ERROR(MakeDirs(options.state_dir + "/volumes", 0700));
+  RETURN_IF_ERROR(MakeDirs(options.state_dir + "/restores", 0700));
   RETURN_IF_ERROR(RemoveTree(options.state_dir + "/checkpoints"));  // of a server that was killed
   if (deps.kernel == nullptr) deps.kernel = &RealHostKernel();
   ASSIGN_OR_RETURN(std::string boot_id, deps.kernel->BootId());
@@ -196,6 +197,10 @@ std::string RuntimeServer::ContainerDir(const std::string& id) const {
 
 std::string RuntimeServer::VolumesDir(const std::string& id) const {
   return StrCat(options_.state_dir, "/volumes/", id);
+}
+
+std::string RuntimeServer::RestoreDir(const std::string& id) const {
+  return StrCat(options_.state_dir, "/restores/", id);
 }
 
 void RuntimeServer::FreeName(Names* names, const std::string& key, const std::string& id) {

@@ -59,6 +59,9 @@ struct RuntimeServerOptions {
   std::vector<std::string> cdi_spec_dirs;  // later ones win; empty: containers with CDI devices are refused
   bool user_namespaces = false;            // whether this host can: see ProbeUserNamespaces
   bool seccomp_default = false;            // RuntimeDefault for containers whose profile is unset
+  // Images that are checkpoints are restored. Whoever names an image then gets processes with whatever user,
+  // capabilities and confinement it says, past all that a pod's specification is checked for.
+  bool restore_from_images = false;
 };
 
 // What the server stands on; all must outlive it.
@@ -213,15 +216,33 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   // Unimplemented on a host with SELinux: criu's images have the categories of the pod that was checkpointed,
   // which are not those of the pod that is restored.
   absl::Status CheckLabelsCanBeRestored() const;
+  // Of a container whose processes are restored. Internal, FailedPrecondition: not where or as what the
+  // request asks for.
   absl::Status CheckRestored(const Sandbox& sandbox, const Container& container) const;
 
+  // ---- containers from a checkpoint (restore_container.cc) ----
+  // Whether the image of a request is an archive on this node (its path), or an image made from one.
+  bool IsCheckpoint(const v1::ImageSpec& spec) const;
+  // CreateContainer, where it is.
+  Task<absl::StatusOr<v1::CreateContainerResponse>> CreateFromCheckpoint(v1::CreateContainerRequest request);
+  // Its parts into `dir`, which is made. FailedPrecondition: not to be trusted, or images are not restored.
+  Task<absl::StatusOr<ContainerCheckpoint>> UnpackCheckpoint(std::string name, std::string dir);
+  // ID of the image it was made on. Pulled when it is named by digest and not here. NotFound,
+  // FailedPrecondition: it is another one.
+  Task<absl::StatusOr<std::string>> BaseImageOf(CheckpointFacts facts);
+  // The last step of creating a container from `parts`: they are for this container (CheckSameProcess), and
+  // RestoreDir() has criu's images.
+  Task<absl::Status> PrepareRestore(std::shared_ptr<Container> container, std::string parts);
+  // When it has been started or never will be.
+  Task<void> DropRestoreImages(std::string id);
+
   // ---- containers (create_container.cc, start_container.cc, stop_container.cc, remove_container.cc) ----
-  // CreateContainer; its writable layer begins with the tar `rootfs_diff`, unless that is "".
+  // CreateContainer; from a checkpoint whose parts are in this folder, unless that is "".
   Task<absl::StatusOr<v1::CreateContainerResponse>> CreateContainerOn(v1::CreateContainerRequest request,
-                                                                      std::string rootfs_diff);
-  // StartContainer; restored from criu's images, unless `restore_from` is "".
-  Task<absl::StatusOr<v1::StartContainerResponse>> StartOrRestore(v1::StartContainerRequest request,
-                                                                  std::string restore_from);
+                                                                      std::string checkpoint);
+  // StartContainer; with `pod_is_restoring` for RestorePod, while others must not.
+  Task<absl::StatusOr<v1::StartContainerResponse>> StartContainerOf(v1::StartContainerRequest request,
+                                                                    bool pod_is_restoring);
   Task<absl::Status> SetUpContainer(std::shared_ptr<Container> container, std::shared_ptr<Sandbox> sandbox);
   // Mounts of images (KEP-4639): their paths on the host, in the order of the mounts that name images.
   Task<absl::StatusOr<std::vector<std::string>>> MountImageVolumes(std::shared_ptr<Container> container,
@@ -319,6 +340,7 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   std::string SandboxDir(const std::string& id) const;
   std::string ContainerDir(const std::string& id) const;
   std::string VolumesDir(const std::string& id) const;  // of the image's own volumes; on disk, not in memory
+  std::string RestoreDir(const std::string& id) const;  // criu's images, until it is started
   using Names = absl::flat_hash_map<std::string, std::string>;
   // Only if it is still `id` that has the name.
   static void FreeName(Names* names, const std::string& key, const std::string& id);

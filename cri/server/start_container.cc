@@ -30,16 +30,17 @@ oci::MonitorOptions MonitorOptionsOf(const records::Container& record, const std
 
 Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainer(
     v1::StartContainerRequest request) {
-  return StartOrRestore(std::move(request), "");
+  return StartContainerOf(std::move(request), /*pod_is_restoring=*/false);
 }
 
-Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartOrRestore(
-    v1::StartContainerRequest request, std::string restore_from) {
+Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainerOf(
+    v1::StartContainerRequest request, bool pod_is_restoring) {
   CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Container> container, FindContainer(request.container_id()));
   Task<AsyncMutex::Guard> lock = container->mutex.Lock();
   AsyncMutex::Guard guard = co_await std::move(lock);
   records::Container& record = container->record;
   const std::string& id = record.id();
+  const bool restore = record.from_checkpoint();
   if (container->removed || record.removing() || record.state() != records::CONTAINER_CREATED) {
     co_return absl::FailedPreconditionError(StrCat("start container ", id, ": it is in state ",
                                                    v1::ContainerState_Name(StateOf(*container)),
@@ -50,7 +51,7 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartOrRestore(
     co_return absl::FailedPreconditionError(
         StrCat("start container ", id, ": pod sandbox ", record.sandbox_id(), " is not running"));
   }
-  if (restore_from.empty()) CO_RETURN_IF_ERROR_SYNC(CheckNotRestoring(sandbox->record));
+  if (!pod_is_restoring) CO_RETURN_IF_ERROR_SYNC(CheckNotRestoring(sandbox->record));
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
   attach_warmer_.Warm();
   // Written first: a restart between here and the end looks what became of it.
@@ -65,7 +66,7 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartOrRestore(
   }
   OpenOomLedger(record);
   oci::MonitorOptions monitoring = MonitorOptionsOf(record, ContainerDir(id));
-  monitoring.restore_from = restore_from;
+  if (restore) monitoring.restore_from = RestoreDir(id);
   Task<absl::StatusOr<oci::MonitoredProcess>> create = deps_.monitor->Create(runtime, std::move(monitoring));
   absl::StatusOr<oci::MonitoredProcess> process = co_await std::move(create);
   status = process.status();
@@ -78,12 +79,13 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartOrRestore(
     // has its answer ends.
     status = Save(*container);
   }
-  if (status.ok() && restore_from.empty()) {
+  if (status.ok() && restore) status = CheckRestored(*sandbox, *container);
+  if (status.ok() && !restore) {
     Task<absl::Status> start = runtime->Start(id);
     status = co_await std::move(start);
   }
   // crun does not say which program it could not execute.
-  if (!status.ok() && restore_from.empty() && record.config().command_size() > 0) {
+  if (!status.ok() && !restore && record.config().command_size() > 0) {
     status = Annotate(status, StrCat("command \"", record.config().command(0), "\""));
   }
   if (!status.ok()) {
@@ -103,6 +105,10 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartOrRestore(
   if (sandbox->record.state() != records::SANDBOX_RUNNING) {
     absl::Status killed = SignalInit(*container, SIGKILL);
     if (!killed.ok()) LogWarning("container of a stopped pod", {{"container", id}, {"error", killed}});
+  }
+  if (restore) {
+    Task<void> drop = DropRestoreImages(id);
+    co_await std::move(drop);
   }
   co_return v1::StartContainerResponse();
 }
@@ -135,6 +141,10 @@ Task<void> RuntimeServer::FailStart(std::shared_ptr<Container> container, absl::
   container->record = exited;
   container->exit.Set();
   Publish(v1::CONTAINER_STOPPED_EVENT, id, exited.sandbox_id());
+  if (exited.from_checkpoint()) {
+    Task<void> drop = DropRestoreImages(id);
+    co_await std::move(drop);
+  }
 }
 
 // Looks at what was true at its creation and the start relies on, makes the log, and writes the record,

@@ -80,10 +80,11 @@ absl::Status LiveServer::Connect() {
   return absl::OkStatus();
 }
 
-absl::Status LiveServer::Spawn() {
+absl::Status LiveServer::Spawn(const std::vector<std::string>& more) {
   ASSIGN_OR_RETURN(Fd log, OpenFile(paths_.log, O_WRONLY | O_CREAT | O_APPEND, 0644));
   SpawnOptions options;
   options.argv = words_;
+  options.argv.insert(options.argv.end(), more.begin(), more.end());
   options.stdout_fd = options.stderr_fd = log.get();
   ASSIGN_OR_RETURN(server_, env_.subprocess().Spawn(options));
   return absl::OkStatus();

@@ -52,8 +52,8 @@ class LiveServer {
   // A new connection, without the back-off of the one before.
   absl::Status Connect();
 
-  // With --no-server. Spawn() returns at once, WaitUntilUp() when the server answers.
-  absl::Status Spawn();
+  // With --no-server. Spawn() returns at once, WaitUntilUp() when the server answers. `more`: options of it.
+  absl::Status Spawn(const std::vector<std::string>& more = {});
   Task<absl::Status> WaitUntilUp();
   // Whether the process that Spawn() started has ended.
   bool Ended() const;

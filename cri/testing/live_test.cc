@@ -112,8 +112,8 @@ bool LiveTest::Eventually(const std::function<bool()>& holds, absl::Duration lim
   return true;
 }
 
-void LiveTest::SpawnServer() {
-  EXPECT_TRUE(live_->Spawn().ok());
+void LiveTest::SpawnServer(const std::vector<std::string>& options) {
+  EXPECT_TRUE(live_->Spawn(options).ok());
   absl::Status up = env_.RunUntilDone(live_->WaitUntilUp());
   EXPECT_TRUE(up.ok()) << up;
 }

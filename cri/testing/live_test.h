@@ -74,8 +74,8 @@ class LiveTest : public ::testing::Test {
 
   void Close(Scope* scope);  // ends what it runs, and waits for it
 
-  // With --no-server: starts a server where none runs, and waits until it answers.
-  void SpawnServer();
+  // With --no-server: starts a server where none runs, with more options, and waits until it answers.
+  void SpawnServer(const std::vector<std::string>& options = {});
   // The server is killed when `condition` holds, with `call` under way, and started again after `between`.
   template <class Response>
   absl::StatusOr<Response> KillDuring(

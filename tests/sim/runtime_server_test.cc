@@ -64,6 +64,7 @@ struct ContainerModel {
   int starts_begun = 0, starts_ended = 0;
   v1::ContainerState seen = v1::CONTAINER_CREATED;
   v1::ContainerConfig config;  // of an acknowledged one
+  std::string from;            // the container whose checkpoint it was created from
 };
 
 // An acknowledged checkpoint of a pod.
@@ -72,6 +73,12 @@ struct ArchiveModel {
   v1::PodSandboxConfig pod;
   std::vector<v1::ContainerConfig> containers;
   std::map<std::string, std::string> ids;  // by name
+};
+
+// An acknowledged checkpoint of one container.
+struct CheckpointModel {
+  std::string path, id;
+  v1::ContainerConfig config;
 };
 
 // A life without chance: at most one death and one failed call.
@@ -123,6 +130,10 @@ class Story {
     Until(
         "a checkpoint", [&] { return !archives_.empty() || world_.generation() > 0; },
         [&] { return CallCheckpoint(this, life_, pod, ++archives_begun_); });
+    Until(
+        "a checkpoint of c0", [&] { return !checkpoints_.empty() || world_.generation() > 0; },
+        [&] { return CallCheckpointContainer(this, life_, first, ++archives_begun_); });
+    if (!checkpoints_.empty() && violations_.empty()) UsualContainer(pod, "again", &checkpoints_[0]);
     world_.ExitContainer(second, 3);
     Until(
         "the end of c1", [&] { return StateOf(second) == v1::CONTAINER_EXITED; },
@@ -146,18 +157,27 @@ class Story {
     return came;
   }
 
-  // criu puts what it restores into namespaces of its own: nothing of the pod stays.
-  void PlayMisplaced() {
-    const std::string pod = UsualPod("pod-0");
-    UsualContainer(pod, "c0");
+  // criu puts what it restores elsewhere: nothing of the pod stays, and no container runs.
+  void PlayMisplaced(bool RuntimeWorld::*how) {
+    const std::string pod = UsualPod("pod-0"), first = UsualContainer(pod, "c0");
     Until(
         "a checkpoint", [&] { return !archives_.empty(); },
         [&] { return CallCheckpoint(this, life_, pod, ++archives_begun_); });
+    Until(
+        "a checkpoint of c0", [&] { return !checkpoints_.empty(); },
+        [&] { return CallCheckpointContainer(this, life_, first, ++archives_begun_); });
     if (!violations_.empty()) return;
-    world_.misplaces_restored = true;
+    world_.*how = true;
     Call(CallRestore(this, life_, archives_[0], "restored", 1));
     if (Named("restored") != nullptr || Named("restored", /*ready=*/false) != nullptr)
       Violation("a misplaced pod is there");
+    Call(CallCreateFrom(this, life_, pod, "again", checkpoints_[0]));
+    for (const v1::Container& c : Containers()) {
+      if (c.metadata().name() != "again") continue;
+      Call(CallStart(this, life_, c.id()));
+      if (StateOf(c.id()) != v1::CONTAINER_EXITED || StatusOf(c.id()).reason() != "StartError")
+        Violation("a misplaced container is there");
+    }
     Rest();
     if (violations_.empty()) RemoveAll();
   }
@@ -293,6 +313,8 @@ class Story {
       if (!sandboxes.contains(c.pod_sandbox_id())) Violation(StrCat("container ", c.id(), " has no sandbox"));
       const SimTruth& truth = world_.truths[c.id()];
       if (truth.starts > 1) Violation(StrCat("container ", c.id(), " ran ", truth.starts, " times"));
+      if (truth.starts > 0 && !model.from.empty() && truth.restored_from != model.from)
+        Violation(StrCat("container ", c.id(), " is not restored from ", model.from));
       CheckStatus(c.id(), truth);
     }
     for (const auto& [id, model] : sandboxes_) {
@@ -369,6 +391,11 @@ class Story {
     }
     auto scratch = FolderNames(world_.folder() + "/state/checkpoints");
     if (scratch.ok() && !scratch->empty()) Violation("left of a checkpoint: " + scratch->front());
+    auto images = FolderNames(world_.folder() + "/state/restores");
+    for (const std::string& id : images.ok() ? *images : std::vector<std::string>()) {
+      if (StateOf(id) != v1::CONTAINER_CREATED || StatusOf(id).id().empty())
+        Violation(StrCat("images of container ", id, " stay"));
+    }
     for (const std::string& resource : world_.Resources("")) {
       bool owned = false;
       for (const std::string& id : known) owned = owned || resource.find(id) != resource.npos;
@@ -594,6 +621,44 @@ class Story {
     story->archives_.push_back(archive);
   }
 
+  static Task<void> CallCheckpointContainer(Story* story, std::shared_ptr<Life> life, std::string id,
+                                            int number) {
+    UnderWay under_way(story);
+    const std::string folder = story->world_.root() + "/archives";
+    CheckpointModel checkpoint{StrCat(folder, "/", number, ".tar"), id, story->containers_[id].config};
+    if (!MakeDirs(folder).ok()) co_return;
+    v1::CheckpointContainerRequest request;
+    request.set_container_id(id);
+    request.set_location(checkpoint.path);
+    auto call = life->server->CheckpointContainer(request);
+    absl::StatusOr<v1::CheckpointContainerResponse> response = co_await std::move(call);
+    if (!story->Answered(life, "CheckpointContainer", id, response.status())) co_return;
+    const bool there = std::filesystem::exists(checkpoint.path);
+    // Written and synced, it may still fail to let the container run on.
+    if (response.ok() && !there) story->Violation(StrCat("CheckpointContainer: no archive of ", id));
+    if (response.ok()) story->checkpoints_.push_back(checkpoint);
+  }
+
+  static Task<void> CallCreateFrom(Story* story, std::shared_ptr<Life> life, std::string sandbox,
+                                   std::string name, CheckpointModel checkpoint) {
+    UnderWay under_way(story);
+    v1::CreateContainerRequest request;
+    request.set_pod_sandbox_id(sandbox);
+    *request.mutable_config() = checkpoint.config;
+    request.mutable_config()->mutable_metadata()->set_name(name);
+    request.mutable_config()->mutable_image()->set_image(checkpoint.path);
+    auto call = life->server->CreateContainer(request);
+    absl::StatusOr<v1::CreateContainerResponse> response = co_await std::move(call);
+    const std::string id = response.ok() ? response->container_id() : "";
+    if (!story->Answered(life, "CreateContainer", id, response.status()) || !response.ok()) co_return;
+    ContainerModel& model = story->containers_[id];
+    model.sandbox = sandbox;
+    model.acknowledged = true;
+    model.config = checkpoint.config;
+    model.from = checkpoint.id;
+    life->wanted.insert({id, v1::CONTAINER_CREATED_EVENT});
+  }
+
   static Task<void> CallRestore(Story* story, std::shared_ptr<Life> life, ArchiveModel archive,
                                 std::string name, uint32_t attempt) {
     UnderWay under_way(story);
@@ -688,7 +753,8 @@ class Story {
     return pod == nullptr ? "" : pod->id();
   }
 
-  std::string UsualContainer(const std::string& pod, const std::string& name) {
+  std::string UsualContainer(const std::string& pod, const std::string& name,
+                             const CheckpointModel* from = nullptr) {
     std::string id;
     Until(
         name.c_str(),
@@ -699,7 +765,7 @@ class Story {
           }
           return !id.empty() && StateOf(id) == v1::CONTAINER_RUNNING && containers_[id].acknowledged;
         },
-        [&] { return NextForContainer(pod, name, id); });
+        [&] { return NextForContainer(pod, name, id, from); });
     return id;
   }
 
@@ -714,7 +780,9 @@ class Story {
     config.mutable_port_mappings(0)->set_container_port(80);
     return CallRun(this, life_, config);
   }
-  Task<void> NextForContainer(const std::string& pod, const std::string& name, const std::string& id) {
+  Task<void> NextForContainer(const std::string& pod, const std::string& name, const std::string& id,
+                              const CheckpointModel* from) {
+    if (id.empty() && from != nullptr) return CallCreateFrom(this, life_, pod, name, *from);
     if (id.empty()) return CallCreate(this, life_, pod, ConfigOfContainer(name));
     if (!containers_[id].acknowledged || StateOf(id) == v1::CONTAINER_EXITED)
       return CallRemove(this, life_, id);
@@ -788,7 +856,7 @@ class Story {
     for (int i = 0; i < calls; ++i) {
       const std::string s = Below(2) == 0 ? sandbox : Any(sandboxes_);
       const std::string c = Below(2) == 0 ? container : Any(containers_);
-      switch (Below(24)) {
+      switch (Below(26)) {
         case 0:
         case 1:
         case 2:
@@ -850,6 +918,17 @@ class Story {
                                          static_cast<uint32_t>(2 + Below(2))));
           }
           break;
+        case 24:
+          if (containers_.contains(c))
+            Spawn("checkpoint", CallCheckpointContainer(this, life_, c, ++archives_begun_));
+          break;
+        case 25:
+          if (!checkpoints_.empty() && sandboxes_.contains(s)) {
+            const int which = Below(static_cast<int>(checkpoints_.size()));
+            Spawn("create from a checkpoint", CallCreateFrom(this, life_, s, StrCat("from-", Below(3)),
+                                                             checkpoints_[static_cast<size_t>(which)]));
+          }
+          break;
       }
     }
   }
@@ -864,6 +943,7 @@ class Story {
   std::map<std::string, SandboxModel> sandboxes_;
   std::map<std::string, ContainerModel> containers_;
   std::vector<ArchiveModel> archives_;
+  std::vector<CheckpointModel> checkpoints_;
   std::vector<v1::PodSandbox> listed_;
   int archives_begun_ = 0;
   int calls_under_way_ = 0;
@@ -919,10 +999,12 @@ TEST_F(RuntimeServerSeeds, AUsualLifeWithEachCallFailingAfterItsEffect) {
   EXPECT_GT(PlayUsualWith(&Mishap::fail_at, true), 20);
 }
 
-TEST_F(RuntimeServerSeeds, APodThatIsRestoredElsewhereIsUndone) {
-  Story story(1, Setting("KEELSON_SIM_TELL", 0) == 1, /*scripted=*/true);
-  story.PlayMisplaced();
-  EXPECT_EQ(story.violations(), std::vector<std::string>());
+TEST_F(RuntimeServerSeeds, WhatIsRestoredElsewhereIsUndone) {
+  for (bool RuntimeWorld::*how : {&RuntimeWorld::misplaces_restored, &RuntimeWorld::misplaces_cgroups}) {
+    Story story(1, Setting("KEELSON_SIM_TELL", 0) == 1, /*scripted=*/true);
+    story.PlayMisplaced(how);
+    EXPECT_EQ(story.violations(), std::vector<std::string>());
+  }
 }
 
 TEST_F(RuntimeServerSeeds, SameSeedSameHistory) {

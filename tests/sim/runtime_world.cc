@@ -397,7 +397,12 @@ class SimCgroups : public cgroups::Manager {
   absl::StatusOr<cgroups::Stats> ReadStats(std::string_view, cgroups::StatsDetail) override {
     return absl::NotFoundError("no figures");
   }
-  absl::StatusOr<std::vector<pid_t>> Pids(std::string_view, bool) override { return std::vector<pid_t>(); }
+  absl::StatusOr<std::vector<pid_t>> Pids(std::string_view path, bool) override {
+    auto it = world_.cgroup_pids.find(std::string(path));
+    if (it == world_.cgroup_pids.end()) return absl::NotFoundError("no such cgroup");
+    if (world_.misplaces_cgroups) return std::vector<pid_t>();
+    return std::vector<pid_t>(it->second.begin(), it->second.end());
+  }
   absl::Status AddProcess(std::string_view, pid_t) override { return absl::OkStatus(); }
   absl::Status KillAll(std::string_view path) override {
     if (!generation_->Step()) return Fault("kill");

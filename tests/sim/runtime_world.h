@@ -81,9 +81,10 @@ class RuntimeWorld {
   // Mishaps.
   double fault_rate = 0;
   bool slow = false;
-  int fail_at = 0;                  // the so-many-th call from here on fails, whatever fault_rate is; 0: none
-  bool fail_after_effect = false;   // that one
-  bool misplaces_restored = false;  // criu puts restored processes into namespaces of their own
+  int fail_at = 0;                 // the so-many-th call from here on fails, whatever fault_rate is; 0: none
+  bool fail_after_effect = false;  // that one
+  // criu puts restored processes into namespaces of their own, or another cgroup.
+  bool misplaces_restored = false, misplaces_cgroups = false;
   void ExitContainer(const std::string& id, int code);
   void KillMonitor(const std::string& id);
   // The machine without power for a moment, with no server alive: processes, namespaces, mounts, cgroups,
