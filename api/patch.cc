@@ -307,8 +307,8 @@ bool Patch::ApplyInPlace(google::protobuf::Message* object) const {
 absl::StatusOr<std::string> Patch::Apply(std::string_view text, const Descriptor& type) const {
   // Our own encoding of a decoded object: its depth is bounded, and parsing without a guard is twice as fast.
   json object = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
-  if (object.is_discarded())
-    return absl::InvalidArgumentError("error decoding the current object: not valid JSON");
+  if (!object.is_object())
+    return absl::InvalidArgumentError("error decoding the current object: not a JSON object");
   if (!data_->document.has_value()) {
     absl::StatusOr<json> document = ParseJson(data_->text, "error decoding patch");
     if (!document.ok()) return document.status();

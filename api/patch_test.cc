@@ -51,6 +51,8 @@ const Case kCases[] = {
     {"JsonMissingPath", PatchKind::kJson, R"({"a":1})", R"([{"op":"remove","path":"/b"}])",
      "error: not found"},
     {"JsonNotAList", PatchKind::kJson, R"({})", R"({"op":"add"})", "error: must be a list"},
+    {"NoObject", PatchKind::kStrategicMerge, "44", R"({"spec":{"nodeName":"n"}})",
+     "error: not a JSON object"},
     {"NotJson", PatchKind::kMerge, R"({})", R"({"a":)", "error: not valid JSON"},
     {"ContainersMergeByName", PatchKind::kStrategicMerge,
      R"({"spec":{"containers":[{"name":"a","image":"x","env":[{"name":"E","value":"1"}]},{"name":"b","image":"y"}]}})",
