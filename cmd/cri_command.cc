@@ -23,6 +23,9 @@
 #include "cmd/component.h"
 #include "cmd/signals.h"
 #include "cri/cni/cni.h"
+#include "cri/nri/adaptation.h"
+#include "cri/nri/installed.h"
+#include "cri/nri/listener.h"
 #include "cri/remote/grpc_server.h"
 #include "cri/server/cgroup_names.h"
 #include "cri/server/host_ports.h"
@@ -69,6 +72,9 @@ struct CriFlags {
   int parallel_layers = 3;
   bool seccomp_default = false;
   bool restore_from_images = false;
+  std::string nri_socket, nri_plugin_dir;  // both "" : no NRI
+  std::string nri_config_dir = "/etc/nri/conf.d";
+  std::string nri_registration_timeout = "5s", nri_request_timeout = "2s";
   int verbosity = 0;
 };
 
@@ -83,6 +89,8 @@ struct Parts {
   std::unique_ptr<oci::ContainerMonitor> monitor;
   std::unique_ptr<oci::Apparmor> apparmor;  // null: the host has none
   std::vector<std::unique_ptr<oci::OciRuntime>> runtimes;
+  std::unique_ptr<cri::nri::Adaptation> nri;  // null: not asked for
+  std::unique_ptr<cri::nri::Listener> nri_listener;
   std::unique_ptr<cri::RuntimeServer> runtime;
   std::unique_ptr<cri::ImageServer> image_server;
   std::unique_ptr<cri::ImageFilesServer> image_files;
@@ -104,6 +112,38 @@ absl::Status CheckCgroupFlags(const CriFlags& flags) {
     return absl::FailedPreconditionError("--cgroup-driver systemd: this host was not booted with systemd");
   }
   return Annotate(cri::CheckCgroupParent(flags.cgroup_parent, SystemdCgroups(flags)), "--cgroup-parent");
+}
+
+absl::StatusOr<absl::Duration> PluginTimeout(std::string_view flag, const std::string& text) {
+  constexpr absl::Duration kMost = absl::Minutes(10);
+  absl::Duration out;
+  if (absl::ParseDuration(text, &out) && out > absl::ZeroDuration() && out <= kMost) return out;
+  return absl::InvalidArgumentError(
+      StrCat(flag, " \"", text, "\": want a time such as 2s or 500ms, up to 10m"));
+}
+
+absl::StatusOr<cri::nri::Timeouts> PluginTimeouts(const CriFlags& flags) {
+  cri::nri::Timeouts timeouts;
+  ASSIGN_OR_RETURN(timeouts.registration,
+                   PluginTimeout("--nri-plugin-registration-timeout", flags.nri_registration_timeout));
+  ASSIGN_OR_RETURN(timeouts.request,
+                   PluginTimeout("--nri-plugin-request-timeout", flags.nri_request_timeout));
+  return timeouts;
+}
+
+bool WantsNri(const CriFlags& flags) { return !flags.nri_socket.empty() || !flags.nri_plugin_dir.empty(); }
+
+absl::Status CheckNriFlags(const CriFlags& flags) {
+  if (!WantsNri(flags)) return absl::OkStatus();
+  if (!flags.nri_socket.empty()) {
+    RETURN_IF_ERROR(Annotate(cri::nri::CheckSocketPath(flags.nri_socket), "--nri-socket"));
+  }
+  for (const auto& [flag, dir] : {std::pair{"--nri-plugin-dir", &flags.nri_plugin_dir},
+                                  std::pair{"--nri-plugin-config-dir", &flags.nri_config_dir}}) {
+    if (dir->empty() || dir->starts_with('/')) continue;
+    return absl::InvalidArgumentError(StrCat(flag, " ", *dir, ": must be an absolute path"));
+  }
+  return PluginTimeouts(flags).status();
 }
 
 // Fills in what was left empty.
@@ -268,6 +308,14 @@ absl::Status MakeParts(Env& env, const CriFlags& flags, const oci::HostFacts& ho
     };
   }
   deps.apparmor = parts->apparmor.get();
+  if (WantsNri(flags)) {
+    cri::nri::AdaptationOptions plugins;
+    plugins.runtime_name = cri::kRuntimeName;
+    plugins.runtime_version = KEELSON_VERSION;
+    ASSIGN_OR_RETURN(plugins.timeouts, PluginTimeouts(flags));
+    parts->nri = std::make_unique<cri::nri::Adaptation>(&env, std::move(plugins));
+    deps.nri = parts->nri.get();
+  }
   cri::RuntimeServerOptions options;
   options.state_dir = flags.state_dir;
   options.run_dir = flags.run_dir;
@@ -320,10 +368,29 @@ absl::Status StartStreaming(Env& env, const CriFlags& flags, Scope* scope, Parts
   return absl::OkStatus();
 }
 
+Task<absl::Status> StartNri(Env* env, const CriFlags* flags, Scope* scope, Parts* parts) {
+  if (!flags->nri_plugin_dir.empty()) {
+    CO_ASSIGN_OR_RETURN_SYNC(std::vector<cri::nri::InstalledPlugin> installed,
+                             cri::nri::FindPlugins(flags->nri_plugin_dir, flags->nri_config_dir));
+    // Before the first pod: they miss nothing.
+    Task<void> start = parts->nri->Start(std::move(installed));
+    co_await std::move(start);
+  }
+  if (flags->nri_socket.empty()) co_return absl::OkStatus();
+  CO_ASSIGN_OR_RETURN_SYNC(parts->nri_listener, cri::nri::Listener::Open(env, flags->nri_socket));
+  LogInfo("nri plugins may connect", {{"socket", flags->nri_socket}});
+  scope->Spawn("nri listener", parts->nri_listener->Run([nri = parts->nri.get()](auto stream) {
+    nri->Connect(std::move(stream));
+  }));
+  co_return absl::OkStatus();
+}
+
 Task<absl::Status> Listen(Env* env, const CriFlags* flags, Scope* scope, Parts* parts) {
   CO_RETURN_IF_ERROR(parts->runtime->Recover());
   CO_RETURN_IF_ERROR_SYNC(StartStreaming(*env, *flags, scope, parts));
   parts->runtime->set_streaming(parts->streaming.get());
+  // After Recover(): plugins are told of what it found.
+  CO_RETURN_IF_ERROR(StartNri(env, flags, scope, parts));
   // Last: whoever connects finds everything there.
   CO_ASSIGN_OR_RETURN_SYNC(parts->grpc, cri::GrpcServer::Serve(*env, *parts->runtime, *parts->image_server,
                                                                flags->listen, parts->image_files.get()));
@@ -360,6 +427,7 @@ Task<absl::Status> Serve(Env* env, const CriFlags* flags) {
   // The end is the one a kill makes, and recovery knows no other: nothing is cancelled half way.
   LogInfo("stopped; containers go on");
   ::unlink(flags->listen.c_str());
+  if (!flags->nri_socket.empty()) ::unlink(flags->nri_socket.c_str());
   ::_exit(0);
 }
 
@@ -384,6 +452,8 @@ int RunCri(CLI::App* command, CriFlags* flags) {
   }
   absl::Status cgroups = CheckCgroupFlags(*flags);
   if (!cgroups.ok()) return ComponentExitStatus("cri", cgroups);
+  absl::Status nri = CheckNriFlags(*flags);
+  if (!nri.ok()) return ComponentExitStatus("cri", nri);
   absl::Status tls = net::CheckTlsServerFiles(flags->streaming_tls);
   if (!tls.ok()) return ComponentExitStatus("cri", Annotate(tls, "--streaming-tls-*"));
   // Before any thread: a mount namespace is a thread's own.
@@ -458,6 +528,23 @@ void AddCriCommand(CLI::App& app, int* exit_status) {
       "--restore-from-images", f.restore_from_images,
       "Containers of images that are checkpoints go on where they were, with whatever rights the "
       "image says");
+  command->add_option("--nri-socket", f.nri_socket,
+                      "NRI plugins connect here, and change containers as they like; default: none can "
+                      "(elsewhere it is /var/run/nri/nri.sock)");
+  command->add_option(
+      "--nri-plugin-dir", f.nri_plugin_dir,
+      "NRI plugins to start: programs NN-NAME; default: none (elsewhere it is /opt/nri/plugins)");
+  command
+      ->add_option("--nri-plugin-config-dir", f.nri_config_dir,
+                   "Their configuration: NN-NAME.conf or NAME.conf")
+      ->capture_default_str();
+  command
+      ->add_option("--nri-plugin-registration-timeout", f.nri_registration_timeout,
+                   "A plugin that has not registered by then is given up")
+      ->capture_default_str();
+  command
+      ->add_option("--nri-plugin-request-timeout", f.nri_request_timeout, "So has one that does not answer")
+      ->capture_default_str();
   command->add_option("--v,-v", f.verbosity, "Verbosity of the log; 4: debug");
   command->callback([command, flags, exit_status] { *exit_status = RunCri(command, flags.get()); });
 }

@@ -349,8 +349,9 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer
   Task<AsyncMutex::Guard> lock = container->mutex.Lock();
   AsyncMutex::Guard guard = co_await std::move(lock);
   absl::Status status = Save(*container);
+  std::shared_ptr<void> block;
   if (status.ok()) {
-    Task<absl::Status> set_up = SetUpContainer(container, sandbox);
+    Task<absl::Status> set_up = SetUpContainer(container, sandbox, &block);
     status = co_await std::move(set_up);
   }
   if (status.ok() && !checkpoint.empty()) {
@@ -364,6 +365,10 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer
     status = Save(*container);
   }
   if (!status.ok()) {
+    if (container->told.made) {
+      Task<void> tell = TellRemoved(container);
+      co_await std::move(tell);
+    }
     Task<absl::Status> undo = TearDownContainer(container);
     absl::Status undone = co_await std::move(undo);
     if (undone.ok()) undone = store_.RemoveContainer(id);
@@ -381,13 +386,19 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateContainer
   }
   containers_[id] = container;
   Publish(v1::CONTAINER_CREATED_EVENT, id, record.sandbox_id());
+  block = nullptr;
+  if (PluginsListen()) {
+    Task<void> tell = TellMade(Made::kCreated, container);
+    co_await std::move(tell);
+  }
   v1::CreateContainerResponse response;
   response.set_container_id(id);
   co_return response;
 }
 
 Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> container,
-                                                 std::shared_ptr<Sandbox> sandbox) {
+                                                 std::shared_ptr<Sandbox> sandbox,
+                                                 std::shared_ptr<void>* block) {
   records::Container& record = container->record;
   const v1::PodSandboxConfig& pod = sandbox->record.config();
   const std::string& id = record.id();
@@ -530,6 +541,15 @@ Task<absl::Status> RuntimeServer::SetUpContainer(std::shared_ptr<Container> cont
   CO_RETURN_IF_ERROR(EnsureApparmor(config->linux().security_context()));
   CO_ASSIGN_OR_RETURN_SYNC(oci::SpecOutput spec, oci::GenerateSpec(input));
   Warn(id, spec.warnings);
+  if (deps_.nri != nullptr) {
+    Task<std::shared_ptr<void>> take = BlockPluginSync();
+    *block = co_await std::move(take);
+    // A pod that was stopped meanwhile gets no container, and plugins hear of none.
+    if (PluginsListen() && sandbox->record.state() == records::SANDBOX_RUNNING) {
+      CO_ASSIGN_OR_RETURN(spec.config_json, AdjustByPlugins(container, sandbox, &input, inputs->user,
+                                                            std::move(spec.config_json)));
+    }
+  }
   auto write = [dir, json = std::move(spec.config_json)] {
     return WriteFileAtomic(dir + "/config.json", json, 0600, /*durable=*/false);
   };

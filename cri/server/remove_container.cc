@@ -47,6 +47,13 @@ Task<absl::Status> RuntimeServer::RemoveContainerLocked(std::shared_ptr<Containe
   }
   container->record.set_removing(true);
   CO_RETURN_IF_ERROR_SYNC(Save(*container));
+  std::shared_ptr<void> block;
+  if (deps_.nri != nullptr) {
+    Task<std::shared_ptr<void>> take = BlockPluginSync();
+    block = co_await std::move(take);
+    Task<void> tell = TellRemoved(container);
+    co_await std::move(tell);
+  }
   CO_RETURN_IF_ERROR(TearDownContainer(container));
   CO_RETURN_IF_ERROR_SYNC(store_.RemoveContainer(id));
   container->removed = true;

@@ -32,6 +32,13 @@ Task<absl::Status> RuntimeServer::RemoveSandboxLocked(std::shared_ptr<Sandbox> s
     AsyncMutex::Guard guard = co_await std::move(lock);
     CO_RETURN_IF_ERROR(RemoveContainerLocked(container));
   }
+  std::shared_ptr<void> block;
+  if (deps_.nri != nullptr) {
+    Task<std::shared_ptr<void>> take = BlockPluginSync();
+    block = co_await std::move(take);
+    Task<void> tell = TellRemoved(sandbox);
+    co_await std::move(tell);
+  }
   CO_RETURN_IF_ERROR_SYNC(store_.RemoveSandbox(id));
   sandbox->removed = true;
   // While its status can still be told: who hears of it knows pods by their UID.

@@ -144,11 +144,24 @@ Task<absl::StatusOr<v1::RunPodSandboxResponse>> RuntimeServer::RunSandbox(v1::Ru
     Task<absl::Status> set_up = SetUpSandbox(sandbox);
     status = co_await std::move(set_up);
   }
+  // Until the pod is among the others: a plugin that connects meanwhile learns of it one way or the other.
+  std::shared_ptr<void> block;
+  if (status.ok() && deps_.nri != nullptr) {
+    Task<std::shared_ptr<void>> take = BlockPluginSync();
+    block = co_await std::move(take);
+    // The pod is not running yet: nothing is created in it, and a restart undoes it.
+    Task<absl::Status> tell = TellRun(sandbox);
+    status = co_await std::move(tell);
+  }
   if (status.ok()) {
     sandbox->record.set_state(records::SANDBOX_RUNNING);
     status = Save(*sandbox);
   }
   if (!status.ok()) {
+    if (sandbox->told.made) {
+      Task<void> tell = TellRemoved(sandbox);
+      co_await std::move(tell);
+    }
     Task<absl::Status> undo = TearDownSandbox(sandbox);
     absl::Status undone = co_await std::move(undo);
     if (undone.ok()) undone = store_.RemoveSandbox(id);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "cri/nri/adaptation.h"
 #include "cri/server/namespaces.h"
 #include "images/overlay.h"
 
@@ -62,6 +63,7 @@ absl::StatusOr<std::unique_ptr<RuntimeServer>> RuntimeServer::Create(RuntimeServ
   std::unique_ptr<RuntimeServer> server(
       new RuntimeServer(std::move(deps), std::move(options), std::move(store)));
   server->boot_id_ = std::move(boot_id);
+  server->ServePlugins();
   return server;
 }
 

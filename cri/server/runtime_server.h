@@ -39,7 +39,20 @@
 #include "oci/monitor.h"
 #include "oci/runtime.h"
 
+namespace nri::pkg::api::v1alpha1 {
+class Container;
+class ContainerAdjustment;
+class ContainerUpdate;
+class PodSandbox;
+}  // namespace nri::pkg::api::v1alpha1
+
 namespace keelson::cri {
+
+namespace nri {
+class Adaptation;
+class Runtime;
+}  // namespace nri
+namespace nri_api = ::nri::pkg::api::v1alpha1;
 
 inline constexpr char kRuntimeName[] = "keelson";
 inline constexpr char kRuntimeApiVersion[] = "v1";
@@ -78,6 +91,7 @@ struct RuntimeServerDeps {
   oci::Apparmor* apparmor = nullptr;  // null: profiles are not looked at
   // With systemd's cgroups, from a pool; null: systemd hears of limits from the OCI runtime alone.
   std::function<absl::StatusOr<cgroups::SystemdUnits*>()> systemd_units;
+  nri::Adaptation* nri = nullptr;  // null: no plugins
 };
 
 struct StatsReadings;
@@ -243,7 +257,9 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   // StartContainer; with `pod_is_restoring` for RestorePod, while others must not.
   Task<absl::StatusOr<v1::StartContainerResponse>> StartContainerOf(v1::StartContainerRequest request,
                                                                     bool pod_is_restoring);
-  Task<absl::Status> SetUpContainer(std::shared_ptr<Container> container, std::shared_ptr<Sandbox> sandbox);
+  // `block`: see BlockPluginSync; from before the plugins are asked.
+  Task<absl::Status> SetUpContainer(std::shared_ptr<Container> container, std::shared_ptr<Sandbox> sandbox,
+                                    std::shared_ptr<void>* block);
   // Mounts of images (KEP-4639): their paths on the host, in the order of the mounts that name images.
   Task<absl::StatusOr<std::vector<std::string>>> MountImageVolumes(std::shared_ptr<Container> container,
                                                                    std::string userns_path,
@@ -290,6 +306,53 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   // Deletes what the OCI runtime has under this ID, and the cgroup, which runtimes leave after a create that
   // was cut off. Processes in it are killed.
   Task<absl::Status> DeleteInRuntime(std::string id, std::string handler, std::string cgroup_path);
+
+  // Limits of a container, in its bundle or in its cgroup, and in its record. With its mutex free.
+  Task<absl::Status> SetLimits(std::shared_ptr<Container> container, v1::LinuxContainerResources wanted);
+
+  // ---- NRI's plugins (nri.cc; cri/nri/adaptation.h says what they are) ----
+  // Where there are none, each of these returns at once.
+  bool PluginsListen() const;
+  // As long as what it gives lives, no plugin is told what there is (nri::Adaptation::SyncBlock). Taken
+  // before an event, also when nobody listens, until what it is about is in sandboxes_ and containers_, or
+  // gone.
+  Task<std::shared_ptr<void>> BlockPluginSync();
+  // A pod was made: an error of a plugin is the caller's, who undoes the pod.
+  Task<absl::Status> TellRun(std::shared_ptr<Sandbox> sandbox);
+  // Errors of plugins are logged. Each is told once, and a removal not without a stop before it.
+  Task<void> TellStopped(std::shared_ptr<Sandbox> sandbox);
+  Task<void> TellRemoved(std::shared_ptr<Sandbox> sandbox);
+  Task<void> TellStopped(std::shared_ptr<Container> container);
+  Task<void> TellRemoved(std::shared_ptr<Container> container);
+  Task<absl::Status> TellUpdate(std::shared_ptr<Sandbox> sandbox,
+                                v1::UpdatePodSandboxResourcesRequest request);
+  Task<void> TellUpdated(std::shared_ptr<Sandbox> sandbox);
+  // The specification of a container that is being created, as plugins want it; its record follows. `input`
+  // and `plain_user` (without groups of CDI devices) are those `config_json` was made from.
+  Task<absl::StatusOr<std::string>> AdjustByPlugins(std::shared_ptr<Container> container,
+                                                    std::shared_ptr<Sandbox> sandbox,
+                                                    const oci::SpecInput* input, oci::ProcessUser plain_user,
+                                                    std::string config_json);
+  // `config_json` anew, with CDI devices that plugins add.
+  Task<absl::StatusOr<std::string>> SpecWithDevices(std::shared_ptr<Container> container,
+                                                    std::vector<std::string> added, oci::SpecInput input);
+  Task<absl::Status> TellStart(std::shared_ptr<Container> container);
+  enum class Made { kCreated, kStarted, kUpdated };
+  Task<void> TellMade(Made what, std::shared_ptr<Container> container);
+  // An update as plugins want it; those of other containers are made.
+  Task<absl::StatusOr<v1::LinuxContainerResources>> UpdateByPlugins(std::shared_ptr<Container> container,
+                                                                    v1::LinuxContainerResources wanted);
+  class PluginRuntime;
+  void ServePlugins();
+  nri_api::PodSandbox PluginPod(const Sandbox& sandbox) const;
+  nri_api::PodSandbox PluginPod(const Container& container) const;  // its pod
+  Task<nri_api::Container> PluginContainer(std::shared_ptr<Container> container);
+  Task<void> MakePluginUpdates(std::vector<nri_api::ContainerUpdate> updates);
+  Task<absl::StatusOr<std::string>> ApplyPluginAdjustment(std::shared_ptr<Container> container,
+                                                          const nri_api::ContainerAdjustment* adjust,
+                                                          const oci::SpecInput* input,
+                                                          oci::ProcessUser plain_user,
+                                                          std::string config_json);
 
   // ---- recovery (recover.cc) ----
   Task<absl::Status> RecoverSandbox(std::shared_ptr<Sandbox> sandbox);
@@ -363,6 +426,7 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   bool measuring_layers_ = false;
   cgroups::AttachWarmer attach_warmer_;
   OomLedger oom_ledger_;
+  std::shared_ptr<nri::Runtime> plugin_runtime_;  // null without deps_.nri
   Scope scope_;
 };
 

@@ -39,11 +39,17 @@ struct LayerUsage {
 
 struct Container;
 
+// What NRI's plugins were told, each once.
+struct PluginsTold {
+  bool made = false, stopped = false, removed = false;
+};
+
 struct Sandbox {
   records::Sandbox record;
   std::map<std::string, std::shared_ptr<Container>> creating;  // by ID: CreateContainer under way
   AsyncMutex mutex;                                            // one change at a time
   bool removed = false;  // its record is gone; for those who waited for the mutex
+  PluginsTold told;
   CpuSample cpu;
 };
 
@@ -95,6 +101,7 @@ struct Container {
   AsyncMutex mutex;
   ExitSignal exit;  // set in CONTAINER_EXITED
   bool removed = false;
+  PluginsTold told;
   CpuSample cpu;
   std::optional<LayerUsage> layer;
   std::string rootfs_diff;  // to be restored: the tar its writable layer begins with

@@ -54,6 +54,21 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainerOf
   if (!pod_is_restoring) CO_RETURN_IF_ERROR_SYNC(CheckNotRestoring(sandbox->record));
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(record.runtime_handler()));
   attach_warmer_.Warm();
+  std::shared_ptr<void> block;  // until it runs
+  if (deps_.nri != nullptr) {
+    Task<std::shared_ptr<void>> take = BlockPluginSync();
+    block = co_await std::move(take);
+    if (PluginsListen()) {
+      Task<absl::Status> tell = TellStart(container);
+      absl::Status told = co_await std::move(tell);
+      if (!told.ok()) co_return Annotate(told, StrCat("start container ", id));
+      // Whoever stops the pod from here on sees that a start is under way.
+      if (sandbox->record.state() != records::SANDBOX_RUNNING) {
+        co_return absl::FailedPreconditionError(
+            StrCat("start container ", id, ": pod sandbox ", record.sandbox_id(), " is not running"));
+      }
+    }
+  }
   // Written first: a restart between here and the end looks what became of it.
   record.set_state(records::CONTAINER_STARTING);
   Task<absl::Status> prepare = PrepareStart(container, sandbox);
@@ -91,6 +106,10 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainerOf
   if (!status.ok()) {
     Task<void> fail = FailStart(container, status);
     co_await std::move(fail);
+    if (PluginsListen()) {
+      Task<void> tell = TellStopped(container);
+      co_await std::move(tell);
+    }
     co_return Annotate(status, StrCat("start container ", id));
   }
   record.set_state(records::CONTAINER_RUNNING);
@@ -109,6 +128,11 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainerOf
   if (restore) {
     Task<void> drop = DropRestoreImages(id);
     co_await std::move(drop);
+  }
+  block = nullptr;
+  if (PluginsListen()) {
+    Task<void> tell = TellMade(Made::kStarted, container);
+    co_await std::move(tell);
   }
   co_return v1::StartContainerResponse();
 }

@@ -163,6 +163,10 @@ Task<void> RuntimeServer::HandleExit(std::shared_ptr<Container> container, oci::
   Task<absl::Status> release = ReleaseExited(container);
   absl::Status released = co_await std::move(release);
   if (!released.ok()) LogWarning("ended container not deleted", {{"container", id}, {"error", released}});
+  if (PluginsListen()) {
+    Task<void> tell = TellStopped(container);
+    co_await std::move(tell);
+  }
 }
 
 void RuntimeServer::KillRest(const Container& container) {

@@ -51,6 +51,15 @@ Task<absl::Status> RuntimeServer::StopSandboxLocked(std::shared_ptr<Sandbox> san
   for (const auto& container : containers) {
     CO_RETURN_IF_ERROR(StopRunningContainer(container, absl::ZeroDuration()));
   }
+  if (PluginsListen()) {
+    for (const auto& container : containers) {
+      // Whoever saw it end tells of that first.
+      Task<AsyncMutex::Guard> lock = container->mutex.Lock();
+      AsyncMutex::Guard guard = co_await std::move(lock);
+    }
+    Task<void> tell = TellStopped(sandbox);
+    co_await std::move(tell);
+  }
   CO_RETURN_IF_ERROR(TearDownSandbox(sandbox));
   sandbox->record.set_state(records::SANDBOX_STOPPED);
   CO_RETURN_IF_ERROR_SYNC(Save(*sandbox));

@@ -40,6 +40,21 @@ cgroups::Resources ChangedHugepages(const v1::LinuxContainerResources& before,
 Task<absl::StatusOr<v1::UpdateContainerResourcesResponse>> RuntimeServer::UpdateContainerResources(
     v1::UpdateContainerResourcesRequest request) {
   CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Container> container, FindContainer(request.container_id()));
+  v1::LinuxContainerResources wanted = std::move(*request.mutable_linux());
+  if (PluginsListen()) {
+    // Before the container is locked: plugins may want limits of others changed, and those theirs of this.
+    CO_ASSIGN_OR_RETURN(wanted, UpdateByPlugins(container, wanted));
+  }
+  CO_RETURN_IF_ERROR(SetLimits(container, std::move(wanted)));
+  if (PluginsListen()) {
+    Task<void> tell = TellMade(Made::kUpdated, container);
+    co_await std::move(tell);
+  }
+  co_return v1::UpdateContainerResourcesResponse();
+}
+
+Task<absl::Status> RuntimeServer::SetLimits(std::shared_ptr<Container> container,
+                                            v1::LinuxContainerResources wanted) {
   Task<AsyncMutex::Guard> lock = container->mutex.Lock();
   AsyncMutex::Guard guard = co_await std::move(lock);
   records::Container& record = container->record;
@@ -49,7 +64,7 @@ Task<absl::StatusOr<v1::UpdateContainerResourcesResponse>> RuntimeServer::Update
   }
   std::vector<std::string> warnings;
   v1::LinuxContainerResources merged = record.resources();
-  MergeResources(request.linux(), &merged, &warnings);
+  MergeResources(wanted, &merged, &warnings);
   CO_ASSIGN_OR_RETURN_SYNC(std::string json, oci::GenerateResources(merged, deps_.host, &warnings));
   Warn(record.id(), warnings);
   // Of one that has ended the new limits are kept, as containerd does: a resize races with the end.
@@ -80,8 +95,7 @@ Task<absl::StatusOr<v1::UpdateContainerResourcesResponse>> RuntimeServer::Update
     Task<void> tell = TellSystemd(container);
     co_await std::move(tell);
   }
-  CO_RETURN_IF_ERROR_SYNC(Save(*container));
-  co_return v1::UpdateContainerResourcesResponse();
+  co_return Save(*container);
 }
 
 // runc 1.1 does not tell it of a swap limit of 0; crun 1.8 of the weight of the CPU alone, and of no update.

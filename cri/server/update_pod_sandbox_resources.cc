@@ -17,6 +17,7 @@ Task<absl::StatusOr<v1::UpdatePodSandboxResourcesResponse>> RuntimeServer::Updat
     v1::UpdatePodSandboxResourcesRequest request) {
   CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Sandbox> sandbox, FindSandbox(request.pod_sandbox_id()));
   CO_RETURN_IF_ERROR_SYNC(CheckPodResources(request, deps_.host));
+  if (PluginsListen()) CO_RETURN_IF_ERROR(TellUpdate(sandbox, request));
   Task<AsyncMutex::Guard> lock = sandbox->mutex.Lock();
   AsyncMutex::Guard guard = co_await std::move(lock);
   if (sandbox->removed || sandbox->record.state() != records::SANDBOX_RUNNING) {
@@ -26,6 +27,10 @@ Task<absl::StatusOr<v1::UpdatePodSandboxResourcesResponse>> RuntimeServer::Updat
   if (request.has_overhead()) *linux->mutable_overhead() = request.overhead();
   if (request.has_resources()) *linux->mutable_resources() = request.resources();
   CO_RETURN_IF_ERROR_SYNC(Save(*sandbox));
+  if (PluginsListen()) {
+    Task<void> tell = TellUpdated(sandbox);
+    co_await std::move(tell);
+  }
   co_return v1::UpdatePodSandboxResourcesResponse();
 }
 

@@ -51,6 +51,8 @@ std::unique_ptr<LiveServer> LiveServer::FromEnvironment(Env& env) {
   live->paths_.cni_conf_dir = Variable("KEELSON_TEST_CRI_CNI_CONF_DIR");
   live->paths_.cni_bin_dir = Variable("KEELSON_TEST_CRI_CNI_BIN_DIR");
   live->paths_.cdi_dirs = absl::StrSplit(Variable("KEELSON_TEST_CRI_CDI_DIRS"), ':', absl::SkipEmpty());
+  live->paths_.nri_socket = Variable("KEELSON_TEST_CRI_NRI_SOCKET");
+  live->paths_.nri_plugins = Variable("KEELSON_TEST_CRI_NRI_PLUGINS");
   live->paths_.log = Variable("KEELSON_TEST_CRI_LOG");
   live->paths_.cgroup = Variable("KEELSON_TEST_CRI_CGROUP");
   live->paths_.systemd = live->paths_.cgroup.ends_with(".slice");

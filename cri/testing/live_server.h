@@ -25,7 +25,8 @@ struct LivePaths {
   bool systemd = false;   // the cgroup driver: `cgroup` is a slice, containers have scopes
   std::string log;        // of the server
   std::string cni_conf_dir, cni_bin_dir;
-  std::vector<std::string> cdi_dirs;  // --cdi-spec-dir; the tests make them
+  std::vector<std::string> cdi_dirs;    // --cdi-spec-dir; the tests make them
+  std::string nri_socket, nri_plugins;  // "" : no NRI; the folder of plugins that are started
 };
 
 class LiveServer {
