@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "cri/server/pod_checkpoint.h"
+#include "tests/sim/runtime_plugins.h"
 #include "tests/sim/runtime_world.h"
 #include "tests/sim/seed_runner.h"
 
@@ -41,6 +42,7 @@ constexpr LogLevel kSilent{static_cast<int>(LogLevel::kError) + 1};
 struct Life {
   explicit Life(RuntimeWorld* world) : generation(world), calls(world->env().executor()) {}
   Generation generation;
+  std::unique_ptr<RuntimePlugins> plugins;  // null: a server without NRI
   std::unique_ptr<cri::RuntimeServer> server;
   std::unique_ptr<cri::ContainerEventReader> events;
   Scope calls;
@@ -91,7 +93,8 @@ struct Mishap {
 
 class Story {
  public:
-  Story(uint64_t seed, bool tell, bool scripted = false) : world_(seed, tell), scripted_(scripted) {
+  Story(uint64_t seed, bool tell, bool scripted = false, bool plugins = false)
+      : world_(seed, tell), scripted_(scripted), plugins_(scripted ? plugins : world_.Below(2) == 0) {
     Start();
   }
   ~Story() { Bury(); }
@@ -101,6 +104,7 @@ class Story {
     world_.slow = Below(2) == 0;
     const int steps = kMinSteps + Below(kMaxSteps - kMinSteps + 1);
     for (int i = 0; i < steps && violations_.empty(); ++i) {
+      if (plugins_ && Below(4) == 0) life_->plugins->Mishap();
       Step();
       static constexpr absl::Duration kPauses[] = {absl::Milliseconds(1), absl::Milliseconds(15),
                                                    absl::Milliseconds(100), absl::Seconds(1),
@@ -200,6 +204,7 @@ class Story {
     life_->generation.DieAfter(0);
     world_.env().AwaitVoid(life_->calls.Close());
     if (life_->server != nullptr) world_.env().AwaitVoid(life_->server->Close());
+    if (life_->plugins != nullptr) world_.env().AwaitVoid(life_->plugins->Close());
     life_->events = nullptr;
     life_->server = nullptr;
     world_.env().Settle();
@@ -231,7 +236,12 @@ class Story {
       life_begun_ = true;
       life_ = std::make_shared<Life>(&world_);
       world_.Note(StrCat("server ", life_->generation.number(), " starts"));
-      auto server = cri::RuntimeServer::Create(life_->generation.Deps(), life_->generation.Options());
+      cri::RuntimeServerDeps deps = life_->generation.Deps();
+      if (plugins_) {
+        life_->plugins = std::make_unique<RuntimePlugins>(&world_, &life_->generation, deps.env);
+        deps.nri = life_->plugins->adaptation();
+      }
+      auto server = cri::RuntimeServer::Create(std::move(deps), life_->generation.Options());
       KEELSON_CHECK(server.ok(), server.status().ToString());
       life_->server = *std::move(server);
       if (!scripted_ && Below(5) == 0) life_->generation.DieAfter(1 + Below(30));
@@ -245,6 +255,7 @@ class Story {
     life_->events = *std::move(subscribe);
     life_->calls.Spawn("events", ReadEvents(life_));
     world_.Note("server recovered");
+    if (plugins_) life_->plugins->Connect();
     // What was acknowledged to nobody is learned from the list.
     Learn();
   }
@@ -325,6 +336,15 @@ class Story {
       if (model.acknowledged && !model.remove_begun && !sandboxes_[model.sandbox].remove_begun &&
           !containers.contains(id))
         Violation(StrCat("container ", id, " is lost"));
+    }
+    if (plugins_) {
+      // Those that could not be undone, or are half removed, are nothing to plugins.
+      std::vector<v1::Container> whole = Containers();
+      std::erase_if(whole, [this](const v1::Container& c) {
+        const ContainerModel& model = containers_[c.id()];
+        return !model.acknowledged || model.remove_begun || sandboxes_[model.sandbox].remove_begun;
+      });
+      for (const std::string& wrong : life_->plugins->Check(Sandboxes(), whole)) Violation(wrong);
     }
     for (const auto& [id, model] : containers_) {
       int inits = 0;
@@ -936,6 +956,7 @@ class Story {
   RuntimeWorld world_;
   const bool scripted_;  // no deaths by chance
   bool life_begun_ = false;
+  const bool plugins_;
   bool reboot_ = false;  // at the next death
   bool again_ = false;
   std::vector<std::shared_ptr<Life>> buried_;
@@ -972,13 +993,13 @@ class RuntimeServerSeeds : public ::testing::Test {
 
 // The same life with a mishap at every place there is: a server that is killed, a call that fails before or
 // after its effect. How many places there were.
-int PlayUsualWith(int Mishap::*place, bool fail_after_effect, bool reboot = false) {
+int PlayUsualWith(int Mishap::*place, bool fail_after_effect, bool reboot = false, bool plugins = false) {
   for (int at = 1;; ++at) {
     Mishap mishap;
     mishap.reboot = reboot;
     mishap.*place = at;
     mishap.fail_after_effect = fail_after_effect;
-    Story story(1, Setting("KEELSON_SIM_TELL", 0) == at, /*scripted=*/true);
+    Story story(1, Setting("KEELSON_SIM_TELL", 0) == at, /*scripted=*/true, plugins);
     const bool came = story.PlayUsual(mishap);
     for (const std::string& v : story.violations())
       ADD_FAILURE() << "place " << at << " (KEELSON_SIM_TELL=" << at << " tells it): " << v;
@@ -988,6 +1009,10 @@ int PlayUsualWith(int Mishap::*place, bool fail_after_effect, bool reboot = fals
 
 TEST_F(RuntimeServerSeeds, AUsualLifeWithTheServerKilledAtEveryStep) {
   EXPECT_GT(PlayUsualWith(&Mishap::die_at, false), 100);
+}
+// What a plugin is asked is a step, too: the server dies in its hook.
+TEST_F(RuntimeServerSeeds, AUsualLifeBesideAPluginWithTheServerKilledAtEveryStep) {
+  EXPECT_GT(PlayUsualWith(&Mishap::die_at, false, /*reboot=*/false, /*plugins=*/true), 120);
 }
 TEST_F(RuntimeServerSeeds, AUsualLifeWithTheMachineRebootedAtEveryStep) {
   EXPECT_GT(PlayUsualWith(&Mishap::die_at, false, /*reboot=*/true), 100);
