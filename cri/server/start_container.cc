@@ -117,9 +117,9 @@ Task<absl::StatusOr<v1::StartContainerResponse>> RuntimeServer::StartContainerOf
   absl::Status saved = Save(*container);
   if (!saved.ok()) LogError("container record not written", {{"container", id}, {"error", saved}});
   scope_.Spawn("watch monitor", WatchMonitor(container));
+  Publish(v1::CONTAINER_STARTED_EVENT, id, record.sandbox_id());
   Task<void> tell = TellSystemd(container);
   co_await std::move(tell);
-  Publish(v1::CONTAINER_STARTED_EVENT, id, record.sandbox_id());
   // The pod was stopped meanwhile: nothing runs in a stopped pod.
   if (sandbox->record.state() != records::SANDBOX_RUNNING) {
     absl::Status killed = SignalInit(*container, SIGKILL);
