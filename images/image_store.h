@@ -28,7 +28,8 @@ struct ImageRecord {
   absl::Time created_at, pulled_at;
   oci::ImageConfig config;
   std::string config_json;  // as stored, for ImageStatus(verbose)
-  // It is no program but the checkpoint of the container of this name (kCheckpointAnnotations); "" : none.
+  // It is no program but the checkpoint of the container of this name: each manifest it came by says so
+  // (kCheckpointAnnotations). "" : none.
   std::string checkpoint_of;
 };
 

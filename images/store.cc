@@ -236,7 +236,8 @@ Task<absl::Status> Store::Commit(StoredImage image) {
     for (const std::string& tag : old.repo_tags) AddUnique(&image.record.repo_tags, tag);
     for (const std::string& digest : old.repo_digests) AddUnique(&image.record.repo_digests, digest);
     image.record.pinned = image.record.pinned || old.pinned;
-    if (image.record.checkpoint_of.empty()) image.record.checkpoint_of = old.checkpoint_of;
+    // A manifest that says so of an image that is here without must not take it from its pods.
+    if (old.checkpoint_of.empty()) image.record.checkpoint_of.clear();
   }
   image.record.pulled_at = env_.clock().Now();
   Task<absl::Status> write = WriteRecord(image, /*sync_all=*/true);

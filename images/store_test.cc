@@ -696,6 +696,24 @@ TEST_F(StoreFaultTest, ACheckpointStaysOne) {
   EXPECT_TRUE(is_checkpoint());
 }
 
+// Whoever may push anywhere can put another image's configuration and layers under a manifest with that mark.
+TEST_F(StoreFaultTest, AnImageIsMadeNoCheckpointByAnotherManifest) {
+  const TestImage plain = MakeImage({Layer("bin/sh", "#!")});
+  TestImage marked = plain;
+  marked.manifest.replace(marked.manifest.size() - 1, 1,
+                          R"(,"annotations":{"org.criu.checkpoint.container.name":"count"}})");
+  marked.manifest_digest = DigestOf(marked.manifest);
+  registry_.Add("plain", "1", plain);
+  registry_.Add("marked", "1", marked);
+  auto checkpoint_of = [&] { return store_->Find(plain.config_digest)->checkpoint_of; };
+  ASSERT_TRUE(Pull("marked:1").ok());
+  EXPECT_EQ(checkpoint_of(), "count");
+  ASSERT_TRUE(Pull("plain:1").ok());
+  EXPECT_EQ(checkpoint_of(), "");
+  ASSERT_TRUE(Pull("marked:1").ok());
+  EXPECT_EQ(checkpoint_of(), "");
+}
+
 TEST_F(StoreFaultTest, WithoutBlobsThereIsNoExport) {
   options_.keep_layer_blobs = false;
   Reopen();
