@@ -160,8 +160,14 @@ Task<absl::StatusOr<ContainerCheckpoint>> RuntimeServer::UnpackCheckpoint(std::s
   // Where a restart looks for what a killed server has left (RemoveLeftovers).
   rootfs.mount_path = ContainerDir(rootfs.key) + "/rootfs";
   rootfs.readonly = true;
-  Task<absl::Status> mounting = deps_.images->MountRootfs(rootfs);
-  absl::Status mounted = co_await std::move(mounting);
+  // Nobody but root gets to its setuid programs and devices, as with the root file systems of containers.
+  auto make_dir = [dir = ContainerDir(rootfs.key)] { return MakePodDir(dir, std::nullopt); };
+  Task<absl::Status> making = env_.Blocking<absl::Status>(make_dir);
+  absl::Status mounted = co_await std::move(making);
+  if (mounted.ok()) {
+    Task<absl::Status> mounting = deps_.images->MountRootfs(rootfs);
+    mounted = co_await std::move(mounting);
+  }
   Result copied = absl::UnknownError("not copied");
   if (!mounted.ok()) {
     copied = mounted;
