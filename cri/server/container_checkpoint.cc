@@ -60,15 +60,15 @@ absl::StatusOr<CheckpointFacts> FactsIn(const simdjson::dom::element& root) {
 
 // A plain file `name` of one folder to another.
 absl::Status CopyPlainFile(int from, int to, const std::string& name, images::ByteBudget* budget) {
-  Fd source(::openat(from, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
-  if (!source.valid()) {
-    if (errno == ENOENT) return absl::NotFoundError(StrCat("there is no ", name, " in it"));
-    if (errno == ELOOP) return absl::InvalidArgumentError(StrCat(name, ": is no plain file"));
-    return ErrnoStatus(errno, name);
-  }
+  // Looked at first: opening is already more than nothing to a device.
   struct stat info;
-  if (::fstat(source.get(), &info) != 0) return ErrnoStatus(errno, StrCat("stat ", name));
+  if (::fstatat(from, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (errno == ENOENT) return absl::NotFoundError(StrCat("there is no ", name, " in it"));
+    return ErrnoStatus(errno, StrCat("stat ", name));
+  }
   if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError(StrCat(name, ": is no plain file"));
+  Fd source(::openat(from, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  if (!source.valid()) return ErrnoStatus(errno, StrCat("open ", name));
   if (!budget->Take(static_cast<uint64_t>(info.st_size))) {
     return absl::ResourceExhaustedError(StrCat(name, ": over the limit of ", kMaxCheckpointBytes, " bytes"));
   }

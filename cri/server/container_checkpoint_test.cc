@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <string>
@@ -214,6 +215,11 @@ TEST_F(ContainerArchiveTest, NoLinkOfAnImageIsFollowed) {
   MakeImage();
   ASSERT_EQ(::mkfifo((image + "/checkpoint/pipe").c_str(), 0600), 0);
   EXPECT_THAT(std::string(Copy().status().message()), HasSubstr("pipe: is no plain file"));
+  MakeImage();
+  if (::mknod((image + "/checkpoint/device").c_str(), S_IFCHR | 0600, ::makedev(4000, 1)) == 0) {
+    EXPECT_THAT(std::string(Copy().status().message()), HasSubstr("device: is no plain file"))
+        << "not opened";
+  }
   MakeImage();
   ASSERT_TRUE(MakeDirs(image + "/checkpoint/folder").ok());
   EXPECT_THAT(std::string(Copy().status().message()), HasSubstr("folder: is no plain file"));
