@@ -260,4 +260,18 @@ absl::Status UnpackPodTree(const std::string& tar, const std::string& dir) {
                   StrCat("unpack ", tar));
 }
 
+absl::Status FillVolumes(const std::string& tar, const std::string& dir) {
+  struct stat info;
+  if (::lstat(tar.c_str(), &info) != 0 || ::lstat(dir.c_str(), &info) != 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(std::vector<std::string> volumes, FolderNames(dir));
+  RETURN_IF_ERROR(RemoveTree(dir));
+  RETURN_IF_ERROR(MakeDirs(dir, 0700));
+  RETURN_IF_ERROR(UnpackPodTree(tar, dir));
+  for (const std::string& volume : volumes) {
+    if (::lstat(StrCat(dir, "/", volume).c_str(), &info) == 0 && S_ISDIR(info.st_mode)) continue;
+    return absl::InvalidArgumentError(StrCat(kVolumesTarName, ": there is no folder ", volume, " in it"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace keelson::cri

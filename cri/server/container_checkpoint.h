@@ -79,4 +79,9 @@ absl::StatusOr<ContainerCheckpoint> ReadContainerCheckpoint(const std::string& d
 // Missing: nothing to do. Blocking.
 absl::Status UnpackPodTree(const std::string& tar, const std::string& dir);
 
+// The image's volumes, a folder each in `dir`, begin as those of the checkpoint instead of as the image's.
+// Either missing: nothing to do. InvalidArgument: one of them is no folder in `tar`; a link would be mounted
+// as what it leads to. Blocking.
+absl::Status FillVolumes(const std::string& tar, const std::string& dir);
+
 }  // namespace keelson::cri

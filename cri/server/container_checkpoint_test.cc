@@ -245,6 +245,31 @@ TEST_F(ContainerArchiveTest, OnlyItsOwnersFilesAreOpened) {
   EXPECT_TRUE(absl::IsFailedPrecondition(OpenCheckpointArchive(path).status()));
 }
 
+TEST_F(ContainerArchiveTest, VolumesAreFolders) {
+  auto folder = [](const std::string& name) {
+    images::TarEntry out = File(name + "/", "", '5');
+    out.mode = 0755;
+    return out;
+  };
+  auto fill = [&](const std::vector<images::TarEntry>& entries) {
+    EXPECT_TRUE(RemoveTree(dir_ + "/volumes").ok());
+    Write("volumes/0/of-the-image", "x");
+    Write("volumes/1/of-the-image", "x");
+    return FillVolumes(Write("volumes.tar", images::MakeTar(entries)), dir_ + "/volumes");
+  };
+  ASSERT_TRUE(fill({folder("0"), File("0/file", "of the checkpoint"), folder("1")}).ok());
+  EXPECT_EQ(ReadFile(dir_ + "/volumes/0/file").value(), "of the checkpoint");
+  EXPECT_NE(::access((dir_ + "/volumes/1/of-the-image").c_str(), F_OK), 0);
+  for (const std::vector<images::TarEntry>& entries :
+       {std::vector{folder("0")}, {folder("0"), File("1", "", '2', "/etc")}, {folder("0"), File("1", "x")}}) {
+    absl::Status filled = fill(entries);
+    EXPECT_TRUE(absl::IsInvalidArgument(filled)) << filled;
+    EXPECT_THAT(std::string(filled.message()), HasSubstr("volumes.tar: there is no folder 1"));
+  }
+  EXPECT_TRUE(FillVolumes(dir_ + "/none.tar", dir_ + "/volumes").ok());
+  EXPECT_TRUE(FillVolumes(dir_ + "/volumes.tar", dir_ + "/none").ok());
+}
+
 TEST_F(ContainerArchiveTest, ThePlaceIsChecked) {
   EXPECT_TRUE(CheckArchivePlace(dir_ + "/a.tar", "output_path").ok());
   absl::Status status = CheckArchivePlace(dir_ + "/none/a.tar", "output_path");

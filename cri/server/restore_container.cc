@@ -8,8 +8,6 @@
 #include <absl/container/flat_hash_map.h>
 #include <absl/strings/match.h>
 #include <absl/strings/str_join.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -49,15 +47,6 @@ absl::StatusOr<ContainerCheckpoint> CopyImage(const std::string& rootfs, const s
   RETURN_IF_ERROR(MakeDirs(dir, 0700));
   RETURN_IF_ERROR(CopyCheckpointFiles(rootfs, dir));
   return ReadContainerCheckpoint(dir);
-}
-
-// The image's volumes, which begin as those of the checkpoint instead of as the image's.
-absl::Status FillVolumes(const std::string& tar, const std::string& dir) {
-  struct stat info;
-  if (::lstat(tar.c_str(), &info) != 0 || ::lstat(dir.c_str(), &info) != 0) return absl::OkStatus();
-  RETURN_IF_ERROR(RemoveTree(dir));
-  RETURN_IF_ERROR(MakeDirs(dir, 0700));
-  return UnpackPodTree(tar, dir);
 }
 
 // As CheckSameRequest wants it: what the archive does not say is as asked for.
