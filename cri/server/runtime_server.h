@@ -186,7 +186,7 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   CniAttachment AttachmentOf(const Sandbox& sandbox) const;
   static HostPortSandbox HostPortsOf(const records::Sandbox& record);
 
-  // RunPodSandbox; with `restoring` a restart undoes the pod until EndRestore.
+  // RunPodSandbox; with `restoring` a restart undoes the pod until RestorePod has ended.
   Task<absl::StatusOr<v1::RunPodSandboxResponse>> RunSandbox(v1::RunPodSandboxRequest request,
                                                              bool restoring);
 
