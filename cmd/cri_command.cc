@@ -424,7 +424,10 @@ Task<absl::Status> Serve(Env* env, const CriFlags* flags) {
   scope.Spawn("signals", WatchSignals(env, &stop));
   Task<void> wait = stop.Wait();
   co_await std::move(wait);
-  // The end is the one a kill makes, and recovery knows no other: nothing is cancelled half way.
+  // The end is the one a kill makes, and recovery knows no other: nothing is cancelled half way. But that may
+  // be long in coming, and a container that is frozen for a checkpoint does not wait for it.
+  Task<void> thaw = parts.runtime->ThawAll();
+  co_await std::move(thaw);
   LogInfo("stopped; containers go on");
   ::unlink(flags->listen.c_str());
   if (!flags->nri_socket.empty()) ::unlink(flags->nri_socket.c_str());

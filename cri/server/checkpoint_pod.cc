@@ -213,6 +213,9 @@ Task<absl::Status> RuntimeServer::CheckpointFrozen(std::vector<FrozenDump> dumps
     status = co_await std::move(packing);
   }
   for (size_t i = 0; i < begun; ++i) {
+    // ThawAll() came in between: it may have run while it was packed.
+    if (status.ok() && !dumps[i].container->record.checkpointing())
+      status = absl::AbortedError("the server is ending");
     Task<absl::Status> thaw = Thaw(dumps[i].container, runtime);
     absl::Status thawed = co_await std::move(thaw);
     if (status.ok()) status = thawed;
@@ -253,6 +256,25 @@ Task<void> RuntimeServer::KeepThawing(std::shared_ptr<Container> container, oci:
     absl::Status thawed = co_await std::move(thaw);
     if (thawed.ok()) co_return;
     LogWarning("container stays frozen", {{"container", container->record.id()}, {"error", thawed}});
+  }
+}
+
+Task<void> RuntimeServer::ThawAll() {
+  std::vector<std::shared_ptr<Container>> frozen;
+  for (const auto& [id, container] : containers_) {
+    if (container->record.checkpointing()) frozen.push_back(container);
+  }
+  for (const std::shared_ptr<Container>& container : frozen) {
+    absl::StatusOr<oci::OciRuntime*> runtime = RuntimeFor(container->record.runtime_handler());
+    absl::Status thawed = runtime.status();
+    if (runtime.ok()) {
+      Task<absl::Status> thaw = ThawOnce(container, *runtime);
+      thawed = co_await std::move(thaw);
+    }
+    if (!thawed.ok()) {
+      LogError("container stays frozen until the next start of the server",
+               {{"container", container->record.id()}, {"error", thawed}});
+    }
   }
 }
 

@@ -139,6 +139,9 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   Task<absl::Status> Recover();
   // Where Exec, Attach and PortForward send their clients. Before the first RPC.
   void set_streaming(StreamingServer* streaming) { streaming_ = streaming; }
+  // Before the process ends, calls under way or not: no container stays frozen for a checkpoint, which fails
+  // then. What this cannot let run on waits for the next Recover().
+  Task<void> ThawAll();
   // Ends background work; sandboxes and containers go on.
   Task<void> Close();
 

@@ -161,6 +161,20 @@ class Story {
     return came;
   }
 
+  // A server that is told to end in the middle of a checkpoint leaves no container frozen.
+  void PlayToldToEnd() {
+    const std::string pod = UsualPod("pod-0"), first = UsualContainer(pod, "c0");
+    if (!violations_.empty()) return;
+    Spawn("checkpoint", CallCheckpointContainer(this, life_, first, ++archives_begun_));
+    if (!world_.env().RunUntil([&] { return world_.containers[first].frozen; }, kCallLimit))
+      return Violation("it is not frozen for its checkpoint");
+    world_.env().AwaitVoid(life_->server->ThawAll());
+    if (world_.containers[first].frozen) Violation("it stays frozen");
+    Rest();
+    if (!checkpoints_.empty()) Violation("a checkpoint of a container that ran on");
+    if (violations_.empty()) RemoveAll();
+  }
+
   // criu puts what it restores elsewhere: nothing of the pod stays, and no container runs.
   void PlayMisplaced(bool RuntimeWorld::*how) {
     const std::string pod = UsualPod("pod-0"), first = UsualContainer(pod, "c0");
@@ -1030,6 +1044,12 @@ TEST_F(RuntimeServerSeeds, WhatIsRestoredElsewhereIsUndone) {
     story.PlayMisplaced(how);
     EXPECT_EQ(story.violations(), std::vector<std::string>());
   }
+}
+
+TEST_F(RuntimeServerSeeds, AServerThatIsToldToEndLeavesNothingFrozen) {
+  Story story(1, Setting("KEELSON_SIM_TELL", 0) == 1, /*scripted=*/true);
+  story.PlayToldToEnd();
+  EXPECT_EQ(story.violations(), std::vector<std::string>());
 }
 
 TEST_F(RuntimeServerSeeds, SameSeedSameHistory) {
