@@ -74,11 +74,13 @@ std::string ClusterLayout::cri_cgroup(bool systemd) const {
                                   systemd);
 }
 
-absl::StatusOr<std::string> ChooseCgroupDriver(const ClusterOptions& options, bool systemd_makes_cgroups) {
+absl::StatusOr<std::string> ChooseCgroupDriver(const ClusterOptions& options, bool systemd_makes_cgroups,
+                                               std::string_view made_with) {
   const std::string& driver = options.cgroup_driver;
   const bool own_cri = options.container_runtime_endpoint.empty() && options.container_runtime == "cri";
   if (driver == "auto") {
-    return systemd_makes_cgroups && own_cri && options.root.empty() ? "systemd" : "cgroupfs";
+    const bool systemd = systemd_makes_cgroups && own_cri && options.root.empty();
+    return systemd && (made_with.empty() || made_with == "systemd") ? "systemd" : "cgroupfs";
   }
   if (driver == "cgroupfs") return driver;
   if (driver != "systemd") {
@@ -105,7 +107,17 @@ absl::StatusOr<std::string> ChooseCgroupDriver(const ClusterOptions& options, bo
 std::string RenderMarker(const ClusterOptions& options) {
   return StrCat("pod_cidr=", options.pod_cidr, "\nservice_cidr=", options.service_cidr,
                 "\nnode_name=", options.node_name, "\ncontainer_runtime=", options.container_runtime,
-                "\ncontainer_runtime_endpoint=", options.container_runtime_endpoint, "\n");
+                "\ncontainer_runtime_endpoint=", options.container_runtime_endpoint,
+                "\ncgroup_driver=", options.cgroup_driver, "\n");
+}
+
+std::string MarkedCgroupDriver(std::string_view marker) {
+  std::string driver = "cgroupfs";  // markers of before there was a choice
+  for (absl::string_view line : absl::StrSplit(Av(marker), '\n', absl::SkipEmpty())) {
+    std::pair<std::string, std::string> field = absl::StrSplit(line, absl::MaxSplits('=', 1));
+    if (field.first == "cgroup_driver") driver = field.second;
+  }
+  return driver;
 }
 
 bool ApplyMarker(ClusterLayout* layout) {
@@ -153,7 +165,10 @@ absl::StatusOr<ClusterLayout> MakeClusterLayout(ClusterOptions options) {
   }
   absl::StatusOr<std::unique_ptr<cgroups::Manager>> cgroups = cgroups::NewHostManager();
   const bool systemd = cgroups.ok() && cgroups::SystemdMakesCgroups((*cgroups)->layout().mode);
-  ASSIGN_OR_RETURN(options.cgroup_driver, ChooseCgroupDriver(options, systemd));
+  const absl::StatusOr<std::string> marker = ReadFile(layout.marker_file(), kMaxMarkerBytes);
+  ASSIGN_OR_RETURN(
+      options.cgroup_driver,
+      ChooseCgroupDriver(options, systemd, marker.ok() ? MarkedCgroupDriver(*marker) : std::string()));
   if (options.node_ip.empty()) options.node_ip = FindNodeIp();
   auto pods = net::Cidr::ParseStrict(options.pod_cidr);
   if (!pods.ok()) return Annotate(pods.status(), "--pod-cidr");

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/paths.h"
@@ -81,12 +82,16 @@ struct ClusterLayout {
 };
 
 // cgroupfs or systemd, for what --cgroup-driver says. auto is systemd where systemd makes this host's
-// cgroups, for a machine's first cluster on `keelson cri`; the rest has cgroupfs. InvalidArgument names the
-// flag.
-absl::StatusOr<std::string> ChooseCgroupDriver(const ClusterOptions& options, bool systemd_makes_cgroups);
+// cgroups, for a machine's first cluster on `keelson cri`; the rest has cgroupfs. `made_with`: the driver of
+// a cluster that is here already, "" : none. auto stays with it: no container can be made in a pod whose
+// cgroup is the other driver's. InvalidArgument names the flag. Pure.
+absl::StatusOr<std::string> ChooseCgroupDriver(const ClusterOptions& options, bool systemd_makes_cgroups,
+                                               std::string_view made_with);
 
 // The options that TearDown needs as they were, one "name=value" a line.
 std::string RenderMarker(const ClusterOptions& options);
+// The driver a marker names. Pure.
+std::string MarkedCgroupDriver(std::string_view marker);
 // Takes them from the marker of a cluster made before, whatever the command line says. False: there is no
 // marker, so nothing on this machine is ours.
 bool ApplyMarker(ClusterLayout* layout);

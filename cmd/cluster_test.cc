@@ -71,13 +71,14 @@ TEST(ClusterLayoutTest, BadOptionsNameTheFlag) {
 
 TEST(ClusterLayoutTest, TheCgroupDriver) {
   auto choose = [](const std::string& driver, bool systemd, const std::string& root = "",
-                   const std::string& runtime = "cri", const std::string& endpoint = "") {
+                   const std::string& runtime = "cri", const std::string& endpoint = "",
+                   const std::string& made_with = "") {
     ClusterOptions options = Options();
     options.cgroup_driver = driver;
     options.root = root;
     options.container_runtime = runtime;
     options.container_runtime_endpoint = endpoint;
-    absl::StatusOr<std::string> chosen = ChooseCgroupDriver(options, systemd);
+    absl::StatusOr<std::string> chosen = ChooseCgroupDriver(options, systemd, made_with);
     return chosen.ok() ? *chosen : std::string(chosen.status().message());
   };
   EXPECT_EQ(choose("auto", true), "systemd");
@@ -85,6 +86,10 @@ TEST(ClusterLayoutTest, TheCgroupDriver) {
   EXPECT_EQ(choose("auto", true, "/srv/two"), "cgroupfs");
   EXPECT_EQ(choose("auto", true, "", "containerd"), "cgroupfs");
   EXPECT_EQ(choose("auto", true, "", "cri", "unix:///run/x.sock"), "cgroupfs");
+  EXPECT_EQ(choose("auto", true, "", "cri", "", "cgroupfs"), "cgroupfs");
+  EXPECT_EQ(choose("auto", true, "", "cri", "", "systemd"), "systemd");
+  EXPECT_EQ(choose("auto", false, "", "cri", "", "systemd"), "cgroupfs");
+  EXPECT_EQ(choose("systemd", true, "", "cri", "", "cgroupfs"), "systemd");
   EXPECT_EQ(choose("cgroupfs", true), "cgroupfs");
   EXPECT_EQ(choose("systemd", true), "systemd");
   EXPECT_TRUE(absl::StrContains(choose("systemd", false), "--cgroup-driver systemd: this host was not"));
@@ -95,6 +100,9 @@ TEST(ClusterLayoutTest, TheCgroupDriver) {
   absl::StatusOr<ClusterLayout> layout = MakeClusterLayout(Options());
   ASSERT_TRUE(layout.ok()) << layout.status();
   EXPECT_NE(layout->options.cgroup_driver, "auto");
+  EXPECT_EQ(MarkedCgroupDriver(RenderMarker(layout->options)), layout->options.cgroup_driver);
+  EXPECT_EQ(MarkedCgroupDriver("cgroup_driver=systemd\nnode_name=a\n"), "systemd");
+  EXPECT_EQ(MarkedCgroupDriver("pod_cidr=10.244.0.0/16\n"), "cgroupfs");
   EXPECT_EQ(layout->cri_cgroup(false), "keelson-cri");
   EXPECT_EQ(layout->cri_cgroup(true), "keelson_cri.slice");
 }
