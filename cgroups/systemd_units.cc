@@ -77,7 +77,8 @@ absl::Status BusError(int error, std::string_view what) {
   return ErrnoStatus(-error, what);
 }
 
-// One connection, for one call and its job: nothing is kept that a restart of the bus would break.
+// One connection, for one call and its job, if it has one: nothing is kept that a restart of the bus would
+// break.
 class Connection {
  public:
   Connection(const Library& library, Clock& clock) : library_(library), clock_(clock) {}
@@ -89,12 +90,14 @@ class Connection {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  absl::Status Open() {
+  enum class Awaits { kAnswer, kJob };
+  absl::Status Open(Awaits what) {
     int result = library_.open_system(&bus_);
     if (result < 0) {
       return absl::UnavailableError(StrCat("open the system bus: ", ErrnoStatus(-result, "").message()));
     }
     result = library_.set_timeout(bus_, absl::ToInt64Microseconds(kSystemdTimeout));
+    if (result >= 0 && what == Awaits::kAnswer) return absl::OkStatus();
     if (result >= 0) {
       result =
           library_.match_signal(bus_, nullptr, kService, kPath, kManager, "JobRemoved", &OnJobRemoved, this);
@@ -229,7 +232,7 @@ class BusUnits : public SystemdUnits {
     properties.push_back({v2_ ? "IOAccounting" : "BlockIOAccounting", true});
     {
       Connection connection(library_, clock_);
-      RETURN_IF_ERROR(connection.Open());
+      RETURN_IF_ERROR(connection.Open(Connection::Awaits::kJob));
       absl::Status started = connection.StartTransientSlice(name, properties);
       if (connection.ErrorName() != kUnitExists) return started;
     }
@@ -242,7 +245,7 @@ class BusUnits : public SystemdUnits {
 
   absl::Status StopSlice(std::string name) override {
     Connection connection(library_, clock_);
-    RETURN_IF_ERROR(connection.Open());
+    RETURN_IF_ERROR(connection.Open(Connection::Awaits::kJob));
     absl::Status stopped = connection.StopUnit(name);
     return connection.ErrorName() == kNoSuchUnit ? absl::OkStatus() : stopped;
   }
@@ -251,7 +254,7 @@ class BusUnits : public SystemdUnits {
   absl::Status Set(const std::string& name, const std::vector<UnitProperty>& limits) {
     if (limits.empty()) return absl::OkStatus();
     Connection connection(library_, clock_);
-    RETURN_IF_ERROR(connection.Open());
+    RETURN_IF_ERROR(connection.Open(Connection::Awaits::kAnswer));
     absl::Status set = connection.SetProperties(name, limits);
     if (connection.ErrorName() == kNoSuchUnit) return absl::NotFoundError(set.message());
     return set;
