@@ -94,6 +94,7 @@ Task<absl::Status> RuntimeServer::Recover() {
   Task<absl::Status> leftovers = RemoveLeftovers();
   absl::Status removed = co_await std::move(leftovers);
   if (!removed.ok()) LogError("leftovers not removed", {{"error", removed}});
+  if (deps_.systemd_units != nullptr) scope_.Spawn("tell systemd", TellSystemdOf(std::move(all_containers)));
   LogInfo("recovered", {{"sandboxes", sandboxes_.size()}, {"containers", containers_.size()}});
   co_return absl::OkStatus();
 }
@@ -171,6 +172,16 @@ Task<absl::Status> RuntimeServer::RecoverContainer(std::shared_ptr<Container> co
   Task<absl::Status> release = ReleaseExited(container);
   absl::Status released = co_await std::move(release);
   co_return released;
+}
+
+Task<void> RuntimeServer::TellSystemdOf(std::vector<std::shared_ptr<Container>> containers) {
+  for (const std::shared_ptr<Container>& container : containers) {
+    Task<AsyncMutex::Guard> lock = container->mutex.Lock();
+    AsyncMutex::Guard guard = co_await std::move(lock);
+    if (container->removed || container->record.state() != records::CONTAINER_RUNNING) continue;
+    Task<void> tell = TellSystemd(container);
+    co_await std::move(tell);
+  }
 }
 
 // The server ended between the start's first record and its last. What was created is started, so that no

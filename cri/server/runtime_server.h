@@ -365,6 +365,9 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
   Task<absl::Status> ResolveAndWatch(std::shared_ptr<Container> container);
   // Until it is known.
   Task<void> ResolveLater(std::shared_ptr<Container> container);
+  // TellSystemd for those that run, one after the other: an earlier server may have ended before it did, or
+  // be of a time when nobody told it.
+  Task<void> TellSystemdOf(std::vector<std::shared_ptr<Container>> containers);
   Task<absl::Status> KillUnknown(std::string name);
   Task<absl::Status> RemoveLeftovers();
 

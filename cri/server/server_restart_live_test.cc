@@ -123,5 +123,32 @@ TEST_F(ServerRestartLiveTest, WhatIsUnknownIsStoppedOrSaidNotToBe) {
   EXPECT_EQ(Log(id), "ran\n");
 }
 
+// Killed before it told, or of an older version: systemd would take the limit back at its next reload.
+TEST_F(ServerRestartLiveTest, SystemdIsToldOfLimitsThatItDoesNotKnow) {
+  if (!live_->paths().systemd) GTEST_SKIP() << "the cgroups are not systemd's";
+  constexpr int64_t kMemory = 32 << 20;
+  v1::ContainerConfig config = Script("limits", kForever);
+  config.mutable_linux()->mutable_resources()->set_memory_limit_in_bytes(kMemory);
+  const std::string id = Start(RunPod(PodConfig("restart")), config);
+  const std::string scope = StrCat("keelson-", id, ".scope");
+  auto systemctl = [&](std::vector<std::string> words) {
+    SubprocessOptions options;
+    options.argv = std::move(words);
+    options.argv.insert(options.argv.begin(), "systemctl");
+    absl::StatusOr<SubprocessResult> result = Call(env_.subprocess().Run(options));
+    EXPECT_TRUE(result.ok() && result->ok()) << options.argv[1];
+    return result.ok() ? result->stdout_data : "";
+  };
+  auto known = [&] { return systemctl({"show", "--property=MemoryMax", "--value", scope}); };
+  EXPECT_EQ(known(), StrCat(kMemory, "\n"));
+  systemctl({"set-property", "--runtime", scope, "MemoryMax=infinity"});
+  EXPECT_EQ(known(), "infinity\n");
+  EXPECT_TRUE(env_.RunUntilDone(live_->Kill()).ok());
+  SpawnServer();
+  EXPECT_TRUE(Eventually([&] { return known() == StrCat(kMemory, "\n"); })) << known();
+  EXPECT_EQ(ReadFile(StrCat("/sys/fs/cgroup/", live_->CgroupOf("", id), "/memory.max")).value_or(""),
+            StrCat(kMemory, "\n"));
+}
+
 }  // namespace
 }  // namespace keelson::cri
