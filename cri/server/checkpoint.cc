@@ -23,6 +23,12 @@ std::string Rfc3339(int64_t ns) {
 
 Task<absl::StatusOr<v1::CheckpointContainerResponse>> RuntimeServer::CheckpointContainer(
     v1::CheckpointContainerRequest request) {
+  const std::string scratch = NewScratch("dump");
+  return InScratch(&env_, scratch, CheckpointContainerIn(std::move(request), scratch));
+}
+
+Task<absl::StatusOr<v1::CheckpointContainerResponse>> RuntimeServer::CheckpointContainerIn(
+    v1::CheckpointContainerRequest request, std::string scratch) {
   CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Container> container, FindContainer(request.container_id()));
   const std::string id = container->record.id();
   const std::string location = request.location();
@@ -32,17 +38,15 @@ Task<absl::StatusOr<v1::CheckpointContainerResponse>> RuntimeServer::CheckpointC
   CO_RETURN_IF_ERROR(runtime->CanCheckpoint());
   CO_RETURN_IF_ERROR_SYNC(FindRunningContainer(id).status());
 
-  CheckpointScratch scratch;
-  scratch.dir = StrCat(options_.state_dir, "/checkpoints/", id, "-", env_.random().Suffix(8));
   FrozenDump dump;
   dump.container = container;
-  dump.dir = scratch.dir;
+  dump.dir = scratch;
   // Its images go to whoever reads them: the cgroups in them are the host's.
   dump.cgroup = "";
   dump.archive = location;
   dump.durable = true;
   dump.timeout = request.timeout() > 0 ? absl::Seconds(request.timeout()) : kCheckpointTimeout;
-  auto prepare = [dir = scratch.dir, location]() -> absl::Status {
+  auto prepare = [dir = scratch, location]() -> absl::Status {
     RETURN_IF_ERROR(CheckArchivePlace(location, "location"));
     return MakeDirs(dir, 0700);
   };

@@ -130,6 +130,12 @@ absl::Status RuntimeServer::CheckLabelsCanBeRestored() const {
 
 Task<absl::StatusOr<v1::CheckpointPodResponse>> RuntimeServer::CheckpointPod(
     v1::CheckpointPodRequest request) {
+  const std::string scratch = NewScratch("dump");
+  return InScratch(&env_, scratch, CheckpointPodIn(std::move(request), scratch));
+}
+
+Task<absl::StatusOr<v1::CheckpointPodResponse>> RuntimeServer::CheckpointPodIn(
+    v1::CheckpointPodRequest request, std::string scratch) {
   CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Sandbox> sandbox, FindSandbox(request.pod_sandbox_id()));
   const std::string id = sandbox->record.id(), what = StrCat("checkpoint pod sandbox ", id);
   const std::string location = request.output_path();
@@ -162,9 +168,7 @@ Task<absl::StatusOr<v1::CheckpointPodResponse>> RuntimeServer::CheckpointPod(
                                 config.stdin(), SupplementalGroupsOf(config)});
   }
 
-  CheckpointScratch scratch;
-  scratch.dir = StrCat(options_.state_dir, "/checkpoints/", id, "-", env_.random().Suffix(8));
-  auto prepare = [dir = scratch.dir, location]() -> absl::Status {
+  auto prepare = [dir = scratch, location]() -> absl::Status {
     RETURN_IF_ERROR(CheckArchivePlace(location, "output_path"));
     return MakeDirs(dir + "/containers", 0700);
   };
@@ -175,17 +179,17 @@ Task<absl::StatusOr<v1::CheckpointPodResponse>> RuntimeServer::CheckpointPod(
   for (size_t i = 0; i < containers.size(); ++i) {
     FrozenDump& dump = dumps.emplace_back();
     dump.container = containers[i];
-    dump.dir = StrCat(scratch.dir, "/", i);
+    dump.dir = StrCat(scratch, "/", i);
     dump.cgroup = containers[i]->record.cgroup_path();
-    dump.archive = StrCat(scratch.dir, "/", ContainerTarName(i));
+    dump.archive = StrCat(scratch, "/", ContainerTarName(i));
   }
   const std::string shm = facts.host_ipc ? "" : SandboxDir(id) + "/shm";
   Task<absl::Status> checkpoint =
-      CheckpointFrozen(std::move(dumps), runtime, shm, StrCat(scratch.dir, "/", kShmTarName));
+      CheckpointFrozen(std::move(dumps), runtime, shm, StrCat(scratch, "/", kShmTarName));
   status = co_await std::move(checkpoint);
   if (!status.ok()) co_return Annotate(status, what);
 
-  auto pack = [facts, dir = scratch.dir, location] { return WritePodArchive(facts, dir, location); };
+  auto pack = [facts, dir = scratch, location] { return WritePodArchive(facts, dir, location); };
   Task<absl::Status> packing = env_.Blocking<absl::Status>(pack);
   status = co_await std::move(packing);
   if (!status.ok()) co_return Annotate(status, what);

@@ -13,7 +13,9 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
+#include "base/env.h"
 #include "base/fd.h"
 #include "cri/server/checkpoint_archive.h"
 
@@ -38,7 +40,8 @@ inline constexpr char kConfigDumpName[] = "config.dump", kSpecDumpName[] = "spec
 // that are not there are "" or nullopt. Pure.
 absl::StatusOr<CheckpointFacts> ParseCheckpointFacts(std::string_view config_dump);
 
-// Removes the folder that one checkpoint or restore had.
+// Removes the folder that one checkpoint or restore had: at once, on the loop, which is for one that was cut
+// off. See InScratch().
 struct CheckpointScratch {
   std::string dir;
   CheckpointScratch() = default;
@@ -46,6 +49,18 @@ struct CheckpointScratch {
   CheckpointScratch& operator=(const CheckpointScratch&) = delete;
   ~CheckpointScratch();
 };
+
+// `call` works in this folder, which goes, by a pool, before the answer comes: it may be much.
+template <class R>
+Task<R> InScratch(Env* env, std::string dir, Task<R> call) {
+  CheckpointScratch scratch;
+  scratch.dir = dir;
+  R answer = co_await std::move(call);
+  Task<absl::Status> removing = env->Blocking<absl::Status>([dir] { return RemoveTree(dir); });
+  absl::Status removed = co_await std::move(removing);
+  if (removed.ok()) scratch.dir.clear();  // else it is tried again, and said
+  co_return answer;
+}
 
 // The archive to write: its folder is there, and at `location` nothing or a file, which is replaced.
 // InvalidArgument names `field`. Blocking.

@@ -206,6 +206,12 @@ Task<absl::StatusOr<std::string>> RuntimeServer::BaseImageOf(CheckpointFacts fac
 
 Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateFromCheckpoint(
     v1::CreateContainerRequest request) {
+  const std::string scratch = NewScratch("create");
+  return InScratch(&env_, scratch, CreateFromCheckpointIn(std::move(request), scratch));
+}
+
+Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateFromCheckpointIn(
+    v1::CreateContainerRequest request, std::string scratch) {
   CO_ASSIGN_OR_RETURN_SYNC(std::shared_ptr<Sandbox> sandbox, FindSandbox(request.pod_sandbox_id()));
   CO_RETURN_IF_ERROR_SYNC(CheckPodTakesRestored(sandbox->record.config(), "sandbox_config."));
   CO_RETURN_IF_ERROR_SYNC(Annotate(CheckTakesRestored(request.config()), "config"));
@@ -219,10 +225,8 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateFromCheck
         StrCat("container ", key, ": the name is taken by ", container_names_[key]));
   }
 
-  CheckpointScratch scratch;
-  scratch.dir = StrCat(options_.state_dir, "/checkpoints/create-", env_.random().Suffix(8));
   const std::string name = request.config().image().image();
-  CO_ASSIGN_OR_RETURN(ContainerCheckpoint checkpoint, UnpackCheckpoint(name, scratch.dir));
+  CO_ASSIGN_OR_RETURN(ContainerCheckpoint checkpoint, UnpackCheckpoint(name, scratch));
   const CheckpointFacts& facts = checkpoint.facts;
   CO_RETURN_IF_ERROR_SYNC(
       Annotate(CheckSameRequest(request.config(), AskedFor(facts, request.config())), "config"));
@@ -242,8 +246,7 @@ Task<absl::StatusOr<v1::CreateContainerResponse>> RuntimeServer::CreateFromCheck
   config->mutable_image()->set_image(base);
   config->mutable_image()->set_user_specified_image(facts.image_name);
   hold.Release();  // CreateContainerOn takes it
-  Task<absl::StatusOr<v1::CreateContainerResponse>> create =
-      CreateContainerOn(std::move(request), scratch.dir);
+  Task<absl::StatusOr<v1::CreateContainerResponse>> create = CreateContainerOn(std::move(request), scratch);
   absl::StatusOr<v1::CreateContainerResponse> created = co_await std::move(create);
   co_return created;
 }

@@ -93,16 +93,20 @@ absl::Status RuntimeServer::CheckRestore(const v1::RestorePodRequest& request,
 }
 
 Task<absl::StatusOr<v1::RestorePodResponse>> RuntimeServer::RestorePod(v1::RestorePodRequest request) {
+  const std::string scratch = NewScratch("restore");
+  return InScratch(&env_, scratch, RestorePodIn(std::move(request), scratch));
+}
+
+Task<absl::StatusOr<v1::RestorePodResponse>> RuntimeServer::RestorePodIn(v1::RestorePodRequest request,
+                                                                         std::string scratch) {
   CO_RETURN_IF_ERROR_SYNC(CheckRequest(request));
   CO_ASSIGN_OR_RETURN_SYNC(oci::OciRuntime * runtime, RuntimeFor(request.runtime_handler()));
   CO_RETURN_IF_ERROR_SYNC(CheckLabelsCanBeRestored());
   CO_RETURN_IF_ERROR(runtime->CanCheckpoint());
   const std::string what = StrCat("restore pod from ", request.checkpoint_path());
 
-  CheckpointScratch scratch;
-  scratch.dir = StrCat(options_.state_dir, "/checkpoints/restore-", env_.random().Suffix(8));
   using Facts = absl::StatusOr<PodCheckpointFacts>;
-  auto unpack = [path = request.checkpoint_path(), dir = scratch.dir]() -> Facts {
+  auto unpack = [path = request.checkpoint_path(), dir = scratch]() -> Facts {
     ASSIGN_OR_RETURN(Fd archive, OpenCheckpointArchive(path));
     RETURN_IF_ERROR(MakeDirs(dir, 0700));
     return UnpackPodArchive(archive.get(), dir);
@@ -122,7 +126,7 @@ Task<absl::StatusOr<v1::RestorePodResponse>> RuntimeServer::RestorePod(v1::Resto
   v1::RestorePodResponse response;
   response.set_pod_sandbox_id(id);
   Task<absl::Status> containers =
-      RestoreContainers(id, std::move(request), *std::move(facts), scratch.dir, &response);
+      RestoreContainers(id, std::move(request), *std::move(facts), scratch, &response);
   absl::Status status = co_await std::move(containers);
   if (status.ok()) co_return response;
   v1::RemovePodSandboxRequest remove;

@@ -211,6 +211,19 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
     bool durable = false;
     absl::Duration timeout = oci::CheckpointOptions().timeout;
   };
+  // Of one checkpoint or restore; Recover() removes what is left of them.
+  std::string NewScratch(std::string_view what) {
+    return StrCat(options_.state_dir, "/checkpoints/", what, "-", env_.random().Suffix(8));
+  }
+  // The calls, in a folder that is theirs.
+  Task<absl::StatusOr<v1::CheckpointContainerResponse>> CheckpointContainerIn(
+      v1::CheckpointContainerRequest request, std::string scratch);
+  Task<absl::StatusOr<v1::CheckpointPodResponse>> CheckpointPodIn(v1::CheckpointPodRequest request,
+                                                                  std::string scratch);
+  Task<absl::StatusOr<v1::RestorePodResponse>> RestorePodIn(v1::RestorePodRequest request,
+                                                            std::string scratch);
+  Task<absl::StatusOr<v1::CreateContainerResponse>> CreateFromCheckpointIn(v1::CreateContainerRequest request,
+                                                                           std::string scratch);
   // Freezes the containers, dumps and packs them, with the folder `shm_dir` to `shm_tar` (unless that is ""),
   // and lets them run on, whatever happened.
   Task<absl::Status> CheckpointFrozen(std::vector<FrozenDump> dumps, oci::OciRuntime* runtime,
