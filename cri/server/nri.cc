@@ -135,8 +135,8 @@ class RuntimeServer::PluginRuntime : public nri::Runtime {
     auto all = std::make_shared<pb::SynchronizeRequest>();
     std::vector<std::string> dirs;
     for (const auto& [id, sandbox] : server_.sandboxes_) {
-      if (sandbox->removed || sandbox->record.state() != records::SANDBOX_RUNNING) continue;
-      *all->add_pods() = server_.PluginPod(*sandbox);
+      // Stopped ones, too: containers that were never started are still in them.
+      if (!sandbox->removed) *all->add_pods() = server_.PluginPod(*sandbox);
     }
     for (const auto& [id, container] : server_.containers_) {
       const records::Container& record = container->record;

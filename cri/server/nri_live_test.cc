@@ -569,6 +569,19 @@ TEST_F(NriLiveTest, PluginsThatTheServerStarts) {
   StartServer();
 }
 
+// A container that was never started stays in a pod that is stopped: nobody is shown it without its pod.
+TEST_F(NriLiveTest, AStoppedPodIsShown) {
+  std::string pod = RunPod(PodConfig("p"));
+  ASSERT_TRUE(TryCreate(pod, Script("c", kForever)).ok());
+  v1::StopPodSandboxRequest stop;
+  stop.set_pod_sandbox_id(pod);
+  ASSERT_TRUE(Call(runtime().StopPodSandbox(stop)).ok());
+  TestPlugin* plugin = Connect(Add());
+  ASSERT_EQ(plugin->known.containers_size(), 1);
+  ASSERT_EQ(plugin->known.pods_size(), 1);
+  EXPECT_EQ(plugin->known.containers(0).pod_sandbox_id(), plugin->known.pods(0).id());
+}
+
 // A plugin that connects in the middle of a creation learns of the container, one way or the other.
 TEST_F(NriLiveTest, NoContainerIsLostToAPluginThatConnects) {
   TestPlugin* first = Add("00");
