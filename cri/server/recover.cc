@@ -248,6 +248,9 @@ Task<absl::Status> RuntimeServer::ResolveAndWatch(std::shared_ptr<Container> con
   if (container->record.state() == records::CONTAINER_RUNNING) {
     OpenOomLedger(container->record);
     scope_.Spawn("watch monitor", WatchMonitor(container));
+  } else if (container->record.state() == records::CONTAINER_EXITED && PluginsListen()) {
+    Task<void> tell = TellStopped(container);
+    co_await std::move(tell);
   }
   co_return absl::OkStatus();
 }
