@@ -132,6 +132,7 @@ Task<absl::StatusOr<std::vector<pb::ContainerUpdate>>> Adaptation::Unsolicited(
   if (request.evict_size() > 0) {
     co_return absl::UnimplementedError("evict: this runtime evicts no containers for plugins");
   }
+  CO_RETURN_IF_ERROR_SYNC(CheckEntries(request));
   std::vector<pb::ContainerUpdate> updates(request.update().begin(), request.update().end());
   Task<absl::StatusOr<std::vector<pb::ContainerUpdate>>> update =
       runtime_->UpdateContainers(std::move(updates));

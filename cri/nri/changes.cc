@@ -175,6 +175,26 @@ absl::Status RefuseEvictions(const RepeatedPtrField<pb::ContainerEviction>& evic
 
 }  // namespace
 
+absl::Status CheckEntries(const Message& message) {
+  const auto* reflection = message.GetReflection();
+  std::vector<const FieldDescriptor*> set;
+  reflection->ListFields(message, &set);
+  for (const FieldDescriptor* field : set) {
+    const int size = field->is_repeated() ? reflection->FieldSize(message, field) : 1;
+    if (static_cast<size_t>(size) > kMaxAdjustmentEntries) {
+      return absl::InvalidArgumentError(
+          StrCat(field->name(), ": has more than ", kMaxAdjustmentEntries, " entries"));
+    }
+    // No value of a map has lists.
+    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE || field->is_map()) continue;
+    for (int i = 0; i < size; ++i) {
+      RETURN_IF_ERROR(CheckEntries(field->is_repeated() ? reflection->GetRepeatedMessage(message, field, i)
+                                                        : reflection->GetMessage(message, field)));
+    }
+  }
+  return absl::OkStatus();
+}
+
 bool MarkedForRemoval(std::string_view key, std::string* bare) {
   const bool marked = key.starts_with('-');
   *bare = std::string(marked ? key.substr(1) : key);
@@ -212,18 +232,30 @@ void Owners::Add(const std::string& container, pb::Field field, const std::strin
   owner = owner.empty() ? plugin : StrCat(owner, ",", plugin);
 }
 
+pb::FieldOwners Owners::Of(const std::string& container) const {
+  auto found = owners_.owners().find(container);
+  return found == owners_.owners().end() ? pb::FieldOwners() : found->second;
+}
+
+void Owners::PutBack(const std::string& container, pb::FieldOwners owners) {
+  (*owners_.mutable_owners())[container] = std::move(owners);
+}
+
 absl::Status Changes::Take(const pb::CreateContainerResponse& response, const std::string& plugin) {
+  RETURN_IF_ERROR(Annotate(CheckEntries(response), StrCat("nri plugin ", plugin)));
   RETURN_IF_ERROR(Annotate(RefuseEvictions(response.evict()), StrCat("nri plugin ", plugin)));
   if (response.has_adjust()) RETURN_IF_ERROR(Adjust(response.adjust(), plugin));
   return TakeUpdates(response.update(), plugin);
 }
 
 absl::Status Changes::Take(const pb::UpdateContainerResponse& response, const std::string& plugin) {
+  RETURN_IF_ERROR(Annotate(CheckEntries(response), StrCat("nri plugin ", plugin)));
   RETURN_IF_ERROR(Annotate(RefuseEvictions(response.evict()), StrCat("nri plugin ", plugin)));
   return TakeUpdates(response.update(), plugin);
 }
 
 absl::Status Changes::Take(const pb::StopContainerResponse& response, const std::string& plugin) {
+  RETURN_IF_ERROR(Annotate(CheckEntries(response), StrCat("nri plugin ", plugin)));
   return TakeUpdates(response.update(), plugin);
 }
 
@@ -382,11 +414,11 @@ absl::Status Changes::TakeUpdates(const RepeatedPtrField<pb::ContainerUpdate>& u
       return absl::InvalidArgumentError(
           StrCat("nri plugin ", plugin, ": it updates the container that is being created, ", id()));
     }
-    const Owners before = owners_;
+    pb::FieldOwners before = owners_.Of(update.container_id());
     absl::Status status = TakeUpdate(update, plugin);
     if (!status.ok() && !update.ignore_failure()) return status;
     if (status.ok()) continue;
-    owners_ = before;
+    owners_.PutBack(update.container_id(), std::move(before));
     LogWarning("an update that an nri plugin asks for is left out", {{"plugin", plugin}, {"reason", status}});
   }
   return absl::OkStatus();

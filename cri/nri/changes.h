@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cri/nri/adjust.h"
 #include "cri/nri/plugin.h"
 #include "cri/nri/proto/nri.pb.h"
 
@@ -29,10 +30,17 @@ class Owners {
   // Several may: "10-a,20-b".
   void Add(const std::string& container, pb::Field field, const std::string& plugin);
   const pb::OwningPlugins& message() const { return owners_; }
+  // Those of one container, to be put back when an update of it is left out.
+  pb::FieldOwners Of(const std::string& container) const;
+  void PutBack(const std::string& container, pb::FieldOwners owners);
 
  private:
   pb::OwningPlugins owners_;
 };
+
+// InvalidArgument: a list or map of a plugin's message, however deep, has more than kMaxAdjustmentEntries: to
+// put plugins' wishes together takes time by the square of what they name, in the loop that all wait for.
+absl::Status CheckEntries(const google::protobuf::Message& message);
 
 // "-KEY" -> KEY, true.
 bool MarkedForRemoval(std::string_view key, std::string* bare);

@@ -156,8 +156,35 @@ TEST_F(NriChangesTest, UpdatesOfOthers) {
   // One that may fail is left out whole.
   EXPECT_TRUE(Take("20-c", "", again + "ignore_failure: true }").ok());
   EXPECT_EQ(changes_.updates()[0].linux().resources().cpu().cpus(), "0");
+  // Nor does it own what it would have set.
+  EXPECT_TRUE(
+      Take("30-d", "", R"(update { container_id: "d" linux { resources { pids { limit: 1 } } } })").ok());
+  EXPECT_TRUE(Take("40-e", "",
+                   R"(update { container_id: "d" ignore_failure: true
+                               linux { resources { cpu { shares { value: 2 } } pids { limit: 2 } } } })")
+                  .ok());
+  EXPECT_TRUE(
+      Take("50-f", "", R"(update { container_id: "d" linux { resources { cpu { shares { value: 3 } } } } })")
+          .ok());
   absl::Status own = Take("20-c", "", R"(update { container_id: "c" })");
   EXPECT_THAT(std::string(own.message()), HasSubstr("the container that is being created"));
+}
+
+TEST_F(NriChangesTest, MoreThanAnyoneNeedsIsRefused) {
+  pb::CreateContainerResponse response;
+  auto* limits = response.mutable_adjust()->mutable_rlimits();
+  for (size_t i = 0; i < kMaxAdjustmentEntries; ++i) limits->Add()->set_type("RLIMIT_" + std::to_string(i));
+  EXPECT_TRUE(changes_.Take(response, "00-a").ok());
+  limits->Add()->set_type("RLIMIT_CORE");
+  absl::Status status = changes_.Take(response, "10-b");
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("10-b: rlimits: has more than 4096"));
+  // Lists in lists, and maps.
+  pb::StopContainerResponse stop;
+  auto* unified = stop.add_update()->mutable_linux()->mutable_resources()->mutable_unified();
+  for (size_t i = 0; i <= kMaxAdjustmentEntries; ++i) (*unified)[std::to_string(i)] = "1";
+  status = Changes().Take(stop, "00-a");
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
 }
 
 TEST_F(NriChangesTest, EvictionsAreRefused) {
