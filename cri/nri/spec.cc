@@ -126,9 +126,12 @@ void FillDevices(const Json& list, RepeatedPtrField<pb::LinuxDevice>* to) {
     device->set_type(Text(item, "type"));
     device->set_major(Number<int64_t>(item, "major"));
     device->set_minor(Number<int64_t>(item, "minor"));
-    device->mutable_file_mode()->set_value(Number<uint32_t>(item, "fileMode"));
-    device->mutable_uid()->set_value(Number<uint32_t>(item, "uid"));
-    device->mutable_gid()->set_value(Number<uint32_t>(item, "gid"));
+    // What is not there is the runtime's to choose.
+    if (Member(item, "fileMode") != nullptr) {
+      device->mutable_file_mode()->set_value(Number<uint32_t>(item, "fileMode"));
+    }
+    if (Member(item, "uid") != nullptr) device->mutable_uid()->set_value(Number<uint32_t>(item, "uid"));
+    if (Member(item, "gid") != nullptr) device->mutable_gid()->set_value(Number<uint32_t>(item, "gid"));
   }
 }
 

@@ -15,7 +15,8 @@ constexpr char kShownSpec[] = R"({"ociVersion":"1.0.2",
   "annotations":{"x":"1","org.criu.config":"/criu"},
   "linux":{"resources":{"devices":[{"allow":false,"access":"rwm"}],"cpu":{"shares":2}},"cgroupsPath":"/pods/c",
     "namespaces":[{"type":"pid"},{"type":"network","path":"/n"}],
-    "devices":[{"path":"/dev/null","type":"c","major":1,"minor":3,"fileMode":438,"uid":0,"gid":0}],
+    "devices":[{"path":"/dev/null","type":"c","major":1,"minor":3,"fileMode":438,"uid":0,"gid":0},
+               {"path":"/dev/fuse","type":"c","major":10,"minor":229}],
     "seccomp":{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"}]}}})";
 
 TEST(NriSpecTest, WhatPluginsAreShown) {
@@ -32,6 +33,7 @@ TEST(NriSpecTest, WhatPluginsAreShown) {
       hooks { prestart { path: "/p" args: "p" env: "A=1" timeout { value: 4 } } }
       linux { namespaces { type: "pid" } namespaces { type: "network" path: "/n" }
               devices { path: "/dev/null" type: "c" major: 1 minor: 3 file_mode { value: 438 } uid {} gid {} }
+              devices { path: "/dev/fuse" type: "c" major: 10 minor: 229 }
               oom_score_adj { value: 3 } cgroups_path: "/pods/c"
               seccomp_policy { default_action: "SCMP_ACT_ERRNO"
                                syscalls { names: "read" action: "SCMP_ACT_ALLOW" } } }
