@@ -6,8 +6,7 @@
 //   - a plugin that is late, disconnects or sends what cannot be read is given up, is logged, and the event
 //     goes on without it;
 //   - a new plugin is told of all pods and containers (Synchronize) while no other event is under way, and
-//   gets
-//     every event after that: nothing that is made meanwhile is lost to it (BlockSync).
+//     gets every event after that: nothing that is made meanwhile is lost to it (BlockSync).
 //
 // Plugins that are not connected cost nothing; nothing of this exists unless a socket was asked for.
 #pragma once
@@ -38,7 +37,8 @@ class Runtime {
   virtual ~Runtime() = default;
   // Pods and containers as they are.
   virtual Task<pb::SynchronizeRequest> Snapshot() = 0;
-  // Sets limits of containers; those that could not be set. An error is of one that may not fail.
+  // Sets limits of containers; those that could not be set. Containers that are gone are passed over. An
+  // error is the first of one that may not fail; the others have been tried.
   virtual Task<absl::StatusOr<std::vector<pb::ContainerUpdate>>> UpdateContainers(
       std::vector<pb::ContainerUpdate> updates) = 0;
 };
@@ -96,7 +96,7 @@ class Adaptation {
   // Waits while a plugin is told.
   Task<SyncBlock> BlockSync();
 
-  // Pod events: RUN_, UPDATE_, POST_UPDATE_, STOP_, REMOVE_POD_SANDBOX.
+  // Pod events of the pod alone: RUN_, POST_UPDATE_, STOP_, REMOVE_POD_SANDBOX.
   Task<absl::Status> PodEvent(pb::Event event, pb::PodSandbox pod);
   Task<absl::Status> UpdatePodSandbox(pb::UpdatePodSandboxRequest request);
   // Container events without an answer: START_, POST_..., REMOVE_CONTAINER.

@@ -115,4 +115,9 @@ absl::Status MergeIntoCri(const pb::LinuxResources& from, criv1::LinuxContainerR
   return absl::OkStatus();
 }
 
+absl::Status CheckUpdate(const pb::LinuxResources& from) {
+  if (from.devices().empty()) return absl::OkStatus();
+  return absl::UnimplementedError("linux.resources.devices: an update does not change them");
+}
+
 }  // namespace keelson::cri::nri

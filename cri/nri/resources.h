@@ -17,6 +17,10 @@ pb::LinuxResources FromCri(const criv1::LinuxContainerResources& from);
 // Sets in `to` what is set in `from`. Unimplemented names a limit that CRI and this runtime do not have:
 // nothing that a plugin asks for is left out silently. As upstream, a memory limit is one of memory and swap
 // together unless swap is given.
+// Rules for devices are the caller's (adjust.h).
 absl::Status MergeIntoCri(const pb::LinuxResources& from, criv1::LinuxContainerResources* to);
+
+// Of a container that there is already: Unimplemented names what only a creation can set.
+absl::Status CheckUpdate(const pb::LinuxResources& from);
 
 }  // namespace keelson::cri::nri

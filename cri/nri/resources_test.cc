@@ -50,6 +50,12 @@ TEST(NriResourcesTest, UnlimitedProcesses) {
   EXPECT_EQ(to.unified().at("pids.max"), "max");
 }
 
+TEST(NriResourcesTest, AnUpdateHasNoRulesForDevices) {
+  EXPECT_TRUE(CheckUpdate(Limits<pb::LinuxResources>("cpu { shares { value: 2 } }")).ok());
+  EXPECT_TRUE(
+      absl::IsUnimplemented(CheckUpdate(Limits<pb::LinuxResources>("devices { allow: true access: 'r' }"))));
+}
+
 TEST(NriResourcesTest, WhatCannotBeSetIsNamed) {
   for (const auto& [text, field] : std::initializer_list<std::pair<const char*, const char*>>{
            {"memory { reservation { value: 1 } }", "memory.reservation"},

@@ -95,6 +95,14 @@ pb::Container PluginContainerOf(const records::Container& record) {
   return container;
 }
 
+// As upstream: a plugin's memory limit alone is one of memory and swap together.
+void SwapWithMemory(const records::Container& record, v1::LinuxContainerResources* wanted) {
+  if (wanted->memory_limit_in_bytes() != 0 && wanted->memory_swap_limit_in_bytes() == 0 &&
+      record.resources().memory_swap_limit_in_bytes() != 0) {
+    wanted->set_memory_swap_limit_in_bytes(wanted->memory_limit_in_bytes());
+  }
+}
+
 // With what its bundle says, as long as that is there. Blocking.
 void FillFromBundle(const std::string& container_dir, pb::Container* container) {
   absl::StatusOr<std::string> config = ReadFile(container_dir + "/config.json", kMaxConfigJsonBytes);
@@ -157,15 +165,20 @@ class RuntimeServer::PluginRuntime : public nri::Runtime {
   Task<absl::StatusOr<std::vector<pb::ContainerUpdate>>> UpdateContainers(
       std::vector<pb::ContainerUpdate> updates) override {
     std::vector<pb::ContainerUpdate> failed;
+    absl::Status error;  // the first; the others get their limits all the same
     for (const pb::ContainerUpdate& update : updates) {
       Task<absl::Status> one = Update(update);
       absl::Status status = co_await std::move(one);
       if (status.ok()) continue;
       status = Annotate(status, StrCat("update of container ", update.container_id(), " by an nri plugin"));
-      if (!update.ignore_failure()) co_return status;
+      if (error.ok() && !update.ignore_failure()) {
+        error = status;
+        continue;
+      }
       LogWarning("limits not set", {{"error", status}});
       failed.push_back(update);
     }
+    if (!error.ok()) co_return error;
     co_return failed;
   }
 
@@ -173,18 +186,21 @@ class RuntimeServer::PluginRuntime : public nri::Runtime {
   Task<absl::Status> Update(pb::ContainerUpdate update) {
     // By its full ID: a prefix is a user's convenience.
     auto found = server_.containers_.find(update.container_id());
-    if (found == server_.containers_.end()) co_return absl::NotFoundError("there is no such container");
+    // As upstream: a plugin learns of an end later than it comes.
+    if (found == server_.containers_.end()) co_return absl::OkStatus();
     std::shared_ptr<Container> container = found->second;
     v1::LinuxContainerResources wanted;
+    CO_RETURN_IF_ERROR_SYNC(nri::CheckUpdate(update.linux().resources()));
     CO_RETURN_IF_ERROR_SYNC(nri::MergeIntoCri(update.linux().resources(), &wanted));
-    // As upstream: memory alone is memory and swap together.
-    if (wanted.memory_limit_in_bytes() != 0 && wanted.memory_swap_limit_in_bytes() == 0 &&
-        container->record.resources().memory_swap_limit_in_bytes() != 0) {
-      wanted.set_memory_swap_limit_in_bytes(wanted.memory_limit_in_bytes());
-    }
+    SwapWithMemory(container->record, &wanted);
     Task<absl::Status> set = server_.SetLimits(container, std::move(wanted));
     absl::Status status = co_await std::move(set);
-    co_return status;
+    // It ended meanwhile, which its runtime may have been the first to see.
+    const records::Container& record = container->record;
+    const bool gone =
+        container->removed || record.removing() || record.state() == records::CONTAINER_EXITED ||
+        (record.state() == records::CONTAINER_RUNNING && !server_.deps_.kernel->IsAlive(record.init()));
+    co_return gone ? absl::OkStatus() : status;
   }
 
   RuntimeServer& server_;
@@ -342,7 +358,14 @@ Task<absl::StatusOr<v1::LinuxContainerResources>> RuntimeServer::UpdateByPlugins
       plugin_runtime_->UpdateContainers(std::move(change->updates));
   absl::StatusOr<std::vector<pb::ContainerUpdate>> failed = co_await std::move(others);
   if (!failed.ok()) co_return failed.status();
-  if (change->changed) CO_RETURN_IF_ERROR_SYNC(nri::MergeIntoCri(change->resources, &wanted));
+  if (!change->changed) co_return wanted;
+  CO_RETURN_IF_ERROR_SYNC(nri::CheckUpdate(change->resources));
+  pb::LinuxMemory* memory = change->resources.mutable_memory();
+  const bool own_memory = memory->limit().value() != wanted.memory_limit_in_bytes();
+  // The caller's limit of swap is for the caller's of memory.
+  if (own_memory && memory->swap().value() == wanted.memory_swap_limit_in_bytes()) memory->clear_swap();
+  CO_RETURN_IF_ERROR_SYNC(nri::MergeIntoCri(change->resources, &wanted));
+  if (own_memory) SwapWithMemory(container->record, &wanted);
   co_return wanted;
 }
 

@@ -324,6 +324,11 @@ TEST_F(NriLiveTest, LimitsAtCreationAndLater) {
   update.mutable_linux()->set_memory_limit_in_bytes(80 << 20);
   ASSERT_TRUE(Call(runtime().UpdateContainerResources(update)).ok());
   EXPECT_EQ(memory(), StrCat(81 << 20));
+  // A limit of swap that the caller gave is for the caller's limit of memory.
+  update.mutable_linux()->set_memory_swap_limit_in_bytes(80 << 20);
+  ASSERT_TRUE(Call(runtime().UpdateContainerResources(update)).ok());
+  EXPECT_EQ(memory(), StrCat(81 << 20));
+  EXPECT_NE(Status(id).resources().linux().memory_swap_limit_in_bytes(), 80 << 20);
   // The plugin's own.
   pb::UpdateContainersRequest own;
   pb::ContainerUpdate* one = own.add_update();
@@ -340,9 +345,21 @@ TEST_F(NriLiveTest, LimitsAtCreationAndLater) {
   ASSERT_TRUE(env_.RunUntilDone(Caller::Run(plugin, own.SerializeAsString(), &result)).ok());
   EXPECT_TRUE(result.status.ok()) << result.status;
   EXPECT_EQ(memory(), StrCat(90 << 20));
+  // One that is gone is passed over. What cannot be set is named, and the others get their limits.
+  pb::ContainerUpdate* next = own.add_update();
+  *next = *one;
   one->set_container_id("nobody");
+  next->mutable_linux()->mutable_resources()->mutable_memory()->mutable_limit()->set_value(91 << 20);
   ASSERT_TRUE(env_.RunUntilDone(Caller::Run(plugin, own.SerializeAsString(), &result)).ok());
-  EXPECT_TRUE(absl::IsNotFound(result.status)) << result.status;
+  EXPECT_TRUE(result.status.ok()) << result.status;
+  EXPECT_EQ(memory(), StrCat(91 << 20));
+  one->set_container_id(id);
+  one->mutable_linux()->mutable_resources()->mutable_memory()->mutable_swappiness()->set_value(1);
+  next->mutable_linux()->mutable_resources()->mutable_memory()->mutable_limit()->set_value(92 << 20);
+  ASSERT_TRUE(env_.RunUntilDone(Caller::Run(plugin, own.SerializeAsString(), &result)).ok());
+  EXPECT_TRUE(absl::IsUnimplemented(result.status)) << result.status;
+  EXPECT_EQ(memory(), StrCat(92 << 20));
+  one->mutable_linux()->mutable_resources()->mutable_memory()->clear_swappiness();
   // Of another, while one is created; and one that cannot be is named and undoes the creation.
   plugin->on_create = [&](const auto&) {
     pb::CreateContainerResponse response;
@@ -353,10 +370,11 @@ TEST_F(NriLiveTest, LimitsAtCreationAndLater) {
   one->mutable_linux()->mutable_resources()->mutable_memory()->mutable_limit()->set_value(95 << 20);
   EXPECT_TRUE(TryCreate(pod, Script("d", kForever)).ok());
   EXPECT_EQ(memory(), StrCat(95 << 20));
-  one->set_container_id("nobody");
+  one->mutable_linux()->mutable_resources()->add_devices()->set_access("r");
   size_t before = ContainerIds().size();
   absl::Status failed = TryCreate(pod, Script("e", kForever)).status();
-  EXPECT_THAT(std::string(failed.message()), HasSubstr("nobody"));
+  EXPECT_THAT(std::string(failed.message()), HasSubstr(StrCat("container ", id, " by an nri plugin")));
+  EXPECT_THAT(std::string(failed.message()), HasSubstr("resources.devices"));
   EXPECT_EQ(ContainerIds().size(), before);
 }
 
