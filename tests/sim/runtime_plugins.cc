@@ -39,14 +39,47 @@ void RuntimePlugins::Connect() {
     world_.Note(StrCat("plugin ", number, ": ", plugin->told.back()));
     generation_.Step();
   };
-  plugin->on_create = [number](const auto&) {
+  plugin->on_create = [this, plugin, number](const auto& request) {
     pb::CreateContainerResponse response;
     response.mutable_adjust()->add_env()->set_key(StrCat("PLUGIN", number));
+    WantLimits(*plugin, request.container().id(), response.mutable_update());
+    return response;
+  };
+  plugin->on_update = [this, plugin](const auto&) {
+    pb::UpdateContainerResponse response;
+    WantLimits(*plugin, "", response.mutable_update());
+    return response;
+  };
+  plugin->on_stop = [this, plugin](const auto&) {
+    pb::StopContainerResponse response;
+    WantLimits(*plugin, "", response.mutable_update());
     return response;
   };
   auto [ours, theirs] = net::MemoryStreamPair();
   adaptation_.Connect(std::move(ours));
   plugin->Connect(&scope_, std::move(theirs));
+}
+
+// Of one that the plugin knows, alive or not; but for `except`.
+void RuntimePlugins::WantLimits(const nri::TestPlugin& plugin, const std::string& except,
+                                google::protobuf::RepeatedPtrField<pb::ContainerUpdate>* updates) {
+  auto known = plugin.ids.find("CreateContainer");
+  if (generation_.dead() || known == plugin.ids.end() || world_.Below(2) == 0) return;
+  const std::string& id =
+      known->second[static_cast<size_t>(world_.Below(static_cast<int>(known->second.size())))];
+  if (id == except) return;
+  pb::ContainerUpdate* update = updates->Add();
+  update->set_container_id(id);
+  update->set_ignore_failure(true);  // another plugin's may be the same
+  update->mutable_linux()->mutable_resources()->mutable_cpu()->mutable_shares()->set_value(
+      static_cast<uint64_t>(2 + world_.Below(1000)));
+}
+
+Task<void> RuntimePlugins::UpdateByItself(nri::TestPlugin* plugin) {
+  pb::UpdateContainersRequest request;
+  WantLimits(*plugin, "", request.mutable_update());
+  Task<nri::CallResult> call = plugin->Call("UpdateContainers", request.SerializeAsString());
+  (void)co_await std::move(call);
 }
 
 nri::TestPlugin* RuntimePlugins::AnyConnected() {
@@ -62,7 +95,7 @@ void RuntimePlugins::Mishap() {
   const auto connected =
       std::count_if(plugins_.begin(), plugins_.end(), [](const auto& plugin) { return plugin->connected(); });
   nri::TestPlugin* plugin = AnyConnected();
-  const int what = world_.Below(6);
+  const int what = world_.Below(8);
   if (plugin == nullptr || (what < 2 && static_cast<size_t>(connected) < kMostConnected)) return Connect();
   const std::string method = kFallible[world_.Below(std::size(kFallible))];
   switch (what) {
@@ -73,6 +106,10 @@ void RuntimePlugins::Mishap() {
       world_.Note("a plugin will hang at " + method);
       plugin->holds[method] = std::make_shared<AsyncEvent>();
       return;
+    case 6:
+    case 7:
+      world_.Note("a plugin sets limits by itself");
+      return scope_.Spawn("plugin updates", UpdateByItself(plugin));
     default:
       world_.Note("a plugin will fail at " + method);
       plugin->errors[method] = absl::InternalError("a plugin's own");

@@ -30,6 +30,9 @@ class RuntimePlugins {
 
  private:
   cri::nri::TestPlugin* AnyConnected();
+  void WantLimits(const cri::nri::TestPlugin& plugin, const std::string& except,
+                  google::protobuf::RepeatedPtrField<::nri::pkg::api::v1alpha1::ContainerUpdate>* updates);
+  Task<void> UpdateByItself(cri::nri::TestPlugin* plugin);
 
   RuntimeWorld& world_;
   Generation& generation_;
