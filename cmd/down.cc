@@ -150,19 +150,23 @@ absl::Status UnmountAll(const ClusterLayout& layout) {
 absl::Status RemoveCgroups(Clock& clock, const ClusterLayout& layout) {
   ASSIGN_OR_RETURN(std::unique_ptr<cgroups::Manager> manager, cgroups::NewHostManager());
   std::string pods = layout.paths.cgroup_root.empty() ? "kubepods" : layout.paths.cgroup_root + "/kubepods";
-  RETURN_IF_ERROR(manager->Destroy(pods));
-  if (layout.own_cri()) RETURN_IF_ERROR(manager->Destroy(layout.cri_cgroup(/*systemd=*/false)));
+  absl::Status result;
+  auto collect = [&result](const absl::Status& step) {
+    if (result.ok()) result = step;
+  };
+  collect(manager->Destroy(pods));
+  if (layout.own_cri()) collect(manager->Destroy(layout.cri_cgroup(/*systemd=*/false)));
   // Whichever driver the options say: they may have been others when the pods were made.
   if (layout.paths.cgroup_root.empty() && layout.own_cri() &&
       cgroups::SystemdMakesCgroups(manager->layout().mode)) {
     ASSIGN_OR_RETURN(std::unique_ptr<cgroups::SystemdUnits> units,
                      cgroups::NewSystemdUnits(clock, /*v2=*/true));
     for (const std::string& slice : {cgroups::ToSystemdPath(pods), layout.cri_cgroup(/*systemd=*/true)}) {
-      RETURN_IF_ERROR(units->StopSlice(slice));
+      collect(units->StopSlice(slice));
     }
   }
-  if (!layout.paths.cgroup_root.empty()) return manager->Destroy(layout.paths.cgroup_root);
-  return absl::OkStatus();
+  if (!layout.paths.cgroup_root.empty()) collect(manager->Destroy(layout.paths.cgroup_root));
+  return result;
 }
 
 // The proxy's clean-up speaks to no API server; this client is never called.
