@@ -40,6 +40,8 @@ absl::StatusOr<Fd> OpenFile(const std::string& path, int flags, unsigned mode) {
 
 namespace {
 
+constexpr size_t kCopyBytes = 256 << 10;
+
 absl::StatusOr<Fd> OpenAt2(int dir_fd, const std::string& path, int flags, unsigned mode, uint64_t resolve) {
   open_how how{};
   how.flags = static_cast<uint64_t>(flags | O_CLOEXEC);
@@ -187,6 +189,24 @@ absl::Status NameUnnamed(int fd, const std::string& path) {
 
 absl::Status WriteFileAtomic(const std::string& path, std::string_view data, unsigned mode, bool durable) {
   return WriteRenamed(path, mode, durable, [data](int fd) { return WriteAll(fd, data); });
+}
+
+absl::Status CopyRest(int from, int to) {
+  while (true) {
+    ssize_t n = ::copy_file_range(from, nullptr, to, nullptr, 1 << 30, 0);
+    if (n == 0) return absl::OkStatus();
+    if (n > 0) continue;
+    if (errno != EXDEV && errno != EINVAL && errno != ENOSYS) return ErrnoStatus(errno, "copy");
+    break;
+  }
+  std::string buffer(kCopyBytes, '\0');
+  while (true) {
+    ssize_t n = ::read(from, buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoStatus(errno, "read");
+    if (n == 0) return absl::OkStatus();
+    RETURN_IF_ERROR(WriteAll(to, std::string_view(buffer.data(), static_cast<size_t>(n))));
+  }
 }
 
 absl::Status WriteNewFile(const std::string& path, unsigned mode, bool durable,

@@ -46,6 +46,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes =
 absl::StatusOr<std::string> ReadFd(int fd, size_t max_bytes);
 // write(2) until all is written.
 absl::Status WriteAll(int fd, std::string_view data);
+// From where `from` is to its end, without its bytes coming through us where the kernel can.
+absl::Status CopyRest(int from, int to);
 // Temporary file in the same folder, fsync when `durable`, rename over `path`, fsync of the folder when
 // `durable`.
 absl::Status WriteFileAtomic(const std::string& path, std::string_view data, unsigned mode = 0644,

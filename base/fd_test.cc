@@ -67,6 +67,26 @@ TEST_F(FdTest, ANewFileIsWholeOrNotThere) {
   EXPECT_FALSE(WriteNewFile(dir_ + "/none/a", 0640, true, write("x")).ok());
 }
 
+TEST_F(FdTest, TheRestIsCopied) {
+  std::string text(600 << 10, 'x');
+  text += "end";
+  ASSERT_TRUE(WriteFileAtomic(dir_ + "/from", text, 0644, false).ok());
+  Fd from = OpenFile(dir_ + "/from", O_RDONLY).value();
+  ASSERT_EQ(::lseek(from.get(), 100, SEEK_SET), 100);
+  Fd to = OpenFile(dir_ + "/to", O_WRONLY | O_CREAT, 0644).value();
+  ASSERT_TRUE(CopyRest(from.get(), to.get()).ok());
+  EXPECT_EQ(*ReadFile(dir_ + "/to"), text.substr(100));
+  // What the kernel does not copy by itself.
+  int pipe[2];
+  ASSERT_EQ(::pipe(pipe), 0);
+  Fd read_end(pipe[0]), write_end(pipe[1]);
+  ASSERT_TRUE(WriteAll(write_end.get(), "through a pipe").ok());
+  write_end = Fd();
+  ASSERT_TRUE(CopyRest(read_end.get(), to.get()).ok());
+  EXPECT_EQ(*ReadFile(dir_ + "/to"), text.substr(100) + "through a pipe");
+  EXPECT_FALSE(CopyRest(to.get(), from.get()).ok()) << "neither is open for that";
+}
+
 TEST_F(FdTest, OpenBeneathStaysInside) {
   ASSERT_TRUE(MakeDirs(dir_ + "/in/deep").ok());
   ASSERT_TRUE(WriteFileAtomic(dir_ + "/secret", "x").ok());

@@ -15,28 +15,12 @@
 namespace keelson::images {
 namespace {
 
-constexpr size_t kCopyBytes = 256 << 10;
-
 std::string HexOf(const std::string& digest) { return digest.substr(kSha256Prefix.size()); }
 
 absl::Status CopyBlob(const StoreDir& dir, const std::string& digest, const std::string& to) {
   ASSIGN_OR_RETURN(Fd in, OpenFile(dir.blob(digest), O_RDONLY));
   ASSIGN_OR_RETURN(Fd out, OpenFile(to, O_WRONLY | O_CREAT | O_TRUNC, 0644));
-  while (true) {
-    ssize_t n = ::copy_file_range(in.get(), nullptr, out.get(), nullptr, 1 << 30, 0);
-    if (n == 0) return absl::OkStatus();
-    if (n > 0) continue;
-    if (errno != EXDEV && errno != EINVAL && errno != ENOSYS)
-      return ErrnoStatus(errno, StrCat("copy to ", to));
-    break;
-  }
-  std::string buffer(kCopyBytes, '\0');
-  while (true) {
-    ssize_t n = ::read(in.get(), buffer.data(), buffer.size());
-    if (n < 0) return ErrnoStatus(errno, StrCat("read blob ", digest));
-    if (n == 0) return absl::OkStatus();
-    RETURN_IF_ERROR(WriteAll(out.get(), std::string_view(buffer.data(), static_cast<size_t>(n))));
-  }
+  return Annotate(CopyRest(in.get(), out.get()), StrCat("copy to ", to));
 }
 
 absl::Status ExportLayout(const StoreDir& dir, const StoredImage& image, const std::vector<std::string>& tags,

@@ -1,5 +1,6 @@
 // CheckpointContainer, through runc and criu (KEP-2008), and what CheckpointPod shares with it.
 #include <absl/time/time.h>
+#include <fcntl.h>
 
 #include "base/fd.h"
 #include "base/status.h"
@@ -43,8 +44,8 @@ Task<absl::StatusOr<v1::CheckpointContainerResponse>> RuntimeServer::CheckpointC
   dump.dir = scratch;
   // Its images go to whoever reads them: the cgroups in them are the host's.
   dump.cgroup = "";
-  dump.archive = location;
-  dump.durable = true;
+  const std::string archive = scratch + "/archive.tar";
+  dump.archive = archive;
   dump.timeout = request.timeout() > 0 ? absl::Seconds(request.timeout()) : kCheckpointTimeout;
   auto prepare = [dir = scratch, location]() -> absl::Status {
     RETURN_IF_ERROR(CheckArchivePlace(location, "location"));
@@ -58,6 +59,14 @@ Task<absl::StatusOr<v1::CheckpointContainerResponse>> RuntimeServer::CheckpointC
   dumps.push_back(std::move(dump));
   Task<absl::Status> checkpoint = CheckpointFrozen(std::move(dumps), runtime, "", "");
   status = co_await std::move(checkpoint);
+  if (!status.ok()) co_return Annotate(status, StrCat("checkpoint container ", id));
+  // It runs on meanwhile.
+  auto publish = [archive, location]() -> absl::Status {
+    ASSIGN_OR_RETURN(Fd from, OpenFile(archive, O_RDONLY));
+    return WriteNewFile(location, 0600, /*durable=*/true, [&](int fd) { return CopyRest(from.get(), fd); });
+  };
+  Task<absl::Status> publishing = env_.Blocking<absl::Status>(publish);
+  status = co_await std::move(publishing);
   if (!status.ok()) co_return Annotate(status, StrCat("checkpoint container ", id));
   co_return v1::CheckpointContainerResponse();
 }

@@ -194,8 +194,8 @@ absl::Status WriteLayerTar(const std::string& upper_dir, int fd) {
   return tar.Close();
 }
 
-absl::Status WriteCheckpointArchive(const CheckpointParts& parts, const std::string& path, bool durable) {
-  return WriteNewFile(path, 0600, durable, [&](int fd) { return WriteParts(parts, fd); });
+absl::Status WriteCheckpointArchive(const CheckpointParts& parts, const std::string& path) {
+  return WriteNewFile(path, 0600, /*durable=*/false, [&](int fd) { return WriteParts(parts, fd); });
 }
 
 absl::Status WriteFilesTar(const std::string& dir, const std::vector<std::string>& names,

@@ -37,10 +37,10 @@ struct CheckpointParts {
   std::string volumes_dir;  // of the image's VOLUMEs: volumes.tar; "": none, as others make it
 };
 
-// Writes the archive with mode 0600 to `path`, whole or not at all (WriteNewFile). Reads what the container
-// may change meanwhile: a file is as long as it was when it was opened. Blocking.
-absl::Status WriteCheckpointArchive(const CheckpointParts& parts, const std::string& path,
-                                    bool durable = true);
+// Writes the archive with mode 0600 to `path`, whole or not at all, not durable: the container is frozen
+// meanwhile. Reads what the container may change all the same: a file is as long as it was when it was
+// opened. Blocking.
+absl::Status WriteCheckpointArchive(const CheckpointParts& parts, const std::string& path);
 
 // A writable layer as a tar of an OCI layer: whiteouts as ".wh." files. To the open file `fd`. Blocking.
 absl::Status WriteLayerTar(const std::string& upper_dir, int fd);

@@ -64,12 +64,11 @@ absl::Status PrepareDump(const std::string& images, const std::string& work, con
 }
 
 // And after it: the images' place is needed for the next.
-absl::Status PackDump(CheckpointParts parts, const std::string& config_path, const std::string& archive,
-                      bool durable) {
+absl::Status PackDump(CheckpointParts parts, const std::string& config_path, const std::string& archive) {
   struct stat info;
   if (::stat(parts.volumes_dir.c_str(), &info) != 0) parts.volumes_dir.clear();
   ASSIGN_OR_RETURN(parts.spec_dump, ReadFile(config_path, kMaxConfigJsonBytes));
-  RETURN_IF_ERROR(WriteCheckpointArchive(parts, archive, durable));
+  RETURN_IF_ERROR(WriteCheckpointArchive(parts, archive));
   RETURN_IF_ERROR(RemoveTree(parts.images_dir));
   return RemoveTree(parts.work_dir);
 }
@@ -317,9 +316,7 @@ Task<absl::Status> RuntimeServer::DumpFrozen(FrozenDump frozen, oci::OciRuntime*
   parts.work_dir = options.work_dir;
   parts.upper_dir = deps_.images->RootfsLayer(id);
   parts.volumes_dir = VolumesDir(id);
-  auto pack = [parts, config, archive = frozen.archive, durable = frozen.durable] {
-    return PackDump(parts, config, archive, durable);
-  };
+  auto pack = [parts, config, archive = frozen.archive] { return PackDump(parts, config, archive); };
   Task<absl::Status> packing = env_.Blocking<absl::Status>(pack);
   status = co_await std::move(packing);
   co_return status;

@@ -208,7 +208,6 @@ class RuntimeServer : public RuntimeService, public StreamingBackend {
     std::string dir;      // its images and criu's work are below it until they are packed
     std::string cgroup;   // as WriteCriuConfig
     std::string archive;  // to be written
-    bool durable = false;
     absl::Duration timeout = oci::CheckpointOptions().timeout;
   };
   // Of one checkpoint or restore; Recover() removes what is left of them.
