@@ -668,8 +668,8 @@ class Story {
     absl::StatusOr<v1::CheckpointContainerResponse> response = co_await std::move(call);
     if (!story->Answered(life, "CheckpointContainer", id, response.status())) co_return;
     const bool there = std::filesystem::exists(checkpoint.path);
-    // Written and synced, it may still fail to let the container run on.
-    if (response.ok() && !there) story->Violation(StrCat("CheckpointContainer: no archive of ", id));
+    if (there != response.ok())
+      story->Violation(StrCat("CheckpointContainer: ", response.status().ToString(), ", archive ", there));
     if (response.ok()) story->checkpoints_.push_back(checkpoint);
   }
 
