@@ -11,7 +11,7 @@
 #include "base/fd.h"
 #include "base/status.h"
 #include "base/strings.h"
-#include "cgroups/manager.h"
+#include "cgroups/layout.h"
 #include "cgroups/systemd_units.h"
 #include "cri/server/cgroup_names.h"
 #include "net/address.h"
@@ -163,8 +163,8 @@ absl::StatusOr<ClusterLayout> MakeClusterLayout(ClusterOptions options) {
     return absl::InvalidArgumentError(
         StrCat("--container-runtime ", options.container_runtime, ": want cri or containerd"));
   }
-  absl::StatusOr<std::unique_ptr<cgroups::Manager>> cgroups = cgroups::NewHostManager();
-  const bool systemd = cgroups.ok() && cgroups::SystemdMakesCgroups((*cgroups)->layout().mode);
+  absl::StatusOr<cgroups::Layout> cgroups = cgroups::Discover();
+  const bool systemd = cgroups.ok() && cgroups::SystemdMakesCgroups(cgroups->mode);
   const absl::StatusOr<std::string> marker = ReadFile(layout.marker_file(), kMaxMarkerBytes);
   ASSIGN_OR_RETURN(
       options.cgroup_driver,
