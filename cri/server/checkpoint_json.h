@@ -2,17 +2,24 @@
 #pragma once
 
 #include <absl/status/status.h>
+#include <absl/status/statusor.h>
 
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace simdjson::dom {
 class element;
-}
+class parser;
+}  // namespace simdjson::dom
 
 namespace keelson::cri {
+
+// The document of a file with that `name`, which lives as long as `parser`. InvalidArgument names it.
+absl::StatusOr<simdjson::dom::element> ParseFactFile(std::string_view json, size_t max_bytes,
+                                                     std::string_view name, simdjson::dom::parser* parser);
 
 // A required text of at most kMaxFactBytes. InvalidArgument names `key`.
 absl::Status FactText(const simdjson::dom::element& object, const char* key, std::string* out);

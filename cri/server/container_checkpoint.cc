@@ -150,15 +150,20 @@ absl::Status OptionalFactNumbers(const simdjson::dom::element& object, const cha
   return absl::OkStatus();
 }
 
-absl::StatusOr<CheckpointFacts> ParseCheckpointFacts(std::string_view config_dump) {
-  if (config_dump.size() > kMaxConfigDumpBytes) {
-    return absl::InvalidArgumentError(StrCat(kConfigDumpName, ": too long"));
-  }
-  simdjson::dom::parser parser;
+absl::StatusOr<simdjson::dom::element> ParseFactFile(std::string_view json, size_t max_bytes,
+                                                     std::string_view name, simdjson::dom::parser* parser) {
+  if (json.size() > max_bytes) return absl::InvalidArgumentError(StrCat(name, ": too long"));
   simdjson::dom::element root;
-  if (parser.parse(simdjson::padded_string(config_dump)).get(root) != simdjson::SUCCESS) {
-    return absl::InvalidArgumentError(StrCat(kConfigDumpName, ": is no JSON"));
+  if (parser->parse(simdjson::padded_string(json)).get(root) != simdjson::SUCCESS) {
+    return absl::InvalidArgumentError(StrCat(name, ": is no JSON"));
   }
+  return root;
+}
+
+absl::StatusOr<CheckpointFacts> ParseCheckpointFacts(std::string_view config_dump) {
+  simdjson::dom::parser parser;
+  ASSIGN_OR_RETURN(simdjson::dom::element root,
+                   ParseFactFile(config_dump, kMaxConfigDumpBytes, kConfigDumpName, &parser));
   absl::StatusOr<CheckpointFacts> facts = FactsIn(root);
   if (!facts.ok()) return Annotate(facts.status(), kConfigDumpName);
   return facts;

@@ -115,12 +115,9 @@ std::string EncodePodFacts(const PodCheckpointFacts& facts) {
 }
 
 absl::StatusOr<PodCheckpointFacts> ParsePodFacts(std::string_view json) {
-  if (json.size() > kMaxPodFactsBytes) return absl::InvalidArgumentError(StrCat(kPodFactsName, ": too long"));
   simdjson::dom::parser parser;
-  simdjson::dom::element root;
-  if (parser.parse(simdjson::padded_string(json)).get(root) != simdjson::SUCCESS) {
-    return absl::InvalidArgumentError(StrCat(kPodFactsName, ": is no JSON"));
-  }
+  ASSIGN_OR_RETURN(simdjson::dom::element root,
+                   ParseFactFile(json, kMaxPodFactsBytes, kPodFactsName, &parser));
   absl::StatusOr<PodCheckpointFacts> facts = ParseFacts(root);
   if (!facts.ok()) return Annotate(facts.status(), kPodFactsName);
   return facts;
