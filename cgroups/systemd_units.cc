@@ -6,6 +6,7 @@
 #include <systemd/sd-bus.h>
 #include <unistd.h>
 
+#include <mutex>
 #include <optional>
 
 #include "base/status.h"
@@ -283,6 +284,20 @@ absl::StatusOr<std::unique_ptr<SystemdUnits>> NewSystemdUnits(Clock& clock, bool
   absl::Status opened = library.Open();
   if (!opened.ok()) return Annotate(opened, "cgroup driver systemd");
   return std::make_unique<BusUnits>(clock, library, v2);
+}
+
+SystemdUnitsGetter SystemdUnitsOnDemand(Clock& clock, bool v2) {
+  struct Made {
+    std::mutex mutex;
+    std::unique_ptr<SystemdUnits> units;
+  };
+  return [&clock, v2, made = std::make_shared<Made>()]() -> absl::StatusOr<SystemdUnits*> {
+    std::lock_guard<std::mutex> lock(made->mutex);
+    if (made->units == nullptr) {
+      ASSIGN_OR_RETURN(made->units, NewSystemdUnits(clock, v2));
+    }
+    return made->units.get();
+  };
 }
 
 }  // namespace keelson::cgroups

@@ -7,6 +7,7 @@
 #include <absl/time/time.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <variant>
@@ -51,5 +52,10 @@ bool SystemdMakesCgroups(Mode mode);
 // FailedPrecondition: this host was not booted with systemd, or lacks its library. `clock` outlives it. `v2`:
 // the unified hierarchy is the one with the controllers.
 absl::StatusOr<std::unique_ptr<SystemdUnits>> NewSystemdUnits(Clock& clock, bool v2);
+
+// The same, made when first asked for, as its library takes memory; asked again after an error. Any thread.
+// What it gives lives as long as a copy of this.
+using SystemdUnitsGetter = std::function<absl::StatusOr<SystemdUnits*>()>;
+SystemdUnitsGetter SystemdUnitsOnDemand(Clock& clock, bool v2);
 
 }  // namespace keelson::cgroups

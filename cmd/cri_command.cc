@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -81,8 +80,7 @@ struct CriFlags {
 // One server and all it stands on, in the order things are made.
 struct Parts {
   std::unique_ptr<cgroups::Manager> cgroups;
-  std::unique_ptr<cgroups::SystemdUnits> systemd;  // when first asked for: its library takes memory
-  std::mutex systemd_mutex;
+  cgroups::SystemdUnitsGetter systemd;  // with the cgroup driver of that name
   std::unique_ptr<images::ImageStore> images;
   std::unique_ptr<cri::Cni> cni;
   std::unique_ptr<cri::HostPorts> host_ports;
@@ -298,14 +296,8 @@ absl::Status MakeParts(Env& env, const CriFlags& flags, const oci::HostFacts& ho
   deps.host = host;
   deps.host.systemd_cgroup = SystemdCgroups(flags);
   if (SystemdCgroups(flags)) {
-    deps.systemd_units = [parts, &env]() -> absl::StatusOr<cgroups::SystemdUnits*> {
-      std::lock_guard<std::mutex> lock(parts->systemd_mutex);
-      if (parts->systemd == nullptr) {
-        const bool v2 = parts->cgroups->layout().mode == cgroups::Mode::kV2;
-        ASSIGN_OR_RETURN(parts->systemd, cgroups::NewSystemdUnits(env.clock(), v2));
-      }
-      return parts->systemd.get();
-    };
+    const bool v2 = parts->cgroups->layout().mode == cgroups::Mode::kV2;
+    deps.systemd_units = parts->systemd = cgroups::SystemdUnitsOnDemand(env.clock(), v2);
   }
   deps.apparmor = parts->apparmor.get();
   if (WantsNri(flags)) {

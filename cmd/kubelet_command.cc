@@ -38,7 +38,7 @@ struct Node {
   std::unique_ptr<client::ApiClient> client;  // null without --kubeconfig
   std::unique_ptr<cri::RemoteRuntime> runtime;
   std::unique_ptr<cgroups::Manager> cgroups;
-  std::unique_ptr<cgroups::SystemdUnits> systemd;  // when the runtime's cgroup driver asks for it
+  cgroups::SystemdUnitsGetter systemd;  // for when the runtime's cgroup driver asks for it
   std::unique_ptr<cgroups::QosTree> qos_tree;
   std::unique_ptr<client::EventRecorder> events;
   std::unique_ptr<kubelet::CachedObjects> objects;
@@ -74,6 +74,8 @@ absl::Status MakeNode(Env& env, const KubeletSettings& settings, Node* node) {
   node->runtime = *std::move(runtime);
   if (settings.options.cgroups_per_qos) {
     ASSIGN_OR_RETURN(node->cgroups, cgroups::NewHostManager());
+    node->systemd =
+        cgroups::SystemdUnitsOnDemand(env.clock(), node->cgroups->layout().mode == cgroups::Mode::kV2);
     cgroups::QosTreeOptions options;
     options.root = settings.paths.cgroup_root;
     node->qos_tree = std::make_unique<cgroups::QosTree>(*node->cgroups, options);
@@ -97,13 +99,7 @@ absl::Status MakeNode(Env& env, const KubeletSettings& settings, Node* node) {
   deps.objects = node->objects.get();
   deps.events = node->events.get();
   deps.qos_tree = node->qos_tree.get();
-  deps.systemd_units = [node, &env]() -> absl::StatusOr<cgroups::SystemdUnits*> {
-    if (node->systemd == nullptr) {
-      const bool v2 = node->cgroups->layout().mode == cgroups::Mode::kV2;
-      ASSIGN_OR_RETURN(node->systemd, cgroups::NewSystemdUnits(env.clock(), v2));
-    }
-    return node->systemd.get();
-  };
+  deps.systemd_units = node->systemd;
   node->kubelet = std::make_unique<kubelet::Kubelet>(env, deps, settings.options);
   node->server = std::make_unique<kubelet::KubeletServer>(env, *node->kubelet, settings.server,
                                                           settings.options.node_name,

@@ -54,7 +54,7 @@ struct KubeletDeps {
   cgroups::QosTree* qos_tree = nullptr;     // null: no pod cgroups
   // Asked for when the runtime says that systemd makes the cgroups (KEP-4033); what it gives outlives Stop(),
   // too. Null: qos_tree makes directories alone, as tests want.
-  std::function<absl::StatusOr<cgroups::SystemdUnits*>()> systemd_units;
+  cgroups::SystemdUnitsGetter systemd_units;
 };
 
 class Kubelet : public PodSyncer, public NodeApi {

@@ -90,7 +90,7 @@ struct RuntimeServerDeps {
   oci::HostFacts host;
   oci::Apparmor* apparmor = nullptr;  // null: profiles are not looked at
   // With systemd's cgroups, from a pool; null: systemd hears of limits from the OCI runtime alone.
-  std::function<absl::StatusOr<cgroups::SystemdUnits*>()> systemd_units;
+  cgroups::SystemdUnitsGetter systemd_units;
   nri::Adaptation* nri = nullptr;  // null: no plugins
 };
 
